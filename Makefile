@@ -1,0 +1,34 @@
+# Short verbs; each sets up what it needs. `make` lists them.
+SHELL := /bin/sh
+VENV := .venv
+PORT ?= 8000
+ACCLIMATE_HOME ?= .acclimate
+PYTHON ?= python3
+
+.PHONY: help setup run test lint clean
+
+help: ## list the verbs
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## make .venv with everything the tests and the demo need (ACCLIMATE_TORCH=cpu for a CPU build of torch)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "acclimate needs Python >= 3.11 with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11 or newer." >&2; exit 1; }
+	@echo "setting up $(VENV) (about a minute)" >&2
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@index=; if [ "$$ACCLIMATE_TORCH" = cpu ]; then index="--extra-index-url https://download.pytorch.org/whl/cpu"; fi; \
+	  $(VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check $$index -c constraints.txt -e '.[test]'
+	@touch $@
+
+run: setup ## the main job on real data: digits that slowly turn; keeps serving until Ctrl-C
+	@exec $(VENV)/bin/acclimate demo --home "$(ACCLIMATE_HOME)" --port "$(PORT)"
+
+test: setup ## every test that needs no GPU
+	@exec $(VENV)/bin/python -m pytest -m "not gpu"
+
+lint: setup ## ruff and mypy alone (the tests run them too)
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+clean: ## remove the virtual environment and the caches, never the data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,290 @@
+"""The frozen values that flow between the steps of the loop, and from there to storage and the API. No torch here.
+
+Shapes in comments: N rows, C classes, D numbers in one row. Arrays inside a frozen value are never written to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Json = dict[str, Any]
+
+STAGES = ("snapshot", "diagnose", "pseudo_label", "train", "calibrate", "judge", "publish")
+"""The stages of a run, in order, named alike in code, API, metrics and user interface."""
+
+UNLABELLED = -1
+"""Stands where no audit label came for a row."""
+NONE_OF_THE_CLASSES = -2
+"""Stands where an audit label said that the row is none of the classes: never trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What one row is, and what it can be called."""
+
+    kind: Literal["vector", "image", "text", "sequence"]
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers one row holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """How the networks of a version are built: a built-in name or `package.module:function`, and its arguments."""
+
+    network: str
+    args: Json = field(default_factory=dict)
+    members: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogPolicy:
+    """What an acknowledgement promises, and how much of the log is kept."""
+
+    durability: Literal["fsync", "os", "none"] = "os"
+    keep_days: float = 7.0
+    max_gib: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When the model learns, and from how much."""
+
+    recipe: str = "self_training"
+    learnable: Literal["auto", "yes", "no"] = "auto"
+    schedule: str = "@every 10m"
+    on_drift: bool = True
+    max_rows: int = 20_000
+    min_window_rows: int = 150
+    watch_rows: int = 500
+    client_share: float = 1.0
+    max_risk: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """The limits that a challenger must keep. Shares and accuracies are in 0..1, not in points."""
+
+    max_ece: float = 0.08
+    """Largest debiased expected calibration error on the judging part."""
+    accuracy_margin: float = 0.02
+    """Loss of judging accuracy against the anchor that is allowed without drift, at the one-sided 95 % bound."""
+    accuracy_margin_per_drift: float = 0.08
+    """How much of that margin full drift adds: a model that followed the drift may forget a little of the seed."""
+    max_recall_loss: float = 0.20
+    """Largest loss of recall against the anchor in any one class."""
+    max_class_flow: float = 0.25
+    """Largest total variation between the student's and the champion's predicted classes on the held-out rows."""
+    min_agreement: float = 0.75
+    """Smallest share of held-out rows on which student and champion say the same."""
+    min_judging_rows: int = 60
+    """Fewer judging rows than this are insufficient evidence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """SPEC.toml as one value; `acclimate.spec.parse` makes it and says what is wrong with a file that does not."""
+
+    name: str
+    network: NetworkSpec
+    input: InputSpec
+    seed_path: str | None
+    weights_path: str | None = None
+    log: LogPolicy = LogPolicy()
+    policy: Policy = Policy()
+    gates: Gates = Gates()
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Json) -> ModelSpec:
+        """The inverse of `as_json`, for specs that storage kept."""
+        return ModelSpec(
+            name=data["name"],
+            network=NetworkSpec(**data["network"]),
+            input=InputSpec(
+                kind=data["input"]["kind"],
+                shape=tuple(data["input"]["shape"]),
+                classes=tuple(data["input"]["classes"]),
+            ),
+            seed_path=data["seed_path"],
+            weights_path=data.get("weights_path"),
+            log=LogPolicy(**data["log"]),
+            policy=Policy(**data["policy"]),
+            gates=Gates(**data["gates"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Labeled rows: x (N, *shape) float32, y (N,) int64."""
+
+    x: Floats
+    y: Integers
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSet:
+    """The trusted labeled rows. Only `train` is ever learnt from."""
+
+    train: Part
+    calibration: Part
+    judging: Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The fixed rows that one run learns from, split once into rows to learn from and rows held out.
+
+    `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
+    held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` is the agreement of the members that served the last
+    window that was not quarantined, on that window; None at the first.
+    """
+
+    x: Floats
+    held_out: Floats
+    held_out_labels: Integers
+    past_agreement: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.x) + len(self.held_out)
+
+    @property
+    def audited(self) -> Part:
+        """The held-out rows that a human gave one of the classes."""
+        known = self.held_out_labels >= 0
+        return Part(x=self.held_out[known], y=self.held_out_labels[known])
+
+    @staticmethod
+    def split(
+        x: Floats,
+        labels: Integers,
+        *,
+        rng: np.random.Generator,
+        held_out_share: float = 0.2,
+        past_agreement: float | None = None,
+    ) -> Window:
+        """Hold out every labeled row and a random share of the others, so that what judges never trains."""
+        labeled = labels != UNLABELLED
+        others = np.flatnonzero(~labeled)
+        drawn = rng.permutation(others)[: round(held_out_share * len(others))]
+        out = labeled.copy()
+        out[drawn] = True
+        return Window(x=x[~out], held_out=x[out], held_out_labels=labels[out], past_agreement=past_agreement)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on."""
+
+    value: float
+    threshold: float
+    n: int
+
+    @property
+    def detected(self) -> bool:
+        return self.value > self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What happened to the input since the seed set, with evidence.
+
+    `amount` is 0 (none) .. 1 (full); `stops` ends the run before learning, `alarms` also quarantines the window; `detail` says
+    why in words.
+    """
+
+    kind: Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk", "unknown"]
+    amount: float
+    effects: dict[str, Effect]
+    agreement: float
+    """Share of the window on which all members of the champion agree."""
+    stops: bool = False
+    alarms: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabels:
+    """The teachers' label of each row to learn from, and for each refused one the reason.
+
+    label (N,) int64, confidence (N,) float32, votes (N,) int64 = members that gave this label, refusal (N,) str: "" accepted.
+    """
+
+    label: Integers
+    confidence: Floats
+    votes: Integers
+    refusal: NDArray[np.str_]
+    needed: int
+    """Fewer accepted rows than this teach nothing."""
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        return self.refusal == ""
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many rows each reason refused."""
+        return dict(Counter(str(reason) for reason in self.refusal if reason))
+
+    @property
+    def too_few(self) -> bool:
+        return int(self.accepted.sum()) < self.needed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One named check. `binds` is False where its outcome is information only (the anchor's; few audit labels)."""
+
+    gate: str
+    value: float | None
+    limit: float | None
+    n: int
+    verdict: Literal["pass", "fail", "insufficient"]
+    binds: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All gates together. Insufficient evidence is not a pass."""
+
+    gates: tuple[Gate, ...]
+    evidence: Literal["audited", "label_free"] | None = None
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.gates) and all(gate.verdict == "pass" for gate in self.gates if gate.binds)
+
+    @property
+    def reasons(self) -> str:
+        """The gates that did not pass, in words."""
+        return "; ".join(
+            f"{gate.gate} {gate.verdict}: {_figure(gate.value)} against a limit of {_figure(gate.limit)} on {gate.n} rows"
+            for gate in self.gates
+            if gate.binds and gate.verdict != "pass"
+        )
+
+    def as_information(self, *binding: str) -> Verdict:
+        """The same gates, of which only the named ones bind."""
+        return replace(self, gates=tuple(replace(gate, binds=gate.gate in binding) for gate in self.gates))
+
+
+def _figure(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.3g}"
