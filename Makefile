@@ -17,8 +17,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  { echo "acclimate needs Python >= 3.11 with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11 or newer." >&2; exit 1; }
 	@echo "setting up $(VENV) (about a minute)" >&2
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
-	@index=; if [ "$$ACCLIMATE_TORCH" = cpu ]; then index="--extra-index-url https://download.pytorch.org/whl/cpu"; fi; \
-	  $(VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check $$index -c constraints.txt -e '.[test]'
+	@if [ "$$ACCLIMATE_TORCH" = cpu ]; then \
+	  $(VENV)/bin/python -m pip install -q --disable-pip-version-check uv && VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q --torch-backend=cpu -c constraints.txt -e '.[test]'; \
+	else \
+	  $(VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[test]'; \
+	fi
 	@touch $@
 
 run: setup ## the main job on real data: digits that slowly turn; keeps serving until Ctrl-C
