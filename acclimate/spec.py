@@ -84,7 +84,13 @@ class _Reader:
         if self.problems or name is None or network is None or input_spec is None:
             return None
         return ModelSpec(
-            name=name, network=network, input=input_spec, seed_path=seed.get("path"), log=log, policy=policy, gates=gates
+            name=name,
+            network=network,
+            input=input_spec,
+            seed_path=seed.get("path"),
+            log=log,
+            policy=policy,
+            gates=gates,
         )
 
     def _wrong(self, pointer: str, detail: str) -> None:
@@ -134,9 +140,13 @@ class _Reader:
         if name is None:
             return None
         if ":" in name and name not in self.network_allowlist:
-            self._wrong("model/network", f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first")
+            self._wrong(
+                "model/network", f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first"
+            )
         elif ":" not in name and name not in BUILT_IN_NETWORKS:
-            self._wrong("model/network", f"unknown network {name!r}; known: {', '.join(BUILT_IN_NETWORKS)}, or module:function")
+            self._wrong(
+                "model/network", f"unknown network {name!r}; known: {', '.join(BUILT_IN_NETWORKS)}, or module:function"
+            )
         if name == "mlp":
             self._check_keys("model/network_args", args, ("hidden",))
             hidden = args.get("hidden", [256, 128])
@@ -207,7 +217,9 @@ class _Reader:
 
     def _check_gates(self, gates: dict[str, Any]) -> None:
         for key, value in gates.items():
-            self._range(f"gates/{key}", value, 1 if key == "min_judging_rows" else 0, 1e6 if key == "min_judging_rows" else 1)
+            self._range(
+                f"gates/{key}", value, 1 if key == "min_judging_rows" else 0, 1e6 if key == "min_judging_rows" else 1
+            )
 
 
 def schedule_problem(schedule: str) -> str | None:
@@ -230,5 +242,7 @@ def _article(kind: type) -> str:
 
 def _whole_numbers(value: Any) -> bool:
     return (
-        isinstance(value, list) and bool(value) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
     )

@@ -1,0 +1,146 @@
+"""The one place that reads the environment. Every process builds its settings once, at its start, and hands them on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENVIRONMENT = SettingsConfigDict(env_prefix="ACCLIMATE_", use_attribute_docstrings=True, extra="ignore")
+
+
+class Settings(BaseSettings):
+    """What the service, the workers and the migration need to find one another. Checked at construction."""
+
+    model_config = ENVIRONMENT
+
+    home: Path = Path(".acclimate")
+    """Folder of the embedded default: database, store, journals, keys, pid files."""
+
+    database_url: SecretStr | None = None
+    """SQLAlchemy address of the database; None is SQLite in the home. Postgres as postgresql+psycopg://user:password@host/name."""
+
+    broker_url: SecretStr | None = None
+    """Celery's broker, redis://host:6379/0 or redis+socket:///path; `acclimate up` starts a private one when it is None."""
+
+    store_url: str | None = None
+    """Where segments and artifacts stand: file:///folder, s3://bucket/prefix; None is a folder in the home."""
+
+    journal_dir: Path | None = None
+    """Local folder of this replica's open log; None is a folder in the home. Never a network disk."""
+
+    cache_dir: Path | None = None
+    """Local copies of artifacts and segments of a remote store; None is a folder in the home."""
+
+    replica: str = "api-0"
+    """The slot of this API process; a successor in the same slot recovers its predecessor's open log."""
+
+    host: str = "127.0.0.1"
+    """Address that `acclimate serve` listens on."""
+
+    port: int = Field(8000, ge=0, le=65_535)
+    """Port that `acclimate serve` listens on."""
+
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    """A second, open port for /metrics of the API; None leaves it on the API port behind the view scope."""
+
+    worker_metrics_port: int | None = Field(None, ge=1, le=65_535)
+    """Port of the worker's own /metrics; None is none."""
+
+    network_allowlist: str = ""
+    """Comma-separated package.module:function names that specs may name as network."""
+
+    body_limit_mib: float = Field(8.0, gt=0)
+    """Largest request body, counted while it streams in."""
+
+    max_request_rows: int = Field(4096, ge=512)
+    """Largest number of rows in one request."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    lease_seconds: float = Field(20.0, ge=1)
+    """How long a run belongs to a trainer that gives no sign of life."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _psycopg(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        value = url.get_secret_value()
+        for plain in ("postgresql://", "postgres://"):
+            if value.startswith(plain):
+                return SecretStr("postgresql+psycopg://" + value.removeprefix(plain))
+        if not value.startswith(("postgresql+psycopg://", "sqlite:///")):
+            raise ValueError("must start with postgresql://, postgresql+psycopg:// or sqlite:///")
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, level: str) -> str:
+        if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError(f"{level!r} is not DEBUG, INFO, WARNING or ERROR")
+        return level.upper()
+
+    @property
+    def database_address(self) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.home / 'acclimate.db').resolve()}"
+
+    @property
+    def broker_address(self) -> str:
+        return self.broker_url.get_secret_value() if self.broker_url is not None else "redis://127.0.0.1:6379/0"
+
+    @property
+    def store_address(self) -> str:
+        return self.store_url or f"file://{(self.home / 'store').resolve()}"
+
+    @property
+    def journals(self) -> Path:
+        """This replica's own folder of open logs, one folder a model below it."""
+        return (self.journal_dir or self.home / "journal").resolve() / self.replica
+
+    @property
+    def cache(self) -> Path:
+        return (self.cache_dir or self.home / "cache").resolve()
+
+    @property
+    def allowlist(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.network_allowlist.split(",") if name.strip())
+
+
+class ClientSettings(BaseSettings):
+    """What the command line and the client library need."""
+
+    model_config = ENVIRONMENT
+
+    url: str | None = None
+    """Address of a running service."""
+
+    api_key: SecretStr | None = None
+    """Key sent as bearer."""
+
+    home: Path = Path(".acclimate")
+    """Home of a running embedded service: its url and admin.key are read when the two above are not given."""
+
+    streams: Path = Path("../shared/streams")
+    """Folder of the real drift streams that benchmarks, stream tests and examples read."""
+
+
+def server_settings() -> Settings:
+    """The settings of a server process."""
+    return Settings()
+
+
+def client_settings() -> ClientSettings:
+    """The settings of a client process."""
+    return ClientSettings()
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment for a child process: this one's, with the changes."""
+    import os
+
+    return {**os.environ, **changes}

@@ -1,0 +1,237 @@
+"""The catalog: which sealed segments there are, which window each is in, and the barrier that closes a window over replicas.
+
+No row of the log stands here; segments hold them. Every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
+
+from acclimate.storage.database import now
+from acclimate.storage.registry import LIVE_SECONDS
+from acclimate.storage.tables import ACTIVE, labels, models, replica_models, replicas, runs, segments, windows
+
+
+class NotEnoughRows(Exception):
+    """The open window holds fewer rows than a run needs; they stay in it."""
+
+    def __init__(self, rows: int, needed: int) -> None:
+        super().__init__(f"the open window has {rows} rows, a run needs {needed}")
+        self.rows = rows
+        self.needed = needed
+
+
+class UnknownWindow(LookupError):
+    """The model has no such window."""
+
+
+class WindowOpen(Exception):
+    """The window is still open: only closed ones can be learnt from, quarantined or released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentLine:
+    """One sealed file as the catalog knows it."""
+
+    id: str
+    model_id: str
+    replica: str
+    key: str
+    digest: str
+    rows: int
+    bytes: int
+    first_logged_at: float
+    last_logged_at: float
+
+
+def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> None:
+    """A sign of life, with the rows of each model that this replica has logged and not yet sealed."""
+    alive = update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=now())
+    if connection.execute(alive).rowcount == 0:
+        connection.execute(insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now()))
+    for model_id, rows in open_rows.items():
+        _set_replica_model(connection, replica, model_id, open_rows=rows)
+
+
+def forget(connection: Connection, replica: str) -> None:
+    """The replica stops in good order: nobody waits for it any more."""
+    connection.execute(update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=0.0))
+
+
+def live_replicas(connection: Connection, model_id: str) -> list[RowMapping]:
+    """What each live replica last said of the model: version, epoch, sealed, problem."""
+    joined = replicas.outerjoin(
+        replica_models, (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id)
+    )
+    query = (
+        select(replicas.c.replica, replicas.c.heartbeat_at, replica_models.c.version, replica_models.c.epoch)
+        .add_columns(replica_models.c.sealed, replica_models.c.open_rows, replica_models.c.problem)
+        .select_from(joined)
+        .where(replicas.c.heartbeat_at > now() - LIVE_SECONDS)
+        .order_by(replicas.c.replica)
+    )
+    return list(connection.execute(query).mappings())
+
+
+def register(connection: Connection, line: SegmentLine) -> bool:
+    """Put a sealed segment into the open window; False when it was registered before, which changes nothing."""
+    if connection.execute(select(segments.c.id).where(segments.c.id == line.id)).first():
+        return False
+    connection.execute(insert(segments).values(**line.__dict__, registered_at=now()))
+    return True
+
+
+def request_seal(connection: Connection, model_id: str) -> int:
+    """The number that every live replica acknowledges once all it has logged so far is sealed and registered."""
+    query = update(models).where(models.c.id == model_id).values(seal=models.c.seal + 1).returning(models.c.seal)
+    return int(connection.execute(query).scalar_one())
+
+
+def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
+    _set_replica_model(connection, replica, model_id, sealed=number, open_rows=0)
+
+
+def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
+    """Live replicas that have not yet acknowledged the seal."""
+    return [row["replica"] for row in live_replicas(connection, model_id) if (row["sealed"] or 0) < number]
+
+
+def close_window(connection: Connection, model_id: str, *, closed_by: str, needed: int) -> RowMapping:
+    """Close the open window over the segments registered so far, and open the next one. Raises `NotEnoughRows`.
+
+    Call under `registry.lock`, so that of two callers the second counts what the first left.
+    """
+    query = select(segments.c.id, segments.c.digest, segments.c.rows).where(_in_open_window(model_id))
+    found = connection.execute(query.order_by(segments.c.id)).all()
+    rows = sum(segment.rows for segment in found)
+    if rows < needed:
+        raise NotEnoughRows(rows, needed)
+    number = int(
+        connection.execute(
+            select(windows.c.number).where(windows.c.model_id == model_id, windows.c.state == "open")
+        ).scalar_one()
+    )
+    connection.execute(update(segments).where(_in_open_window(model_id)).values(window=number))
+    digest = "sha256:" + hashlib.sha256("".join(segment.digest for segment in found).encode()).hexdigest()
+    closed = {"state": "closed", "closed_by": closed_by, "closed_at": now(), "rows": rows, "digest": digest}
+    connection.execute(_window(update(windows), model_id, number).values(**closed))
+    connection.execute(insert(windows).values(model_id=model_id, number=number + 1, state="open"))
+    return window(connection, model_id, number)
+
+
+def open_rows(connection: Connection, model_id: str) -> int:
+    """Rows of the open window: those in segments and those still in the journals of live replicas."""
+    query = select(func.coalesce(func.sum(segments.c.rows), 0)).where(_in_open_window(model_id))
+    sealed = int(connection.execute(query).scalar_one())
+    return sealed + sum(row["open_rows"] or 0 for row in live_replicas(connection, model_id))
+
+
+def all_windows(connection: Connection, model_id: str) -> list[RowMapping]:
+    """All windows, oldest first, the open one last."""
+    query = select(windows).where(windows.c.model_id == model_id).order_by(windows.c.number)
+    return list(connection.execute(query).mappings())
+
+
+def window(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """One window. Raises `UnknownWindow`."""
+    query = select(windows).where(windows.c.model_id == model_id, windows.c.number == number)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UnknownWindow(f"there is no window w-{number}")
+    return row
+
+
+def set_window_state(connection: Connection, model_id: str, number: int, state: str) -> RowMapping:
+    """Quarantine or release a closed window. Raises `UnknownWindow`, `WindowOpen`."""
+    if window(connection, model_id, number)["state"] == "open":
+        raise WindowOpen(f"window w-{number} is still open")
+    connection.execute(_window(update(windows), model_id, number).values(state=state))
+    return window(connection, model_id, number)
+
+
+def note_window(connection: Connection, model_id: str, number: int, **found: Any) -> None:
+    """Write what a run found in the window: rows_pseudo_labelled, rows_refused, rows_labelled, drift."""
+    connection.execute(_window(update(windows), model_id, number).values(**found))
+
+
+def segments_of(connection: Connection, model_id: str, numbers: Iterable[int] | None) -> list[RowMapping]:
+    """The segments of the given windows (None: of the open one) that still stand in the store, in the order of their ids."""
+    where = _in_open_window(model_id) if numbers is None else segments.c.window.in_(list(numbers))
+    query = select(segments).where(segments.c.model_id == model_id, where, segments.c.deleted_at.is_(None))
+    return list(connection.execute(query.order_by(segments.c.id)).mappings())
+
+
+def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
+    """Every segment that still stands in the store, oldest first: by window, then id."""
+    query = select(segments).where(segments.c.model_id == model_id, segments.c.deleted_at.is_(None))
+    return list(connection.execute(query.order_by(segments.c.id)).mappings())
+
+
+def surplus_segments(connection: Connection, model_id: str, *, keep_days: float, max_bytes: float) -> list[RowMapping]:
+    """Segments that the bounds of the log no longer keep, oldest first; never one that an active run learns from."""
+    busy = {
+        number
+        for (numbers,) in connection.execute(
+            select(runs.c.windows).where(runs.c.model_id == model_id, runs.c.state.in_(ACTIVE))
+        )
+        for number in numbers
+    }
+    standing = [row for row in all_segments(connection, model_id) if row["window"] not in busy]
+    oldest_kept = float(connection.execute(select(now())).scalar_one()) - keep_days * 86_400
+    excess = sum(row["bytes"] for row in standing) - max_bytes
+    surplus = []
+    for row in sorted(standing, key=lambda row: row["last_logged_at"]):
+        if row["last_logged_at"] >= oldest_kept and excess <= 0:
+            break
+        surplus.append(row)
+        excess -= row["bytes"]
+    return surplus
+
+
+def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
+    connection.execute(update(segments).where(segments.c.id.in_(segment_ids)).values(deleted_at=now()))
+
+
+def add_label(
+    connection: Connection, model_id: str, *, prediction_id: str, row: int, label: int | None, source: str
+) -> bool:
+    """False when this source already gave this row the same label; another one replaces it, since the last word counts."""
+    key = {"model_id": model_id, "prediction_id": prediction_id, "row": row, "source": source}
+    where = [labels.c[name] == value for name, value in key.items()]
+    found = connection.execute(select(labels.c.label).where(*where)).first()
+    if found is None:
+        connection.execute(insert(labels).values(**key, label=label, accepted_at=now()))
+        return True
+    if found.label == label:
+        return False
+    connection.execute(update(labels).where(*where).values(label=label, accepted_at=now()))
+    return True
+
+
+def labels_of(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], int | None]:
+    """The newest label of each labeled row that was accepted before the given time."""
+    query = (
+        select(labels)
+        .where(labels.c.model_id == model_id, labels.c.accepted_at <= before)
+        .order_by(labels.c.accepted_at)
+    )
+    return {(row.prediction_id, row.row): row.label for row in connection.execute(query)}
+
+
+def _set_replica_model(connection: Connection, replica: str, model_id: str, **values: Any) -> None:
+    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
+    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
+        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, **values))
+
+
+def _in_open_window(model_id: str) -> Any:
+    return (segments.c.model_id == model_id) & segments.c.window.is_(None) & segments.c.deleted_at.is_(None)
+
+
+def _window(statement: Any, model_id: str, number: int) -> Any:
+    return statement.where(windows.c.model_id == model_id, windows.c.number == number)

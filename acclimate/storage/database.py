@@ -1,0 +1,112 @@
+"""Connections and transactions: the only file that commits.
+
+Every caller gets short transactions through `Database.read` and `Database.write`; none spans training or a request to another
+service. On SQLite a write begins IMMEDIATE, since a deferred one that turns into a write fails at once under contention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Float, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+POSTGRES = {
+    "pool_size": 5,
+    "max_overflow": 5,
+    "pool_timeout": 3,
+    "pool_pre_ping": True,
+    "pool_recycle": 900,
+    "connect_args": {
+        "connect_timeout": 3,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,
+        "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000",
+    },
+}
+
+
+class Unavailable(Exception):
+    """The database did not answer; nothing of the transaction happened, or, if it was at its commit, all of it."""
+
+
+class now(GenericFunction[float]):  # noqa: N801 - reads as the SQL function that it is
+    """The database's clock, in unix seconds: leases and heartbeats of all processes are judged by this one clock."""
+
+    type = Float()
+    inherit_cache = True
+    name = "acclimate_now"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class Database:
+    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and its forked child."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.engine = (
+            _sqlite(address)
+            if address.startswith("sqlite")
+            else create_engine(address, hide_parameters=True, **POSTGRES)
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state and changes nothing. Raises `Unavailable`."""
+        with _translated(), self.engine.connect() as connection:
+            connection.info["write"] = False
+            yield connection
+            connection.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises. Raises `Unavailable`."""
+        with _translated(), self.engine.connect() as connection:
+            connection.info["write"] = True
+            yield connection
+            connection.commit()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, DBAPIError) as error:
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            raise Unavailable(str(error.orig)) from error
+        raise
+
+
+def _sqlite(address: str) -> Engine:
+    engine = create_engine(
+        address, hide_parameters=True, connect_args={"timeout": 10, "check_same_thread": False, "isolation_level": None}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("write") else "BEGIN")
+
+    return engine

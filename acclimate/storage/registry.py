@@ -1,0 +1,277 @@
+"""The registry: models, their versions, and the append-only promotions whose newest epoch names the champion.
+
+Every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, RowMapping, func, insert, select, update
+from ulid import ULID
+
+from acclimate.learning.values import Gates, ModelSpec, Policy
+from acclimate.storage.database import now
+from acclimate.storage.tables import models, promotions, replica_models, replicas, revisions, versions, windows
+
+LIVE_SECONDS = 10.0
+"""A replica whose heartbeat is older than this is dead: nothing waits for it."""
+
+
+class ModelExists(Exception):
+    """A model with this name is there already."""
+
+
+class UnknownModel(LookupError):
+    """No model has this name."""
+
+
+class UnknownVersion(LookupError):
+    """The model has no such version."""
+
+
+class GateNotPassed(Exception):
+    """The version did not pass its gates; only an override makes it champion."""
+
+
+class EpochMoved(Exception):
+    """Somebody promoted first: the epoch is not the one that the caller had seen."""
+
+
+def create_model(connection: Connection, spec: ModelSpec, *, seed_digest: str, actor: str) -> str:
+    """The id of the new model, with its first open window and first revisions of policy and gates."""
+    if connection.execute(select(models.c.id).where(models.c.name == spec.name)).first():
+        raise ModelExists(spec.name)
+    model_id = str(ULID())
+    connection.execute(
+        insert(models).values(
+            id=model_id, name=spec.name, spec=spec.as_json(), seed_digest=seed_digest, created_at=now()
+        )
+    )
+    connection.execute(insert(windows).values(model_id=model_id, number=1, state="open"))
+    for kind, content in (("policy", asdict(spec.policy)), ("gates", asdict(spec.gates))):
+        connection.execute(
+            insert(revisions).values(model_id=model_id, kind=kind, revision=1, content=content, actor=actor, at=now())
+        )
+    return model_id
+
+
+def all_models(connection: Connection) -> list[RowMapping]:
+    return list(connection.execute(select(models).order_by(models.c.name)).mappings())
+
+
+def model(connection: Connection, name: str) -> RowMapping:
+    """The model of this name. Raises `UnknownModel`."""
+    row = connection.execute(select(models).where(models.c.name == name)).mappings().first()
+    if row is None:
+        raise UnknownModel(name)
+    return row
+
+
+def model_by_id(connection: Connection, model_id: str) -> RowMapping:
+    return connection.execute(select(models).where(models.c.id == model_id)).mappings().one()
+
+
+def lock(connection: Connection, model_id: str) -> None:
+    """Serialise what decides about one model (closing windows, publishing) until the transaction ends."""
+    connection.execute(select(models.c.id).where(models.c.id == model_id).with_for_update()).one()
+
+
+def set_learning(connection: Connection, model_id: str, learning: str, reason: str | None) -> None:
+    connection.execute(update(models).where(models.c.id == model_id).values(learning=learning, learning_reason=reason))
+
+
+def set_past_agreement(connection: Connection, model_id: str, agreement: float) -> None:
+    """Remember how well the serving members agreed on the last window that was not quarantined."""
+    connection.execute(update(models).where(models.c.id == model_id).values(past_agreement=agreement))
+
+
+def revision(connection: Connection, model_id: str, kind: str, number: int | None = None) -> tuple[int, dict[str, Any]]:
+    """The numbered (default: newest) revision of `policy` or `gates`, with its number."""
+    query = select(revisions.c.revision, revisions.c.content).where(
+        revisions.c.model_id == model_id, revisions.c.kind == kind
+    )
+    if number is not None:
+        query = query.where(revisions.c.revision == number)
+    row = connection.execute(query.order_by(revisions.c.revision.desc()).limit(1)).one()
+    return row.revision, row.content
+
+
+def policy(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Policy]:
+    found, content = revision(connection, model_id, "policy", number)
+    return found, Policy(**content)
+
+
+def gates(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Gates]:
+    found, content = revision(connection, model_id, "gates", number)
+    return found, Gates(**content)
+
+
+def revise(
+    connection: Connection, model_id: str, kind: str, content: Mapping[str, Any], *, actor: str, expected: int
+) -> int:
+    """Append a revision after the expected newest one. Raises `EpochMoved` when there is a newer one."""
+    lock(connection, model_id)
+    newest, _ = revision(connection, model_id, kind)
+    if newest != expected:
+        raise EpochMoved(f"the newest revision of {kind} is {newest}, not {expected}")
+    values = {"model_id": model_id, "kind": kind, "revision": newest + 1, "content": dict(content), "actor": actor}
+    connection.execute(insert(revisions).values(**values, at=now()))
+    return newest + 1
+
+
+def add_version(
+    connection: Connection,
+    model_id: str,
+    *,
+    digest: str,
+    promoted: bool,
+    parent: int | None,
+    run_id: str,
+    gates: list[dict[str, Any]],
+    evidence: str | None,
+) -> int:
+    """The number of the new version: one above the highest there ever was. Call under `lock`."""
+    highest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model_id == model_id)).scalar()
+    number = (highest or 0) + 1
+    values = {"model_id": model_id, "number": number, "digest": digest, "state": "promoted" if promoted else "rejected"}
+    values |= {"parent": parent, "run_id": run_id, "gates": gates, "evidence": evidence}
+    connection.execute(insert(versions).values(**values, created_at=now()))
+    return number
+
+
+def promote(
+    connection: Connection,
+    model_id: str,
+    version: int,
+    *,
+    kind: str,
+    actor: str,
+    reason: str | None,
+    run_id: str | None = None,
+    evidence: str | None = None,
+) -> int:
+    """The new epoch, which makes the version champion. Call under `lock`."""
+    current = champion(connection, model_id)
+    epoch = current.epoch + 1 if current else 1
+    connection.execute(
+        insert(promotions).values(
+            model_id=model_id,
+            epoch=epoch,
+            kind=kind,
+            from_version=current.to_version if current else None,
+            to_version=version,
+            run_id=run_id,
+            evidence=evidence,
+            actor=actor,
+            reason=reason,
+            at=now(),
+        )
+    )
+    return epoch
+
+
+def make_champion(
+    connection: Connection, model_id: str, number: int, *, expected: int, actor: str, reason: str, override: bool
+) -> int:
+    """Promote by an operator's word, if the epoch is the expected one. Raises `UnknownVersion`, `EpochMoved`, `GateNotPassed`."""
+    lock(connection, model_id)
+    row = version(connection, model_id, number)
+    current = champion(connection, model_id)
+    if current is None or current.epoch != expected:
+        raise EpochMoved(f"the epoch is {current.epoch if current else 0}, not {expected}")
+    if row["state"] != "promoted":
+        if not override:
+            raise GateNotPassed(f"version {number} did not pass its gates")
+        connection.execute(
+            update(versions)
+            .where(versions.c.model_id == model_id, versions.c.number == number)
+            .values(state="promoted")
+        )
+        return promote(connection, model_id, number, kind="override", actor=actor, reason=reason)
+    return promote(
+        connection,
+        model_id,
+        number,
+        kind="promote",
+        actor=actor,
+        reason=reason,
+        run_id=row["run_id"],
+        evidence=row["evidence"],
+    )
+
+
+def roll_back(connection: Connection, model_id: str, *, to: int | None, actor: str, reason: str) -> tuple[int, int]:
+    """(epoch, version): a new epoch that points at `to`, or at the version that was champion before this one.
+
+    Raises `UnknownVersion` when there is none, or when `to` was never champion.
+    """
+    lock(connection, model_id)
+    target = to if to is not None else previous(connection, model_id)
+    if target is None:
+        raise UnknownVersion("there is no earlier version to roll back to")
+    if version(connection, model_id, target)["state"] != "promoted":
+        raise UnknownVersion(f"version {target} was never champion; promote it with override instead")
+    return promote(connection, model_id, target, kind="rollback", actor=actor, reason=reason), target
+
+
+def champion(connection: Connection, model_id: str) -> Row[Any] | None:
+    """The newest promotion: its `epoch` and `to_version`; None before version 1."""
+    query = select(promotions).where(promotions.c.model_id == model_id).order_by(promotions.c.epoch.desc()).limit(1)
+    return connection.execute(query).first()
+
+
+def previous(connection: Connection, model_id: str) -> int | None:
+    """The version that served before the champion, whatever the direction in which the pointer moved."""
+    current = champion(connection, model_id)
+    return current.from_version if current else None
+
+
+def history(connection: Connection, model_id: str) -> list[RowMapping]:
+    """All promotions, oldest first."""
+    query = select(promotions).where(promotions.c.model_id == model_id).order_by(promotions.c.epoch)
+    return list(connection.execute(query).mappings())
+
+
+def all_versions(connection: Connection, model_id: str) -> list[RowMapping]:
+    query = select(versions).where(versions.c.model_id == model_id).order_by(versions.c.number)
+    return list(connection.execute(query).mappings())
+
+
+def version(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """One version. Raises `UnknownVersion`."""
+    query = select(versions).where(versions.c.model_id == model_id, versions.c.number == number)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UnknownVersion(f"there is no version {number}")
+    return row
+
+
+def report_loaded(connection: Connection, replica: str, model_id: str, *, version: int, epoch: int) -> None:
+    """A replica answers with this epoch from now on; when it is the last live one, the promotion counts as served."""
+    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
+    values = {"version": version, "epoch": epoch, "problem": None}
+    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
+        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, **values))
+    behind = (
+        select(func.count())
+        .select_from(
+            replicas.outerjoin(
+                replica_models,
+                (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id),
+            )
+        )
+        .where(replicas.c.heartbeat_at > now() - LIVE_SECONDS, func.coalesce(replica_models.c.epoch, 0) < epoch)
+    )
+    if connection.execute(behind).scalar_one() == 0:
+        served = (promotions.c.model_id == model_id, promotions.c.epoch <= epoch, promotions.c.served_at.is_(None))
+        connection.execute(update(promotions).where(*served).values(served_at=now()))
+
+
+def report_problem(connection: Connection, replica: str, model_id: str, problem: str) -> None:
+    """A replica could not load the champion and goes on with what it has."""
+    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
+    if connection.execute(update(replica_models).where(*where).values(problem=problem)).rowcount == 0:
+        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, problem=problem))

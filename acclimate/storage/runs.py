@@ -1,0 +1,233 @@
+"""Runs: the row is the truth, a message is only a doorbell.
+
+A run is claimed by a conditional update that raises its fencing token and grants a lease; every later write names that token
+and changes nothing when it is no longer the newest. Duplicate, lost or late messages are therefore harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
+from ulid import ULID
+
+from acclimate.storage.database import now
+from acclimate.storage.tables import ACTIVE, models, promotions, runs
+
+MOST_ATTEMPTS = 3
+STARTING_SECONDS = 90.0
+"""The first lease of an attempt: a trainer needs its time to start before it can give a sign of life."""
+
+
+class RunActive(Exception):
+    """The model has a run that has not ended; `run_id` names it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} has not ended")
+        self.run_id = run_id
+
+
+class UnknownRun(LookupError):
+    """No run has this id."""
+
+
+class RunEnded(Exception):
+    """The run has ended: it can no longer be cancelled."""
+
+
+class LeaseLost(Exception):
+    """The run belongs to a newer claim, or has ended: whoever holds this token must stop and publish nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a run until the lease expires."""
+
+    run_id: str
+    token: int
+    attempt: int
+
+
+def create(
+    connection: Connection,
+    model_id: str,
+    *,
+    trigger: str,
+    reason: str | None,
+    recipe: str,
+    windows: list[int],
+    rows: int | None,
+    data_digest: str | None,
+    policy_revision: int,
+    gates_revision: int,
+    parent_version: int | None,
+    slot: float | None = None,
+) -> str:
+    """The id of the new queued run. Call under `registry.lock`. Raises `RunActive`."""
+    active_run = active(connection, model_id)
+    if active_run is not None:
+        raise RunActive(active_run["id"])
+    run_id = str(ULID())
+    connection.execute(
+        insert(runs).values(
+            id=run_id,
+            model_id=model_id,
+            state="queued",
+            stage="snapshot",
+            trigger=trigger,
+            reason=reason,
+            slot=slot,
+            recipe=recipe,
+            windows=windows,
+            rows=rows,
+            data_digest=data_digest,
+            policy_revision=policy_revision,
+            gates_revision=gates_revision,
+            parent_version=parent_version,
+            created_at=now(),
+        )
+    )
+    return run_id
+
+
+def active(connection: Connection, model_id: str) -> RowMapping | None:
+    """The run of the model that has not ended."""
+    query = select(runs).where(runs.c.model_id == model_id, runs.c.state.in_(ACTIVE))
+    return connection.execute(query).mappings().first()
+
+
+def get(connection: Connection, run_id: str) -> RowMapping:
+    """One run with the name of its model. Raises `UnknownRun`."""
+    row = connection.execute(_with_model().where(runs.c.id == run_id)).mappings().first()
+    if row is None:
+        raise UnknownRun(run_id)
+    return row
+
+
+def page(
+    connection: Connection,
+    *,
+    model_id: str | None = None,
+    state: str | None = None,
+    before: str | None = None,
+    size: int = 50,
+) -> list[RowMapping]:
+    """Runs, newest first, those with an id below `before`."""
+    query = _with_model().order_by(runs.c.id.desc()).limit(size)
+    if model_id is not None:
+        query = query.where(runs.c.model_id == model_id)
+    if state is not None:
+        query = query.where(runs.c.state == state)
+    if before is not None:
+        query = query.where(runs.c.id < before)
+    return list(connection.execute(query).mappings())
+
+
+def last_slot(connection: Connection, model_id: str) -> float | None:
+    """The newest schedule slot that made a run."""
+    return connection.execute(select(func.max(runs.c.slot)).where(runs.c.model_id == model_id)).scalar()
+
+
+def waiting(connection: Connection) -> list[str]:
+    """Runs that nobody works on: queued, or running on a lease that has expired. Oldest first."""
+    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
+    query = select(runs.c.id).where(or_(runs.c.state == "queued", expired)).order_by(runs.c.created_at)
+    return list(connection.execute(query).scalars())
+
+
+def oldest_waiting_seconds(connection: Connection) -> float:
+    """Age of the oldest queued run; 0 when none waits."""
+    query = select(now() - func.min(runs.c.created_at)).where(runs.c.state == "queued")
+    return float(connection.execute(query).scalar() or 0.0)
+
+
+def owned(connection: Connection, owner: str) -> int:
+    """How many runs this owner works on under a valid lease."""
+    query = select(func.count()).where(
+        runs.c.owner == owner, runs.c.state.in_(("running", "cancelling")), runs.c.lease_expires_at >= now()
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
+    """The run, for this owner alone; None when it has ended, is somebody else's, or has used up its attempts (then it failed)."""
+    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
+    free = (runs.c.id == run_id) & or_(runs.c.state == "queued", expired)
+    exhausted = {"state": "failed", "ended_at": now(), "detail": f"no attempt of {MOST_ATTEMPTS} came to an end"}
+    given_up = update(runs).where(free, runs.c.attempt >= MOST_ATTEMPTS).values(**exhausted, token=runs.c.token + 1)
+    if connection.execute(given_up).rowcount:
+        return None
+    cancelled = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator"}
+    if connection.execute(
+        update(runs).where(free, runs.c.state == "cancelling").values(**cancelled, token=runs.c.token + 1)
+    ).rowcount:
+        return None
+    row = connection.execute(
+        update(runs)
+        .where(free)
+        .values(
+            state="running",
+            stage="snapshot",
+            owner=owner,
+            token=runs.c.token + 1,
+            attempt=runs.c.attempt + 1,
+            progress=None,
+            started_at=func.coalesce(runs.c.started_at, now()),
+            heartbeat_at=now(),
+            lease_expires_at=now() + STARTING_SECONDS,
+        )
+        .returning(runs.c.token, runs.c.attempt)
+    ).first()
+    return Claim(run_id=run_id, token=row.token, attempt=row.attempt) if row else None
+
+
+def beat(
+    connection: Connection, claim: Claim, *, stage: str, progress: dict[str, Any] | None, lease_seconds: float
+) -> str:
+    """The state of the run, after a sign of life that renews the lease. Raises `LeaseLost`."""
+    values = {"stage": stage, "progress": progress, "heartbeat_at": now(), "lease_expires_at": now() + lease_seconds}
+    row = connection.execute(update(runs).where(*_held(claim)).values(**values).returning(runs.c.state)).first()
+    if row is None:
+        raise LeaseLost(claim.run_id)
+    return str(row.state)
+
+
+def finish(connection: Connection, claim: Claim, *, state: str, **results: Any) -> None:
+    """End the run with its results. Raises `LeaseLost`, and then nothing has changed."""
+    values = {"state": state, "ended_at": now(), "heartbeat_at": now(), "lease_expires_at": None, **results}
+    if connection.execute(update(runs).where(*_held(claim)).values(**values)).rowcount == 0:
+        raise LeaseLost(claim.run_id)
+
+
+def note(connection: Connection, claim: Claim, **results: Any) -> None:
+    """Write what a stage found into the run. Raises `LeaseLost`."""
+    if connection.execute(update(runs).where(*_held(claim)).values(**results)).rowcount == 0:
+        raise LeaseLost(claim.run_id)
+
+
+def give_back(connection: Connection, claim: Claim) -> None:
+    """End the lease at once, since the trainer is known to be dead; does nothing when the run is no longer the claim's."""
+    connection.execute(update(runs).where(*_held(claim)).values(lease_expires_at=now() - 1.0))
+
+
+def cancel(connection: Connection, run_id: str) -> None:
+    """A queued run ends now; a running one is told and ends at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
+    queued = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator", "token": runs.c.token + 1}
+    if connection.execute(update(runs).where(runs.c.id == run_id, runs.c.state == "queued").values(**queued)).rowcount:
+        return
+    told = (
+        update(runs).where(runs.c.id == run_id, runs.c.state.in_(("running", "cancelling"))).values(state="cancelling")
+    )
+    if connection.execute(told).rowcount == 0:
+        raise RunEnded(get(connection, run_id)["state"])
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return (runs.c.id == claim.run_id, runs.c.token == claim.token, runs.c.state.in_(("running", "cancelling")))
+
+
+def _with_model() -> Any:
+    served = select(func.min(promotions.c.served_at)).where(promotions.c.run_id == runs.c.id).scalar_subquery()
+    joined = runs.join(models, models.c.id == runs.c.model_id)
+    return select(runs, models.c.name.label("model"), served.label("served_at")).select_from(joined)

@@ -1,0 +1,242 @@
+"""The tables. All times are unix seconds of the database's clock; JSON columns hold only what is read as a whole."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+ACTIVE = ("queued", "running", "cancelling")
+"""The states of a run that has not ended; at most one such run a model."""
+ENDED = ("succeeded", "rejected", "failed", "cancelled")
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("spec", JSON, nullable=False),
+    Column("seed_digest", String(71), nullable=False),
+    Column("learning", String(8), nullable=False, server_default="on"),
+    Column("learning_reason", Text),
+    # A run that wants every acknowledged row raises `seal`; each replica seals its journal and acknowledges the number.
+    Column("seal", BigInteger, nullable=False, server_default="0"),
+    Column("past_agreement", Float),
+    Column("created_at", Float, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(6), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("content", JSON, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    CheckConstraint("kind IN ('policy', 'gates')", name="kind"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica", String(63), primary_key=True),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("started_at", Float, nullable=False),
+)
+
+replica_models = Table(
+    "replica_models",
+    metadata,
+    Column("replica", String(63), primary_key=True),
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("sealed", BigInteger, nullable=False, server_default="0"),
+    Column("open_rows", BigInteger, nullable=False, server_default="0"),
+    Column("problem", Text),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("rows", BigInteger, nullable=False, server_default="0"),
+    Column("rows_pseudo_labelled", BigInteger, nullable=False, server_default="0"),
+    Column("rows_refused", BigInteger, nullable=False, server_default="0"),
+    Column("rows_labelled", BigInteger, nullable=False, server_default="0"),
+    Column("closed_by", String(12)),
+    Column("closed_at", Float),
+    Column("digest", String(71)),
+    Column("drift", JSON),
+    CheckConstraint("state IN ('open', 'closed', 'quarantined', 'released')", name="state"),
+)
+# One open window a model, whoever closes it.
+Index(
+    "uq_windows_one_open",
+    windows.c.model_id,
+    unique=True,
+    sqlite_where=text("state = 'open'"),
+    postgresql_where=text("state = 'open'"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
+    Column("replica", String(63), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("digest", String(71), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("first_logged_at", Float, nullable=False),
+    Column("last_logged_at", Float, nullable=False),
+    # NULL: in the open window.
+    Column("window", Integer),
+    Column("registered_at", Float, nullable=False),
+    Column("deleted_at", Float),
+    Index(None, "model_id", "window"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("stage", String(12), nullable=False),
+    Column("trigger", String(8), nullable=False),
+    Column("reason", Text),
+    Column("slot", Float),
+    Column("recipe", String(32), nullable=False),
+    Column("windows", JSON, nullable=False),
+    Column("policy_revision", Integer, nullable=False),
+    Column("gates_revision", Integer, nullable=False),
+    Column("parent_version", Integer),
+    Column("version", Integer),
+    Column("promoted", Boolean, nullable=False, server_default=text("false")),
+    Column("evidence", String(10)),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    # The fencing token: one higher with every claim; a publish with an older one changes nothing.
+    Column("token", BigInteger, nullable=False, server_default="0"),
+    Column("owner", Text),
+    Column("lease_expires_at", Float),
+    Column("heartbeat_at", Float),
+    Column("progress", JSON),
+    Column("rows", BigInteger),
+    Column("rows_pseudo_labelled", BigInteger),
+    Column("rows_labelled", BigInteger),
+    Column("refused", JSON),
+    Column("drift", JSON),
+    Column("gates", JSON),
+    Column("detail", Text),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("data_digest", String(71)),
+    Column("config_digest", String(71)),
+    CheckConstraint(
+        "state IN ('queued', 'running', 'cancelling', 'succeeded', 'rejected', 'failed', 'cancelled')", name="state"
+    ),
+    UniqueConstraint("model_id", "slot"),
+    Index(None, "model_id", "created_at"),
+)
+ACTIVE_WHERE = text("state IN ('queued', 'running', 'cancelling')")
+Index("uq_runs_one_active", runs.c.model_id, unique=True, sqlite_where=ACTIVE_WHERE, postgresql_where=ACTIVE_WHERE)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", String(71), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("parent", Integer),
+    Column("run_id", ForeignKey("runs.id")),
+    Column("gates", JSON, nullable=False),
+    Column("evidence", String(10)),
+    Column("created_at", Float, nullable=False),
+    CheckConstraint("state IN ('promoted', 'rejected')", name="state"),
+)
+
+# Append-only. The champion is the `to` of the newest epoch; a rollback is a new epoch that points at an earlier version.
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer, nullable=False),
+    Column("run_id", ForeignKey("runs.id")),
+    Column("evidence", String(10)),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text),
+    Column("at", Float, nullable=False),
+    Column("served_at", Float),
+    CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("prediction_id", String(128), primary_key=True),
+    Column("row", Integer, primary_key=True),
+    Column("source", String(63), primary_key=True),
+    # NULL: none of the classes.
+    Column("label", Integer),
+    Column("accepted_at", Float, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+# Append-only; `hash` covers the entry and the hash before it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
