@@ -39,28 +39,28 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """Address that `acclimate serve` listens on."""
 
-    port: int = Field(8000, ge=0, le=65_535)
+    port: int = Field(default=8000, ge=0, le=65_535)
     """Port that `acclimate serve` listens on."""
 
-    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     """A second, open port for /metrics of the API; None leaves it on the API port behind the view scope."""
 
-    worker_metrics_port: int | None = Field(None, ge=1, le=65_535)
+    worker_metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port of the worker's own /metrics; None is none."""
 
     network_allowlist: str = ""
     """Comma-separated package.module:function names that specs may name as network."""
 
-    body_limit_mib: float = Field(8.0, gt=0)
+    body_limit_mib: float = Field(default=8.0, gt=0)
     """Largest request body, counted while it streams in."""
 
-    max_request_rows: int = Field(4096, ge=512)
+    max_request_rows: int = Field(default=4096, ge=512)
     """Largest number of rows in one request."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
-    lease_seconds: float = Field(20.0, ge=1)
+    lease_seconds: float = Field(default=20.0, ge=1)
     """How long a run belongs to a trainer that gives no sign of life."""
 
     @field_validator("database_url")

@@ -171,7 +171,7 @@ class _Reader:
                 self._wrong("input/classes", "give 2 to 1000 classes, each once")
         if kind is None or shape is None or classes is None or self.problems:
             return None
-        return InputSpec(kind=kind, shape=tuple(shape), classes=tuple(classes))  # type: ignore[arg-type]
+        return InputSpec(kind=kind, shape=tuple(shape), classes=tuple(classes))
 
     def _settings(self, name: str, kind: type[Any], check: Callable[[dict[str, Any]], None]) -> Any:
         table = self._table(name, tuple(field.name for field in fields(kind)), required=False)

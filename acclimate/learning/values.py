@@ -237,7 +237,7 @@ class PseudoLabels:
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        return self.refusal == ""
+        return np.asarray(self.refusal == "", dtype=np.bool_)
 
     @property
     def refused(self) -> dict[str, int]:

@@ -212,7 +212,7 @@ def give_back(connection: Connection, claim: Claim) -> None:
 
 
 def cancel(connection: Connection, run_id: str) -> None:
-    """A queued run ends now; a running one is told and ends at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
+    """A queued run ends now, a running one at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
     queued = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator", "token": runs.c.token + 1}
     if connection.execute(update(runs).where(runs.c.id == run_id, runs.c.state == "queued").values(**queued)).rowcount:
         return

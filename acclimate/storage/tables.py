@@ -186,7 +186,7 @@ versions = Table(
     CheckConstraint("state IN ('promoted', 'rejected')", name="state"),
 )
 
-# Append-only. The champion is the `to` of the newest epoch; a rollback is a new epoch that points at an earlier version.
+# Append-only. The newest epoch names the champion; a rollback is a new epoch that points at an earlier version.
 promotions = Table(
     "promotions",
     metadata,

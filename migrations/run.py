@@ -1,0 +1,64 @@
+"""Bring the database to the newest schema, and make the first admin key: `python -m migrations.run [--admin-key FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from acclimate.settings import server_settings
+from acclimate.storage import audit, keys
+from acclimate.storage.database import Database
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's configuration for this connection; the migrations are those that lie beside this file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(database: Database) -> None:
+    """Apply, in one transaction, whatever migrations the database lacks; safe to repeat."""
+    with database.write() as connection:
+        command.upgrade(configuration(connection), "head")
+
+
+def ensure_admin_key(database: Database, file: Path) -> None:
+    """The file holds the secret of a key with the admin scope; one that still works is kept."""
+    secret = file.read_text().strip() if file.exists() else ""
+    with database.write() as connection:
+        key = keys.find(connection, keys.fingerprint(secret)) if secret else None
+        if key is not None and key.may("admin"):
+            return
+        _, secret = keys.create(connection, name="admin", scopes=["admin"])
+        audit.write(connection, actor="migrate", action="key.create", target="admin", scopes=["admin"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(secret + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="acclimate migrate", description=__doc__)
+    parser.add_argument("--admin-key", type=Path, help="file that holds, afterwards, the secret of an admin key")
+    arguments = parser.parse_args()
+    settings = server_settings()
+    if settings.database_url is None:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_address)
+    try:
+        upgrade(database)
+        if arguments.admin_key:
+            ensure_admin_key(database, arguments.admin_key)
+    finally:
+        database.close()
+
+
+if __name__ == "__main__":
+    main()
