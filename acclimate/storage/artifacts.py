@@ -1,0 +1,122 @@
+"""The numbers of a version or a seed set with their manifest: one safetensors file each, addressed by its own sha256.
+
+Safetensors has no code in it, which is why nothing else is ever read. The manifest is JSON in the file's metadata header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from acclimate.learning.values import Json
+from acclimate.storage.store import Store, StoreMissing
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""A larger header is refused unread: ours hold a manifest and some hundred names."""
+DTYPES = frozenset(
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+)
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be written or read: the message says which, and why."""
+
+
+class ArtifactMissing(ArtifactError):
+    """The store holds no artifact of this digest."""
+
+
+class ArtifactDamaged(ArtifactError):
+    """The stored bytes are not those that the digest names, or not an artifact of ours. Nothing of them was used."""
+
+
+class Artifacts:
+    """Immutable artifacts in a store, under `artifacts/sha256/<hex>.safetensors`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write(self, manifest: Json, arrays: dict[str, NDArray[Any]]) -> str:
+        """The digest ("sha256:<hex>") under which manifest and arrays can be read from now on; equal content, equal digest.
+
+        Arrays are numbers or booleans of any shape. Raises `ArtifactError` naming an array or manifest that cannot be kept.
+        """
+        try:
+            text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"the manifest is not plain JSON: {error}") from error
+        data = safetensors.numpy.save(
+            {name: _plain(name, arrays[name]) for name in sorted(arrays)}, metadata={"manifest": text}
+        )
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        # Written even if it is there already: the same bytes, and a damaged copy is healed.
+        self._store.put_bytes(data, _key(digest))
+        self._store.evict(_key(digest))
+        return digest
+
+    def read(self, digest: str) -> tuple[Json, dict[str, NDArray[Any]]]:
+        """Exactly what was written under this digest: the bytes are checked before anything in them is parsed.
+
+        Raises `ArtifactMissing` or `ArtifactDamaged`, naming the digest.
+        """
+        key = _key(digest)
+        try:
+            data = self._store.local(key).read_bytes()
+        except (StoreMissing, FileNotFoundError):
+            raise ArtifactMissing(f"{digest} is not in the store") from None
+        found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if found != digest:
+            self._store.evict(key)
+            raise ArtifactDamaged(f"{digest} is damaged: its {len(data)} bytes have the digest {found}")
+        return _manifest(data, digest), _arrays(data, digest)
+
+    def exists(self, digest: str) -> bool:
+        """Whether bytes stand under this digest; only `read` says that they are whole."""
+        return self._store.exists(_key(digest))
+
+    def delete(self, digest: str) -> None:
+        """Nothing stands under this digest when this returns."""
+        self._store.delete(_key(digest))
+
+
+def _key(digest: str) -> str:
+    if not DIGEST.fullmatch(digest):
+        raise ArtifactError(f"{digest!r} is not a digest: write sha256: and 64 hexadecimal digits")
+    return f"artifacts/sha256/{digest.removeprefix('sha256:')}.safetensors"
+
+
+def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """The array contiguous and in this machine's byte order; safetensors writes little-endian, so digests agree everywhere."""
+    if array.dtype.name not in DTYPES:
+        raise ArtifactError(f"array {name!r} holds {array.dtype}: an artifact keeps only {', '.join(sorted(DTYPES))}")
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _manifest(data: bytes, digest: str) -> Json:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise ArtifactDamaged(f"{digest} is not an artifact: its header would be {length} bytes long")
+    try:
+        manifest = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["manifest"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactDamaged(
+            f"{digest} is not an artifact: its header holds no manifest ({type(error).__name__})"
+        ) from error
+    if not isinstance(manifest, dict):
+        raise ArtifactDamaged(f"{digest} is not an artifact: its manifest is not an object")
+    return manifest
+
+
+def _arrays(data: bytes, digest: str) -> dict[str, NDArray[Any]]:
+    try:
+        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactDamaged(f"{digest} is not an artifact: {error}") from error
+    return arrays

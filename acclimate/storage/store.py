@@ -1,0 +1,205 @@
+"""Files under keys, on a disk or in an object store: segments, artifacts and seed sets stand here, and are never changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+Keys = list[str]
+KEY = re.compile(r"[A-Za-z0-9._/-]+")
+
+
+class StoreError(Exception):
+    """The store cannot do this: the message names the key or the address, and what would be right."""
+
+
+class StoreMissing(StoreError):
+    """Nothing stands under this key."""
+
+
+class Store:
+    """Files under relative keys below `url` (`file:///absolute/path`, `memory://name`, `s3://bucket/prefix`).
+
+    A key holds nothing or a whole file: writers go through a temporary name. On `file://` a returned write also survives a
+    power cut. What another file system than `file://` holds is read through copies in the folder `cache`.
+    """
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self.url = url
+        self._cache = cache
+        parts = urlsplit(url)
+        self._folder: Path | None = None
+        if not parts.scheme:
+            raise StoreError(
+                f"{url!r} is not an address: write file:///absolute/path, memory://name or s3://bucket/prefix"
+            )
+        if parts.scheme == "file":
+            if parts.netloc or not parts.path.startswith("/"):
+                raise StoreError(f"{url!r} is not absolute: write three slashes, as in file:///var/lib/acclimate")
+            self._folder = Path(unquote(parts.path)).resolve()
+            return
+        try:
+            self._remote, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise StoreError(f"{url!r} cannot be opened: {error}") from error
+
+    def put_file(self, local: Path, key: str, *, immutable: bool = False) -> None:
+        """The bytes of `local` stand under `key` when this returns; `local` stays.
+
+        `immutable` says that nobody will ever write to `local` again, so that a store on the same disk may share its blocks.
+        """
+        _check(key)
+        if self._folder is None:
+            self._remote.makedirs(self._remote._parent(self._address(key)), exist_ok=True)
+            self._remote.put_file(str(local), self._address(key))
+            return
+        with _arriving(self._path(key)) as temporary:
+            if not (immutable and _linked(local, temporary)):
+                shutil.copyfile(local, temporary)
+
+    def put_bytes(self, data: bytes, key: str) -> None:
+        """These bytes stand under `key` when this returns."""
+        _check(key)
+        if self._folder is None:
+            self._remote.makedirs(self._remote._parent(self._address(key)), exist_ok=True)
+            self._remote.pipe_file(self._address(key), data)
+            return
+        with _arriving(self._path(key)) as temporary:
+            temporary.write_bytes(data)
+
+    def local(self, key: str) -> Path:
+        """A path on this machine with the whole file of `key`, not to be written to. Raises `StoreMissing`."""
+        _check(key)
+        if self._folder is not None:
+            path = self._path(key)
+            if not path.is_file():
+                raise StoreMissing(f"{key} is not in {self.url}")
+            return path
+        path = self._cache / key
+        if not path.is_file():
+            with _arriving(path) as temporary:
+                try:
+                    self._remote.get_file(self._address(key), str(temporary))
+                except FileNotFoundError:
+                    raise StoreMissing(f"{key} is not in {self.url}") from None
+        return path
+
+    def evict(self, key: str) -> None:
+        """The next `local` asks the store again instead of a cached copy; for `file://` there is none."""
+        _check(key)
+        if self._folder is None:
+            (self._cache / key).unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        _check(key)
+        return self._path(key).is_file() if self._folder is not None else bool(self._remote.isfile(self._address(key)))
+
+    def size(self, key: str) -> int:
+        """Bytes of the file. Raises `StoreMissing`."""
+        if not self.exists(key):
+            raise StoreMissing(f"{key} is not in {self.url}")
+        return (
+            self._path(key).stat().st_size if self._folder is not None else int(self._remote.size(self._address(key)))
+        )
+
+    def delete(self, key: str) -> None:
+        """Nothing stands under `key` when this returns, whether or not something did."""
+        _check(key)
+        if self._folder is not None:
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
+            return
+        self.evict(key)
+        if self._remote.isfile(self._address(key)):
+            self._remote.rm_file(self._address(key))
+
+    def list(self, prefix: str = "") -> Keys:
+        """Every key below the folder `prefix`, sorted; `""` is all of them. A missing folder is an empty list."""
+        prefix = prefix.rstrip("/")
+        if prefix:
+            _check(prefix)
+        if self._folder is not None:
+            top = self._path(prefix) if prefix else self._folder
+            keys = [path.relative_to(self._folder).as_posix() for path in top.rglob("*") if path.is_file()]
+        else:
+            root = self._root.rstrip("/")
+            above = self._address(prefix) if prefix else root
+            found: Keys = self._remote.find(above) if self._remote.exists(above) else []
+            keys = [address.removeprefix(root).lstrip("/") for address in found]
+        return sorted(key for key in keys if not any(part.startswith(".") for part in key.split("/")))
+
+    def _address(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key}"
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        path = self._folder / key
+        if not path.resolve().is_relative_to(self._folder):
+            raise StoreError(f"{key!r} leads out of the store through a link")
+        return path
+
+
+def _check(key: str) -> None:
+    """Keys come from names and digests only; anything that could reach another folder is refused."""
+    if not KEY.fullmatch(key) or any(not part or part.startswith(".") for part in key.split("/")):
+        raise StoreError(
+            f"{key!r} is not a key: use parts of A-Z a-z 0-9 . _ - joined by single slashes, none empty or beginning with a dot"
+        )
+
+
+@contextmanager
+def _arriving(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, whose file stands at `path`, durable, when the block ends without an error."""
+    make_folders(path.parent)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        _sync(temporary, os.O_RDONLY)
+        # POSIX: a rename onto another name of the same file does nothing, hence the unlink below.
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _linked(local: Path, temporary: Path) -> bool:
+    try:
+        os.link(local, temporary)
+    except OSError:  # another disk, or a file system without links: the caller copies
+        return False
+    return True
+
+
+def make_folders(folder: Path) -> None:
+    """`mkdir -p` whose every new entry survives a power cut."""
+    missing: list[Path] = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        sync_folder(new.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Names created, renamed or removed in `folder` before this call survive a power cut."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle: Any = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
