@@ -67,7 +67,7 @@ def decode(contents: pa.Buffer, span: Span, schema: pa.Schema) -> pa.RecordBatch
 
 def scan(contents: pa.Buffer) -> Layout | None:
     """Everything that is whole in `contents`; None when not even the header is, so that nothing can be read."""
-    view = memoryview(contents)
+    view = memoryview(contents).cast("B")  # Arrow says signed
     start = _whole(view, 0, 0)
     if start is None:
         return None

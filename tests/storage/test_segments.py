@@ -1,0 +1,148 @@
+"""Sealed files in the store, and rows that were sent twice."""
+
+import hashlib
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from acclimate.storage.journal import Journal, recover
+from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.segments import SegmentDamaged, Segments, deduplicate, first_copies
+from acclimate.storage.store import Store, StoreMissing
+
+SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request, tmp_path):
+    url = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{uuid.uuid4().hex}/store"
+    return Store(url, tmp_path / "cache")
+
+
+def rows(prediction_id, n, start=0.0):
+    return LoggedRows.of_request(
+        prediction_id=prediction_id,
+        version="1",
+        logged_at=1_800_000_000.0,
+        client="key-1",
+        x=np.arange(start, start + 2 * n, dtype=np.float32).reshape(n, 2),
+        probabilities=np.full((n, 3), 1 / 3, np.float32),
+    )
+
+
+def sealed_file(folder, *batches):
+    journal = Journal.open(folder, SCHEMA, 1_800_000_000.0)
+    for batch in batches:
+        journal.append(batch)
+    return journal.seal()
+
+
+def test_a_segment_holds_the_rows_of_the_sealed_file_which_is_gone(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2), rows("b", 1, start=4))
+    key = Segments(store).put(sealed, "gas")
+    assert key == f"segments/gas/{sealed.id}.arrow"
+    found = Segments(store).read(key, sealed.digest)
+    assert found.prediction_id == ["a", "a", "b"]
+    assert found.x.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert not any((tmp_path / "journal").iterdir())
+
+
+def test_the_local_file_stays_until_the_segment_is_registered(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2))
+
+    def unreachable(key):
+        assert store.exists(key)
+        raise ConnectionError("no database")
+
+    with pytest.raises(ConnectionError):
+        Segments(store).put(sealed, "gas", register=unreachable)
+    assert recover(tmp_path / "journal").sealed == [sealed]
+    registered = []
+    key = Segments(store).put(sealed, "gas", register=registered.append)
+    assert registered == [key]
+    assert recover(tmp_path / "journal").sealed == []
+
+
+def test_putting_a_segment_again_gives_the_same_key_even_when_the_local_file_is_gone(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2))
+    first = Segments(store).put(sealed, "gas")
+    assert Segments(store).put(sealed, "gas") == first
+    assert store.list("segments") == [first]
+
+
+def test_another_file_of_the_same_id_is_refused_and_stays(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2))
+    key = Segments(store).put(sealed, "gas")
+    other = sealed_file(tmp_path / "journal", rows("b", 2))
+    with pytest.raises(SegmentDamaged, match=key):
+        Segments(store).put(replace(other, id=sealed.id), "gas")
+    assert other.path.exists()
+    assert Segments(store).read(key, sealed.digest).prediction_id == ["a", "a"]
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_a_segment_with_a_flipped_bit_is_refused(store, tmp_path, with_digest):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2))
+    data = bytearray(sealed.path.read_bytes())
+    data[-30] ^= 4
+    key = Segments(store).put(sealed, "gas")
+    store.put_bytes(bytes(data), key)
+    with pytest.raises(SegmentDamaged, match=key):
+        Segments(store).read(key, sealed.digest if with_digest else None)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of ours", b"\xff" * 100])
+def test_what_is_no_segment_is_refused_by_every_reader(store, content):
+    store.put_bytes(content, "segments/gas/x.arrow")
+    with pytest.raises(SegmentDamaged, match=r"segments/gas/x\.arrow"):
+        Segments(store).read("segments/gas/x.arrow")
+    with pytest.raises(SegmentDamaged, match=r"segments/gas/x\.arrow"):
+        Segments(store).ids("segments/gas/x.arrow")
+
+
+def test_a_digest_that_is_not_the_segments_is_refused(store, tmp_path):
+    key = Segments(store).put(sealed_file(tmp_path / "journal", rows("a", 2)), "gas")
+    with pytest.raises(SegmentDamaged, match="not sha256:0"):
+        Segments(store).read(key, "sha256:" + "0" * 64)
+
+
+def test_ids_are_those_of_the_rows_in_the_same_order(store, tmp_path):
+    key = Segments(store).put(sealed_file(tmp_path / "journal", rows("b", 2), rows("a", 1)), "gas")
+    prediction_id, row = Segments(store).ids(key)
+    found = Segments(store).read(key)
+    assert prediction_id == found.prediction_id == ["b", "b", "a"]
+    assert row.tolist() == found.row.tolist() == [0, 1, 0]
+
+
+def test_a_segment_that_was_deleted_is_missing(store, tmp_path):
+    key = Segments(store).put(sealed_file(tmp_path / "journal", rows("a", 2)), "gas")
+    Segments(store).read(key)
+    Segments(store).delete(key)
+    with pytest.raises(StoreMissing):
+        Segments(store).read(key)
+
+
+def test_a_recovered_file_and_one_sealed_in_good_order_become_the_same_segment(store, tmp_path):
+    journal = Journal.open(tmp_path / "journal", SCHEMA, 1_800_000_000.0)
+    journal.append(rows("a", 2))
+    journal.close()
+    (recovered,) = recover(tmp_path / "journal").sealed
+    assert recovered.digest == "sha256:" + hashlib.sha256(recovered.path.read_bytes()).hexdigest()
+    (again,) = recover(tmp_path / "journal").sealed
+    assert again == recovered
+    assert Segments(store).put(recovered, "gas") == Segments(store).put(again, "gas")
+
+
+def test_only_the_first_copy_of_each_row_counts():
+    twice = LoggedRows.concatenate([rows("a", 2), rows("b", 1, start=50), rows("a", 3, start=100)])
+    found = deduplicate(twice)
+    assert list(zip(found.prediction_id, found.row.tolist(), strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("a", 2)]
+    assert found.x[:, 0].tolist() == [0, 2, 50, 104]
+
+
+def test_rows_without_copies_are_left_as_they_are():
+    once = rows("a", 3)
+    assert deduplicate(once) is once
+    assert first_copies([], np.empty(0, np.int32)).tolist() == []
