@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import house_rules as rules
 import pytest
 from house_rules import ROOT
+from typer.main import get_command
+
+from acclimate.cli.app import build
+from acclimate.learning.values import STAGES
 
 DOCUMENTS = [path for path in rules.project_files() if path.endswith(".md")]
 
@@ -40,7 +46,40 @@ def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_glossary_has_every_stage_and_every_reason_for_refusal() -> None:
-    from acclimate.learning.values import STAGES
-
     glossary = (ROOT / "docs/glossary.md").read_text()
     assert [word for word in (*STAGES, "low_confidence", "disagreement", "duplicate") if word not in glossary] == []
+
+
+def command_lines(markdown: str) -> list[str]:
+    """The lines of a page's code blocks that call acclimate, without comments and redirections."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL))
+    lines = [line.split(" # ")[0].strip().rstrip("&").strip() for line in blocks.splitlines()]
+    return [line for line in lines if line.startswith("acclimate ")]
+
+
+def refused(line: str) -> str | None:
+    """What the command line says against a line, without doing anything."""
+    command: Any = get_command(build())
+    words = shlex.split(line)[1:]
+    try:
+        context = command.make_context("acclimate", words)
+        while hasattr(command, "commands"):
+            _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            context = command.make_context(command.name, words, parent=context)
+    except Exception as error:
+        return f"{line}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
+def test_every_command_that_a_document_tells_to_type_is_understood(document: str) -> None:
+    lines = command_lines((ROOT / document).read_text())
+    assert lines
+    assert [said for line in lines if (said := refused(line))] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["acclimate retrian gas", "acclimate retrain", "acclimate windows quarantine gas w-4 --because x"]
+)
+def test_a_command_that_the_command_line_does_not_know_is_noticed(line: str) -> None:
+    assert refused(line)
