@@ -1,0 +1,51 @@
+"""One temperature for all members, so that the mean of their probabilities means what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import Floats, Integers, Part
+
+COLDEST, HOTTEST = 0.05, 20.0
+SEARCH_STEPS = 40
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def calibrate(
+    student: Bundle, calibration: Part, *, rng: np.random.Generator, tick: Callable[[int, int], None]
+) -> Bundle:
+    """The student with the temperature that makes the calibration rows most likely under its answer, the members' mean.
+
+    Temperature scaling (Guo et al. 2017), fitted after averaging as Rahaman and Thiery (2021) advise. A student whose logits
+    are not finite keeps temperature 1: the gates refuse it.
+    """
+    logits = student.member_logits(calibration.x).astype(np.float64)
+    temperature = fit_temperature(logits, calibration.y) if np.isfinite(logits).all() else 1.0
+    tick(1, 1)
+    return replace(student, temperature=temperature)
+
+
+def fit_temperature(logits_MNC: Floats | np.ndarray, y: Integers) -> float:
+    """The temperature in 0.05..20 of least negative log likelihood, by golden section on its logarithm."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits_MNC / math.exp(log_temperature)
+        scaled = scaled - scaled.max(axis=-1, keepdims=True)
+        likelihood = np.exp(scaled)
+        likelihood /= likelihood.sum(axis=-1, keepdims=True)
+        true = likelihood.mean(axis=0)[np.arange(len(y)), y]
+        return float(-np.log(np.maximum(true, 1e-12)).mean())
+
+    low, high = math.log(COLDEST), math.log(HOTTEST)
+    for _ in range(SEARCH_STEPS):
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        if loss(left) <= loss(right):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)

@@ -1,0 +1,215 @@
+"""Named checks of a challenger; each writes value, limit, n and outcome. Insufficient evidence is not a pass.
+
+A value that is not finite never passes: it is written as None and fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning import network
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Verdict, Window
+
+HELD_OUT_ROWS = 20
+AUDITED_ROWS = 10
+POOLED_ROWS = 20
+"""Classes with fewer judging rows than this are judged together: one row of five is no recall."""
+ONE_SIDED_95 = 1.645
+ECE_BINS = 15
+ECE_DRAWS = 200
+ANCHOR_BINDS = ("finite_weights", "self_test", "better_than_chance")
+
+Tick = Callable[[int, int], None]
+
+
+def judge(
+    student: Bundle,
+    champion: Bundle,
+    anchor: Bundle,
+    judging: Part,
+    window: Window,
+    drift: Drift,
+    gates: Gates,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Verdict:
+    """All gates of a student: on the judging part, on the held-out rows without labels, on audited rows where there are any.
+
+    `evidence` is audited when at least ten audit labels are there. Never raises on a damaged student: it fails.
+    """
+    evidence: Literal["audited", "label_free"] = "audited" if len(window.audited) >= AUDITED_ROWS else "label_free"
+    checked = [_finite_weights(student), _self_test(student), _enough_evidence(judging, window, gates)]
+    tick(1, 4)
+    checked += _against_anchor(student, anchor, judging, drift, gates)
+    tick(2, 4)
+    checked += _calibration(student, judging, gates, rng)
+    tick(3, 4)
+    checked += _on_held_out(student, champion, window.held_out, gates)
+    if len(window.audited):
+        checked.append(_audited(student, champion, window.audited))
+    tick(4, 4)
+    return Verdict(gates=tuple(checked), evidence=evidence)
+
+
+def judge_anchor(anchor: Bundle, judging: Part, gates: Gates, *, rng: np.random.Generator, tick: Tick) -> Verdict:
+    """The gates of version 1: finite weights, self-test and better than chance bind, the others are information."""
+    checked = [_finite_weights(anchor), _self_test(anchor), _better_than_chance(anchor, judging)]
+    checked.append(_enough(len(judging), gates.min_judging_rows))
+    checked += _calibration(anchor, judging, gates, rng)
+    tick(1, 1)
+    return Verdict(gates=tuple(checked)).as_information(*ANCHOR_BINDS)
+
+
+def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_]) -> float:
+    """Mean distance between confidence and accuracy over 15 equal bins of confidence, weighted by rows (Naeini et al. 2015)."""
+    bins = np.minimum((np.asarray(confidence, dtype=np.float64) * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=correct - np.asarray(confidence, dtype=np.float64), minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def paired_lower_bound(difference: NDArray[np.float64]) -> float:
+    """One-sided 95 % lower bound of the mean of paired differences (N,), by the normal approximation."""
+    deviation = float(difference.std(ddof=1)) if len(difference) > 1 else math.inf
+    return float(difference.mean()) - ONE_SIDED_95 * deviation / math.sqrt(len(difference))
+
+
+def _finite_weights(student: Bundle) -> Gate:
+    return _at_most("finite_weights", network.non_finite_weights(student), 0, 0)  # weights, on no rows
+
+
+def _self_test(student: Bundle) -> Gate:
+    deviation = network.self_test_deviation(student)
+    return _at_most("self_test", deviation, network.SELF_TEST_TOLERANCE, len(student.selftest_x))
+
+
+def _enough_evidence(judging: Part, window: Window, gates: Gates) -> Gate:
+    """Written for the scarcer of judging and held-out rows."""
+    rows = [(len(judging), gates.min_judging_rows), (len(window.held_out), HELD_OUT_ROWS)]
+    have, need = min(rows, key=lambda pair: pair[0] / pair[1])
+    return _enough(have, need)
+
+
+def _enough(have: int, need: int) -> Gate:
+    verdict: Literal["pass", "insufficient"] = "pass" if have >= need else "insufficient"
+    return Gate(gate="enough_evidence", value=float(have), limit=float(need), n=have, verdict=verdict)
+
+
+def _against_anchor(student: Bundle, anchor: Bundle, judging: Part, drift: Drift, gates: Gates) -> list[Gate]:
+    """Paired accuracy, whose margin grows with drift, and the worst loss of recall in one class."""
+    n, enough = len(judging), len(judging) >= gates.min_judging_rows
+    limit = -(gates.accuracy_margin + gates.accuracy_margin_per_drift * drift.amount)
+    if not enough:
+        return [_too_few("accuracy_against_anchor", limit, n), _too_few("class_recall", gates.max_recall_loss, n)]
+    answers = student.probabilities(judging.x)
+    bound = loss = math.nan
+    if np.isfinite(answers).all():
+        right = _right(answers, judging.y)
+        anchor_right = _right(anchor.probabilities(judging.x), judging.y)
+        bound = paired_lower_bound(right.astype(np.float64) - anchor_right)
+        groups = _class_groups(judging.y)
+        loss = max(float(anchor_right[group].mean() - right[group].mean()) for group in groups)
+    return [
+        _at_least("accuracy_against_anchor", bound, limit, n),
+        _at_most("class_recall", loss, gates.max_recall_loss, n),
+    ]
+
+
+def _class_groups(y: Integers) -> list[NDArray[np.bool_]]:
+    """Rows of each class with at least 20; those of the others together, with the smallest such class if still fewer."""
+    labels, counts = np.unique(y, return_counts=True)
+    by_size = [int(label) for label in labels[np.argsort(counts, kind="stable")]]
+    pooled: list[int] = []
+    rows = 0
+    while by_size and (int((y == by_size[0]).sum()) < POOLED_ROWS or 0 < rows < POOLED_ROWS):
+        rows += int((y == by_size[0]).sum())
+        pooled.append(by_size.pop(0))
+    return [y == label for label in by_size] + ([np.isin(y, pooled)] if pooled else [])
+
+
+def _calibration(student: Bundle, judging: Part, gates: Gates, rng: np.random.Generator) -> list[Gate]:
+    """ECE above what a calibrated model would show on so few rows (by simulation); the raw one beside, as information."""
+    n = len(judging)
+    if n < gates.min_judging_rows:
+        return [_too_few("max_ece", gates.max_ece, n), _too_few("raw_ece", gates.max_ece, n, binds=False)]
+    answers = student.probabilities(judging.x)
+    raw = above = math.nan
+    if np.isfinite(answers).all():
+        confidence = answers.max(axis=1)
+        raw = expected_calibration_error(confidence, _right(answers, judging.y))
+        lucky = rng.random((ECE_DRAWS, n)) < confidence
+        above = max(0.0, raw - float(np.mean([expected_calibration_error(confidence, right) for right in lucky])))
+    return [_at_most("max_ece", above, gates.max_ece, n), _at_most("raw_ece", raw, gates.max_ece, n, binds=False)]
+
+
+def _on_held_out(student: Bundle, champion: Bundle, held_out: Floats, gates: Gates) -> list[Gate]:
+    """Without labels: how the share of each class moved, and on how many rows both say the same."""
+    n = len(held_out)
+    if n < HELD_OUT_ROWS:
+        return [
+            _too_few("class_flow", gates.max_class_flow, n),
+            _too_few("agreement_with_champion", gates.min_agreement, n),
+        ]
+    answers, before = student.probabilities(held_out), champion.probabilities(held_out)
+    flow = agreement = math.nan
+    if np.isfinite(answers).all():
+        new, old, classes = answers.argmax(axis=1), before.argmax(axis=1), answers.shape[1]
+        flow = float(np.abs(np.bincount(new, minlength=classes) - np.bincount(old, minlength=classes)).sum() / 2 / n)
+        agreement = float((new == old).mean())
+    return [
+        _at_most("class_flow", flow, gates.max_class_flow, n),
+        _at_least("agreement_with_champion", agreement, gates.min_agreement, n),
+    ]
+
+
+def _audited(student: Bundle, champion: Bundle, audited: Part) -> Gate:
+    """On rows that a human labelled: not worse than the champion, row by row. Fewer than ten are information."""
+    answers = student.probabilities(audited.x)
+    gain = math.nan
+    if np.isfinite(answers).all():
+        gain = float(_right(answers, audited.y).mean() - _right(champion.probabilities(audited.x), audited.y).mean())
+    return _at_least("audited_accuracy", gain, 0.0, len(audited), binds=len(audited) >= AUDITED_ROWS)
+
+
+def _better_than_chance(anchor: Bundle, judging: Part) -> Gate:
+    """Lower bound of the mean recall of the classes, strictly above that of an answer that ignores the row."""
+    answers = anchor.probabilities(judging.x)
+    classes = answers.shape[1]
+    bound = math.nan
+    if np.isfinite(answers).all():
+        right = _right(answers, judging.y)
+        counts = np.bincount(judging.y, minlength=classes)
+        recall = np.bincount(judging.y, weights=right, minlength=classes) / np.maximum(counts, 1)
+        error = math.sqrt(float((recall * (1 - recall) / np.maximum(counts, 1)).sum())) / classes
+        bound = float(recall.mean()) - ONE_SIDED_95 * error
+    return _gate("better_than_chance", bound, 1 / classes, len(judging), bound > 1 / classes + 1e-9, True)
+
+
+def _right(probabilities: Floats, y: Integers) -> NDArray[np.bool_]:
+    return np.asarray(probabilities.argmax(axis=1) == y)
+
+
+def _at_most(gate: str, value: float, limit: float, n: int, *, binds: bool = True) -> Gate:
+    return _gate(gate, value, limit, n, value <= limit, binds)
+
+
+def _at_least(gate: str, value: float, limit: float, n: int, *, binds: bool = True) -> Gate:
+    return _gate(gate, value, limit, n, value >= limit, binds)
+
+
+def _gate(gate: str, value: float, limit: float, n: int, passes: bool, binds: bool) -> Gate:
+    finite = math.isfinite(value)
+    verdict: Literal["pass", "fail"] = "pass" if finite and passes else "fail"
+    return Gate(
+        gate=gate, value=float(value) if finite else None, limit=float(limit), n=n, verdict=verdict, binds=binds
+    )
+
+
+def _too_few(gate: str, limit: float, n: int, *, binds: bool = True) -> Gate:
+    return Gate(gate=gate, value=None, limit=limit, n=n, verdict="insufficient", binds=binds)

@@ -1,0 +1,66 @@
+"""Raw numbers to the scale that the networks of a version learn on, decided on the seed's training part alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning.values import Floats
+
+CLIP = 6.0
+"""Standard deviations beyond which a number says no more than "very large"."""
+HEAVY = 1.5
+"""How much wider than a normal of the same quartiles a column's central 98 % must be to count as heavy-tailed; an
+exponential has about 2."""
+NORMAL_TAIL = 2.326 / 1.349
+"""Of a normal: from the median to the 99th percentile, over the distance between the quartiles."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normalisation:
+    """Columns in the seed's standard deviations, heavy tails folded by sign(x) log1p(|x|) before, clipped to +-6 after.
+
+    center (D,) and scale (D,) float32, folded (D,) bool; D is the size of one row. A column that was constant on the seed's
+    training part has scale 0 and answers 0 for ever: no weight behind it was ever trained.
+    """
+
+    center: Floats
+    scale: Floats
+    folded: NDArray[np.bool_]
+
+    def apply(self, x: Floats) -> Floats:
+        """Finite float32 of the same shape (N, *shape) for every finite input, row by row."""
+        flat = np.asarray(x, dtype=np.float32).reshape(len(x), self.center.size)
+        if self.folded.any():
+            flat = np.where(self.folded, _fold(flat), flat)
+        with np.errstate(over="ignore"):  # a number beyond float32 is clipped on the next line
+            z = (flat - self.center) * self.scale
+        return np.asarray(np.clip(z, -CLIP, CLIP), dtype=np.float32).reshape(x.shape)
+
+
+def fit(x: Floats) -> Normalisation:
+    """The normalisation of the rows x (N, *shape); decided column by column."""
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    logged = _fold(flat)
+    weight = _tail_weight(flat)
+    folded = (weight > HEAVY) & (_tail_weight(logged) < weight)
+    columns = np.where(folded, logged, flat)
+    center, deviation = columns.mean(axis=0), columns.std(axis=0)
+    constant = deviation <= 1e-6 * np.abs(center)  # float32 cannot tell such a column from a constant one
+    scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
+    scale = np.minimum(scale, np.finfo(np.float32).max)
+    return Normalisation(center=center.astype(np.float32), scale=scale.astype(np.float32), folded=folded)
+
+
+def _fold(x: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x)), dtype=x.dtype)
+
+
+def _tail_weight(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each column: the longer of its two tails to the 99th percentile, 1 for a normal; 0 where the quartiles coincide."""
+    low, first, median, third, high = np.quantile(x, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0)
+    middle, tail = third - first, np.maximum(high - median, median - low)
+    return np.where(middle > 0, tail / np.where(middle > 0, middle, 1.0) / NORMAL_TAIL, 0.0)

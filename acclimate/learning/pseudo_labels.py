@@ -1,0 +1,71 @@
+"""The teachers' labels of a window: what deserves trust is kept, and every refusal has a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning import augment
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import Floats, PseudoLabels, Window
+
+NEEDED_SHARE = 0.1
+NEEDED_ROWS = 8
+
+
+def choose(
+    window: Window, champion: Bundle, *, rng: np.random.Generator, tick: Callable[[int, int], None]
+) -> PseudoLabels:
+    """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
+
+    Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
+    teaches once and what judges never trains), `disagreement`, `low_confidence` (below the class-relative threshold of
+    `thresholds`, measured on the rows that are no duplicates).
+    """
+    opinions_VNC = augment.opinions(champion, window.x, rng=rng)
+    mean_NC = opinions_VNC.mean(axis=0)
+    label = mean_NC.argmax(axis=1).astype(np.int64)
+    confidence = mean_NC.max(axis=1)
+    votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
+    duplicate = _duplicates(window.x, window.held_out)
+    limit = thresholds(mean_NC[~duplicate])[label]
+    refusal = np.select(
+        [duplicate, votes < len(opinions_VNC), ~(confidence >= limit)],
+        ["duplicate", "disagreement", "low_confidence"],
+        "",
+    )
+    tick(len(label), len(label))
+    return PseudoLabels(
+        label=label,
+        confidence=confidence.astype(np.float32),
+        votes=votes,
+        refusal=refusal,
+        needed=max(NEEDED_ROWS, math.ceil(NEEDED_SHARE * len(label))),
+    )
+
+
+def thresholds(probabilities_NC: Floats) -> Floats:
+    """The confidence (C,) that a row of each class needs: FreeMatch (Wang et al. 2023), over one window.
+
+    The global threshold is the mean confidence; a class that the teachers see less, or less surely, than the one they see most
+    needs proportionally less.
+    """
+    if not len(probabilities_NC):
+        return np.zeros(probabilities_NC.shape[1], dtype=np.float32)
+    expected = probabilities_NC.mean(axis=0)
+    tau = probabilities_NC.max(axis=1).mean()
+    return np.asarray(expected / expected.max() * tau, dtype=np.float32)
+
+
+def _duplicates(x: Floats, held_out: Floats) -> NDArray[np.bool_]:
+    """Which rows of x equal, bit for bit, an earlier row of x or any held-out row."""
+    seen = {row.tobytes() for row in held_out}
+    out = np.zeros(len(x), dtype=bool)
+    for index, row in enumerate(x):
+        key = row.tobytes()
+        out[index] = key in seen
+        seen.add(key)
+    return out
