@@ -1,0 +1,117 @@
+"""A real drifting stream for the demo: scikit-learn's handwritten digits, which slowly turn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.client.errors import ClientError
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+SEED_ROWS = 897
+WINDOW_ROWS = 300
+DEGREES = tuple(range(5, 55, 5))
+SPREAD = 2.5
+"""Degrees to either side of a window's angle that a row may be turned."""
+JUNK_AFTER = 3
+MARK = "permuted on purpose"
+
+SPEC = """\
+# Handwritten digits of 8 x 8 points as vectors of 64; prepare.py (or `acclimate demo`) writes seed.npz beside this file.
+[model]
+name = "{name}"
+network = "mlp"
+[model.network_args]
+hidden = [256, 128]
+
+[input]
+kind = "vector"
+shape = [64]
+classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+
+[seed]
+path = "seed.npz"
+
+[policy]
+schedule = "never"  # `acclimate play` asks for every run
+on_drift = false
+max_rows = 0
+"""
+
+
+class MissingExtraError(ClientError):
+    """A package of an extra is not installed; the message says which extra brings it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Labeled rows in the order of their windows: x (N, 64) in 0..16, y (N,), t (N,) from 1; marks by window."""
+
+    x: Floats
+    y: Integers
+    t: NDArray[np.int32]
+    marks: dict[int, str]
+
+    def save(self, path: Path) -> None:
+        """Write x, y, t and the marks (as JSON in `meta`) to an .npz file."""
+        meta = json.dumps({"marks": {str(window): text for window, text in self.marks.items()}})
+        np.savez_compressed(path, x=self.x, y=self.y, t=self.t, meta=np.array(meta))
+
+
+def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
+    """Seed set x (897, 64), y (897,), and the stream that turns away from it.
+
+    The 1,797 digits are shuffled once; 897 are the seed set, the other 900 the stream: ten windows of 300, turned by 5, 10, ...
+    50 degrees and up to 2.5 more or less for each row. A window draws without replacement, the next one anew: each of the 900
+    returns about three times, at another angle. After the third window comes one of 300 digits whose 64 pixels are permuted
+    anew in each row: junk that nobody should learn from, and marked so. Raises `MissingExtraError` without scikit-learn.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError:
+        raise MissingExtraError("the digits come with scikit-learn: install the extra, acclimate[demo]") from None
+    rng = np.random.default_rng(seed)
+    images, labels = load_digits(return_X_y=True)
+    order = rng.permutation(len(labels))
+    x, y = images[order].astype(np.float32), labels[order].astype(np.int64)
+    pool_x, pool_y = x[SEED_ROWS:], y[SEED_ROWS:]
+    windows: list[tuple[Floats, Integers]] = []
+    for degrees in DEGREES:
+        drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
+        windows.append((turn(pool_x[drawn], degrees + rng.uniform(-SPREAD, SPREAD, WINDOW_ROWS)), pool_y[drawn]))
+    drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
+    windows.insert(JUNK_AFTER, (rng.permuted(pool_x[drawn], axis=1), pool_y[drawn]))
+    stream = Stream(
+        x=np.concatenate([window[0] for window in windows]),
+        y=np.concatenate([window[1] for window in windows]),
+        t=np.repeat(np.arange(1, len(windows) + 1, dtype=np.int32), WINDOW_ROWS),
+        marks={JUNK_AFTER + 1: MARK},
+    )
+    return x[:SEED_ROWS], y[:SEED_ROWS], stream
+
+
+def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
+    """The digits x (N, 64), each turned about its middle by its own angle, with linear interpolation and empty corners."""
+    from scipy.ndimage import rotate  # type: ignore[import-untyped]  # comes with scikit-learn
+
+    turned = [
+        rotate(image, angle, reshape=False, order=1) for image, angle in zip(x.reshape(-1, 8, 8), degrees, strict=True)
+    ]
+    return np.asarray(turned, dtype=np.float32).reshape(len(x), 64)
+
+
+def write(folder: Path, *, name: str = "digits", seed: int = 0) -> Path:
+    """Write spec.toml, seed.npz and stream.npz into the folder; the spec's path."""
+    x, y, stream = make(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "seed.npz", x=x, y=y)
+    stream.save(folder / "stream.npz")
+    spec = folder / "spec.toml"
+    spec.write_text(SPEC.format(name=name), encoding="utf-8")
+    return spec

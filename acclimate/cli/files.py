@@ -1,0 +1,178 @@
+"""Rows and labels out of a user's files: csv, npy, npz, parquet, jsonl."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.client.errors import FileError
+
+SUFFIXES = (".csv", ".npy", ".npz", ".parquet", ".jsonl")
+NOT_INPUT = ("y", "t", "label", "class")
+"""Columns of a table that are never part of a row."""
+LABEL_KEYS = ("prediction_id", "row", "label", "source")
+
+
+def read_rows(path: Path) -> list[Any]:
+    """The rows of a file, each a list of numbers (nested where the file nests them), in file order, unchecked.
+
+    npy: the array's first axis; npz: its `x`; parquet: its column `x`, else all columns but y, t, label, class; csv: the same
+    with a header, or every column without one; jsonl: one array a line, or an object with `x`. What is no number in a csv
+    stays text, so that the row can be refused and the others kept.
+    """
+    match _suffix(path):
+        case ".npy":
+            return _listed(path, _load(path))
+        case ".npz":
+            with _load(path) as arrays:
+                if "x" not in arrays.files:
+                    raise FileError(f"{path}: no array x; it holds {', '.join(arrays.files) or 'nothing'}")
+                return _listed(path, arrays["x"])
+        case ".parquet":
+            return _rows_of_columns(_parquet(path))
+        case ".csv":
+            return _csv_rows(path)
+        case _:
+            return [_row_of_line(path, number, value) for number, value in _json_lines(path)]
+
+
+def read_labels(path: Path) -> list[dict[str, Any]]:
+    """The labels of a file, each `{"prediction_id", "row", "label", "source"}`; `source` is "file" where the file has none.
+
+    A label that is a whole number is a class index, an empty one (null) says that the row is none of the classes.
+    """
+    suffix = _suffix(path)
+    if suffix == ".npy":
+        raise FileError(f"{path}: labels need named columns: use csv, npz, parquet or jsonl")
+    if suffix == ".npz":
+        with _load(path) as arrays:
+            columns = {name: arrays[name].tolist() for name in arrays.files}
+        records = _records(columns)
+    elif suffix == ".parquet":
+        records = _records(_parquet(path))
+    elif suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            records = list(csv.DictReader(lines))
+    else:
+        records = [value for _, value in _json_lines(path)]
+    return [_label(path, number, record) for number, record in enumerate(records)]
+
+
+def shaped(row: Any, shape: Sequence[int]) -> tuple[list[Any] | None, str | None]:
+    """The row as numbers of this shape, or None and what is wrong with it. A flat row of the right length is folded."""
+    try:
+        numbers = np.asarray(row, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None, "not all numbers"
+    if numbers.size != math.prod(shape):
+        return None, f"has {numbers.size} numbers, the model takes {math.prod(shape)}"
+    if not np.isfinite(numbers).all():
+        return None, "holds NaN or infinity"
+    folded: list[Any] = numbers.reshape(tuple(shape)).tolist()
+    return folded, None
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise FileError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileError(f"{path}: no such file")
+    return suffix
+
+
+def _load(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise FileError(f"{path}: not a numpy file without objects: {error}") from None
+
+
+def _listed(path: Path, array: NDArray[Any]) -> list[Any]:
+    if array.ndim < 2:
+        raise FileError(f"{path}: one axis of rows and at least one of numbers are needed; its shape is {array.shape}")
+    rows: list[Any] = array.tolist()
+    return rows
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    import pyarrow.parquet
+
+    try:
+        columns: dict[str, list[Any]] = pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: not parquet: {error}") from None
+    return columns
+
+
+def _rows_of_columns(columns: Mapping[str, list[Any]]) -> list[Any]:
+    if "x" in columns:
+        return list(columns["x"])
+    inputs = [values for name, values in columns.items() if name not in NOT_INPUT]
+    return [list(row) for row in zip(*inputs, strict=True)]
+
+
+def _csv_rows(path: Path) -> list[Any]:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        table = [line for line in csv.reader(lines) if line]
+    if not table:
+        return []
+    keep = range(len(table[0]))
+    if any(isinstance(_number(text), str) for text in table[0]):
+        header = [name.strip() for name in table.pop(0)]
+        keep = [place for place, name in enumerate(header) if name not in NOT_INPUT]  # type: ignore[assignment]
+    return [[_number(line[place]) if place < len(line) else "" for place in keep] for line in table]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except ValueError as error:
+                    raise FileError(f"{path}: line {number} is not JSON: {error}") from None
+
+
+def _row_of_line(path: Path, number: int, value: Any) -> Any:
+    row = value.get("x") if isinstance(value, dict) else value
+    if not isinstance(row, list):
+        raise FileError(f"{path}: line {number} is neither an array nor an object with an array x")
+    return row
+
+
+def _records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    named = {name: columns[name] for name in LABEL_KEYS if name in columns}
+    return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
+
+
+def _label(path: Path, number: int, record: Any) -> dict[str, Any]:
+    if not isinstance(record, Mapping) or not {"prediction_id", "row", "label"} <= set(record):
+        raise FileError(f"{path}: entry {number} lacks prediction_id, row or label")
+    try:
+        row = int(record["row"])
+    except (TypeError, ValueError):
+        raise FileError(f"{path}: entry {number}: row {record['row']!r} is not a whole number") from None
+    label = record["label"]
+    if isinstance(label, str) and path.suffix.lower() == ".csv":
+        label = None if label == "" else int(label) if label.isdecimal() else label
+    return {
+        "prediction_id": str(record["prediction_id"]),
+        "row": row,
+        "label": label,
+        "source": str(record.get("source") or "file"),
+    }

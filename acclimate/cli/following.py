@@ -1,0 +1,85 @@
+"""Following a run to its end, with its stages as bars on a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from acclimate.cli import output
+from acclimate.client.errors import Json
+from acclimate.client.http import TERMINAL, Client
+
+STAGES = ("snapshot", "diagnose", "pseudo_label", "train", "calibrate", "judge", "publish")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """How far one stage is; `total` is None while nobody knows of how much."""
+
+    stage: str
+    done: int
+    total: int | None
+    note: str
+
+
+def wait_for(client: Client, run: str, show: Callable[[Json], None], *, pause: float = 0.25) -> Json:
+    """The run when it has ended; `show` sees every state of it that was read on the way."""
+    while True:
+        found = client.run(run)
+        show(found)
+        if found["state"] in TERMINAL:
+            return found
+        time.sleep(pause)
+
+
+def follow(client: Client, run: str, home: Path | None) -> Json:
+    """The run when it has ended, its progress shown on stderr.
+
+    Ctrl-C leaves the run to itself, says how to come back, and exits 130.
+    """
+    try:
+        with output.bars() as progress:
+            if progress.disable:
+                return wait_for(client, run, _line_teller(run))
+            tasks = {stage: progress.add_task(stage, total=None, start=False, note="") for stage in STAGES}
+
+            def show(found: Json) -> None:
+                for bar in stage_bars(found):
+                    progress.start_task(tasks[bar.stage])
+                    progress.update(tasks[bar.stage], completed=bar.done, total=bar.total, note=bar.note)
+
+            return wait_for(client, run, show)
+    except KeyboardInterrupt:
+        where = f" --home {home}" if home else ""
+        output.say(f"run {run} goes on; come back with: acclimate runs show {run} --follow{where}")
+        raise typer.Exit(130) from None
+
+
+def stage_bars(run: Json) -> Iterator[Bar]:
+    """A bar for every stage that the run has passed, which is full, and for the one it is in."""
+    stage, progress = run.get("stage"), run.get("progress") or {}
+    if stage not in STAGES:
+        return
+    for passed in STAGES[: STAGES.index(stage)]:
+        yield Bar(stage=passed, done=1, total=1, note="")
+    if run["state"] == "succeeded":
+        yield Bar(stage=stage, done=1, total=1, note="")
+    else:
+        unit = str(progress.get("unit") or "")
+        yield Bar(stage=stage, done=progress.get("done") or 0, total=progress.get("total"), note=unit)
+
+
+def _line_teller(run: str) -> Callable[[Json], None]:
+    told: list[str] = []
+
+    def tell(found: Json) -> None:
+        now = found["state"] if found["state"] in TERMINAL or not found.get("stage") else found["stage"]
+        if [now] != told[-1:]:
+            told.append(now)
+            output.say(f"run {run}: {now}")
+
+    return tell

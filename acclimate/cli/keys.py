@@ -1,0 +1,69 @@
+"""The commands about who may do what, and who did what: keys and audit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from acclimate.cli import output
+from acclimate.cli.connection import connect
+from acclimate.cli.options import AsJson, Home, Url
+
+SCOPES = ("predict", "feedback", "view", "operate", "admin")
+
+
+def list_(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """The keys, without their secrets."""
+    with connect(home, url) as client:
+        found = client.keys()
+    if as_json:
+        output.print_json({"items": found, "next_page_token": None})
+        return
+    columns = ("id", "name", "scopes", "created", "revoked")
+    rows = [output.pick(key, "id", "name", "scopes", "created_at", "revoked_at") for key in found]
+    output.print_table(output.table(None, columns, rows))
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="Whom or what the key is for.")],
+    scope: Annotated[list[str], typer.Option("--scope", "-s", help=f"One of {', '.join(SCOPES)}; may be given again.")],
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. Its secret is printed this once."""
+    scopes = [part.strip() for given in scope for part in given.split(",") if part.strip()]
+    with connect(home, url) as client:
+        found = client.create_key(name, scopes)
+    if as_json:
+        output.print_json(found)
+    else:
+        output.say(f"key {found['id']} for {name}, with {', '.join(scopes)}; it is shown only now:")
+        print(found["key"])
+
+
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as `acclimate keys list` shows it.")],
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a key; a replica that saw it lately may take it for 30 seconds more."""
+    with connect(home, url) as client:
+        client.revoke_key(key)
+    if as_json:
+        output.print_json({"id": key, "revoked": True})
+    else:
+        print(f"key {key} revoked")
+
+
+def audit(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Who did what when, oldest first as the service keeps it."""
+    with connect(home, url) as client:
+        found = client.audit()
+    if as_json:
+        output.print_json({"items": found, "next_page_token": None})
+        return
+    columns = ("at", "actor", "action", "target", "reason")
+    output.print_table(output.table(None, columns, [[entry.get(name) for name in columns] for entry in found]))

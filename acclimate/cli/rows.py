@@ -1,0 +1,176 @@
+"""The commands about rows: predict and feedback."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from acclimate.cli import output
+from acclimate.cli.connection import connect
+from acclimate.cli.options import AsJson, Home, Model, Rejects, Url
+from acclimate.client.errors import InvalidError, Json
+from acclimate.client.http import Client
+
+REQUEST_ROWS = 256
+LABELS_AT_ONCE = 5000
+SECONDS_A_LINE = 10.0
+ROW_POINTER = re.compile(r"#?/rows/(\d+)")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="csv, npy, npz, parquet or jsonl.")]
+
+
+def predict(
+    model: Model,
+    file: File,
+    rejects: Rejects = None,
+    log: Annotated[bool, typer.Option("--log/--no-log", help="Whether the rows may be stored and learnt from.")] = True,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the champion about every row of a file: csv on stdout, or one JSON object a row. Exit 1 when rows were refused."""
+    from acclimate.cli import files
+
+    with connect(home, url) as client:
+        rows = files.read_rows(file)
+        good, refused = _sort(rows, client.model(model)["shape"])
+        write = _json_writer() if as_json else _csv_writer()
+        with _progress(f"{model}: rows", len(good)) as tick:
+            for start in range(0, len(good), REQUEST_ROWS):
+                part = good[start : start + REQUEST_ROWS]
+                for place, answer in answers(client, model, part, None if log else False, refused):
+                    write(place, answer)
+                tick(len(part))
+    _settle(refused, len(rows), rejects, "rows")
+
+
+def feedback(
+    model: Model,
+    file: File,
+    rejects: Rejects = None,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in labels: columns prediction_id, row, label, and perhaps source. Exit 1 when some were refused."""
+    from acclimate.cli import files
+
+    labels = files.read_labels(file)
+    total: Json = {"accepted": 0, "duplicates": 0, "rejected": []}
+    with connect(home, url) as client, _progress(f"{model}: labels", len(labels)) as tick:
+        for start in range(0, len(labels), LABELS_AT_ONCE):
+            part = labels[start : start + LABELS_AT_ONCE]
+            reply = client.feedback(model, part)
+            total["accepted"] += reply["accepted"]
+            total["duplicates"] += reply["duplicates"]
+            total["rejected"] += [{**entry, "index": entry["index"] + start} for entry in reply["rejected"]]
+            tick(len(part))
+    if as_json:
+        output.print_json(total)
+    else:
+        print(f"accepted {total['accepted']}, duplicates {total['duplicates']}, rejected {len(total['rejected'])}")
+    _settle({entry["index"]: entry["reason"] for entry in total["rejected"]}, len(labels), rejects, "labels")
+
+
+def answers(
+    client: Client, model: str, rows: Sequence[tuple[int, Any]], log: bool | None, refused: dict[int, str]
+) -> Iterator[tuple[int, Json]]:
+    """The answer to each (place in the file, row), with prediction id, index and version.
+
+    A bad row refuses its whole request: the rows that the service names go to `refused` and the others are asked again; where
+    it names none, all of them are refused for its reason.
+    """
+    while rows:
+        try:
+            reply = client.predict(model, [row for _, row in rows], log=log)
+        except InvalidError as error:
+            named = {
+                int(found[1]) for problem in error.errors if (found := ROW_POINTER.match(problem.get("pointer", "")))
+            }
+            bad = named & set(range(len(rows))) or set(range(len(rows)))
+            refused.update({rows[index][0]: str(error) for index in bad})
+            rows = [row for index, row in enumerate(rows) if index not in bad]
+            continue
+        for index, ((place, _), answer) in enumerate(zip(rows, reply["predictions"], strict=True)):
+            yield place, {"prediction_id": reply["id"], "row": index, "version": reply["version"], **answer}
+        return
+
+
+def _sort(rows: Sequence[Any], shape: Sequence[int]) -> tuple[list[tuple[int, Any]], dict[int, str]]:
+    from acclimate.cli import files
+
+    good: list[tuple[int, Any]] = []
+    refused: dict[int, str] = {}
+    for place, row in enumerate(rows):
+        numbers, problem = files.shaped(row, shape)
+        if problem is None:
+            good.append((place, numbers))
+        else:
+            refused[place] = problem
+    return good, refused
+
+
+def _csv_writer() -> Any:
+    columns = ("file_row", "label", "confidence", "abstain", "version", "prediction_id", "row")
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(columns)
+
+    def write(place: int, answer: Json) -> None:
+        values = {**answer, "file_row": place, "confidence": f"{answer['confidence']:.6g}"}
+        lines.writerow(
+            [str(values.get(name, "")).lower() if name == "abstain" else values.get(name) for name in columns]
+        )
+
+    return write
+
+
+def _json_writer() -> Any:
+    def write(place: int, answer: Json) -> None:
+        sys.stdout.write(json.dumps({"file_row": place, **answer}, ensure_ascii=False) + "\n")
+
+    return write
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Any]:
+    """A bar on a terminal, elsewhere a line when ten seconds have passed."""
+    import time
+
+    done, told = 0, time.monotonic()
+    with output.bars() as progress:
+        task = progress.add_task(title, total=total, note="")
+
+        def tick(more: int) -> None:
+            nonlocal done, told
+            done += more
+            progress.update(task, completed=done)
+            if progress.disable and time.monotonic() - told >= SECONDS_A_LINE:
+                told = time.monotonic()
+                output.say(f"{title} {done} of {total}")
+
+        yield tick
+
+
+def _settle(refused: dict[int, str], total: int, rejects: Path | None, what: str) -> None:
+    """Say what was refused, write it where it was asked for, and exit 1 when there was any."""
+    if rejects is not None:
+        with rejects.open("w", encoding="utf-8") as lines:
+            _write_rejects(refused, lines)
+    if refused:
+        place = min(refused)
+        where = f"; all of them in {rejects}" if rejects else "; --rejects FILE lists them"
+        output.say(f"{len(refused)} of {total} {what} refused, the first at {place}: {refused[place]}{where}")
+        raise typer.Exit(1)
+
+
+def _write_rejects(refused: dict[int, str], lines: IO[str]) -> None:
+    for place, reason in sorted(refused.items()):
+        lines.write(json.dumps({"row": place, "reason": reason}, ensure_ascii=False) + "\n")

@@ -1,0 +1,75 @@
+"""The commands about what a model may do and how it fares: gates, policy, drift, calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from acclimate.cli import output
+from acclimate.cli.connection import connect
+from acclimate.cli.options import AsJson, Home, Model, Url
+from acclimate.client.errors import Json
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one; may be given again.")]
+
+
+def gates(model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """The gates' limits, or a new revision of them with --set. Exit 4 when somebody else was first."""
+    changes = parse_changes(change or ())
+    with connect(home, url) as client:
+        found, etag = client.gates(model)
+        if changes:
+            found = client.set_gates(model, changed(found, "gates", changes), etag)
+    _print(found, as_json)
+
+
+def policy(model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """When the model learns and from how much, or a new revision of it with --set. Exit 4 when somebody else was first."""
+    changes = parse_changes(change or ())
+    with connect(home, url) as client:
+        found, etag = client.policy(model)
+        if changes:
+            found = client.set_policy(model, changed(found, "policy", changes), etag)
+    _print(found, as_json)
+
+
+def drift(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """How far the input has moved from the seed set, sign by sign."""
+    with connect(home, url) as client:
+        _print(client.drift(model), as_json)
+
+
+def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """How far the champion's confidence may be believed."""
+    with connect(home, url) as client:
+        _print(client.calibration(model), as_json)
+
+
+def parse_changes(changes: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """`KEY=VALUE` texts as values: numbers, true, false and null as in JSON, everything else as text."""
+    parsed: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{change!r} is not KEY=VALUE")
+        try:
+            parsed[key.strip()] = json.loads(text)
+        except ValueError:
+            parsed[key.strip()] = text
+    return parsed
+
+
+def changed(found: Json, name: str, changes: dict[str, Any]) -> Json:
+    """The rules as a PUT takes them: those found, whether bare or under their name beside a revision, with the changes."""
+    rules = (
+        found[name] if isinstance(found.get(name), dict) else {key: found[key] for key in found if key != "revision"}
+    )
+    return {**rules, **changes}
+
+
+def _print(found: Json, as_json: bool) -> None:
+    show: Callable[[Any], None] = output.print_json if as_json else output.print_fields
+    show(found)

@@ -1,0 +1,147 @@
+"""The commands about runs: retrain, and list, show, cancel, retry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from acclimate.cli import output
+from acclimate.cli.connection import connect
+from acclimate.cli.following import follow
+from acclimate.cli.names import run_id
+from acclimate.cli.options import AsJson, Home, Model, Url
+from acclimate.client.errors import Json
+
+EXIT_CODES = {"succeeded": 0, "rejected": 3}
+"""Exit code of a command that waited for a run, by its end; every other end is 1."""
+
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id of the run, or latest; with --model also champion, previous.")
+]
+OfModel = Annotated[str | None, typer.Option("--model", "-m", help="Only this model's runs.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", "--wait", help="One bar a stage until it ends; Ctrl-C leaves the run alone.")
+]
+
+
+def retrain(
+    model: Model,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be learnt and what refused.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the run's record.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Another recipe than the policy's.")] = None,
+    window: Annotated[list[str] | None, typer.Option("--window", help="A closed window to learn from again.")] = None,
+    follow_it: Follow = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close the open window and learn from it. Exit 3 when the run was followed and its challenger rejected."""
+    with connect(home, url) as client:
+        run = client.start_run(model, reason=reason, recipe=recipe, windows=window or (), dry_run=dry_run)
+        if follow_it and not dry_run:
+            run = follow(client, run["id"], home)
+    if as_json:
+        output.print_json(run)
+    elif dry_run:
+        output.print_fields(run)
+    else:
+        print_run(run)
+    if follow_it and not dry_run:
+        end(run)
+
+
+def list_(
+    model: Annotated[str | None, typer.Argument(help="Only this model's runs.")] = None,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """The runs, newest first."""
+    with connect(home, url) as client:
+        found = sorted(client.runs(model=model), key=lambda run: str(run["created_at"]), reverse=True)
+    if as_json:
+        output.print_json({"items": found, "next_page_token": None})
+        return
+    columns = ("run", "model", "state", "stage", "trigger", "version", "rows", "took", "detail")
+    paths = ("id", "model", "state", "stage", "trigger", "version", "window.rows")
+    rows = [[*output.pick(run, *paths), output.elapsed(run), run.get("detail")] for run in found]
+    output.print_table(output.table(None, columns, rows, right=("rows",)))
+
+
+def show(
+    run: Run = "latest",
+    model: OfModel = None,
+    follow_it: Follow = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """One run with its gates. With --follow exit 3 when it was rejected."""
+    with connect(home, url) as client:
+        id_ = run_id(client, run, model)
+        found = follow(client, id_, home) if follow_it else client.run(id_)
+    if as_json:
+        output.print_json(found)
+    else:
+        print_run(found)
+    if follow_it:
+        end(found)
+
+
+def cancel(
+    run: Run = "latest", model: OfModel = None, home: Home = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Stop a run; the champion stays."""
+    with connect(home, url) as client:
+        found = client.cancel(run_id(client, run, model))
+    if as_json:
+        output.print_json(found)
+    else:
+        print_run(found)
+
+
+def retry(
+    run: Run = "latest", model: OfModel = None, home: Home = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """A new run over the same window."""
+    with connect(home, url) as client:
+        found = client.retry(run_id(client, run, model))
+    if as_json:
+        output.print_json(found)
+    else:
+        print_run(found)
+
+
+def end(run: Json) -> None:
+    """Leave with the exit code of the run's end."""
+    raise typer.Exit(EXIT_CODES.get(run["state"], 1))
+
+
+def print_run(run: Json) -> None:
+    """The run on stdout: what it is, how it ended, and each gate."""
+    window = run.get("window") or {}
+    output.print_fields(
+        {
+            "run": run["id"],
+            "model": run.get("model"),
+            "state": run["state"],
+            "detail": run.get("detail"),
+            "stage": run.get("stage"),
+            "trigger": run.get("trigger"),
+            "reason": run.get("reason"),
+            "version": run.get("version"),
+            "evidence": run.get("evidence"),
+            "window": window.get("id"),
+            "rows": window.get("rows"),
+            "pseudo-labelled": window.get("rows_pseudo_labelled"),
+            "refused": window.get("refused"),
+            "drift": (run.get("drift") or {}).get("kind"),
+            "took": output.elapsed(run) if run.get("started_at") else None,
+        }
+    )
+    if run.get("gates"):
+        rows = [(gate["gate"], gate["value"], gate["limit"], gate["n"], gate["verdict"]) for gate in run["gates"]]
+        output.print_table(
+            output.table(None, ("gate", "value", "limit", "n", "verdict"), rows, right=("value", "limit", "n"))
+        )

@@ -1,0 +1,101 @@
+"""The commands about versions: list, show, promote, rollback."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from acclimate.cli import output
+from acclimate.cli.connection import connect
+from acclimate.cli.names import version_id
+from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url, Yes
+
+Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="Number, or latest, champion, previous, challenger, anchor.")
+]
+
+
+def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
+    """The versions of a model, with what serves and what served before."""
+    with connect(home, url) as client:
+        found, about = client.versions(model), client.model(model)
+    if as_json:
+        output.print_json({"items": found, "next_page_token": None})
+        return
+    columns = ("version", "state", "alias", "parent", "run", "windows", "evidence", "created")
+    paths = ("version", "state", "alias", "parent", "run", "windows", "evidence", "created_at")
+    rows = [output.pick({**version, "alias": aliases(about, version["version"])}, *paths) for version in found]
+    output.print_table(output.table(None, columns, rows))
+
+
+def show(
+    model: Model, version: Version = "champion", home: Home = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """One version: parent, run, windows, gates, promotions."""
+    with connect(home, url) as client:
+        found = client.version(model, version_id(client, model, version))
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_fields(found)
+
+
+def promote(
+    model: Model,
+    version: Version,
+    reason: Reason = NO_REASON,
+    override: Annotated[
+        bool, typer.Option("--override", help="Against a failed gate; recorded as such for ever.")
+    ] = False,
+    yes: Yes = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion. Exit 4 when a gate refused it or somebody else was first."""
+    with connect(home, url) as client:
+        alias, etag = client.alias(model, "champion")
+        to = version_id(client, model, version)
+        _ask(f"{model}: serve version {to} instead of {alias.get('version')}?", yes)
+        found = client.promote(model, to, reason, override=override, etag=etag)
+    _say_served(model, found, to, as_json)
+
+
+def rollback(
+    model: Model,
+    to: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="The earlier version; else the previous one.")
+    ] = None,
+    reason: Reason = NO_REASON,
+    keep_learning: Annotated[bool, typer.Option("--keep-learning", help="Do not pause learning with it.")] = False,
+    yes: Yes = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve an earlier version again and pause learning, or the next run might promote the same thing."""
+    with connect(home, url) as client:
+        version = version_id(client, model, to) if to else None
+        _ask(f"{model}: roll back to {f'version {version}' if version else 'the previous version'}?", yes)
+        found = client.rollback(model, reason, to=version, pause_learning=False if keep_learning else None)
+    _say_served(model, found, version, as_json)
+
+
+def aliases(model: dict[str, Any], version: str) -> str:
+    """The aliases of a model that name this version."""
+    return ", ".join(alias for alias in ("champion", "challenger", "previous", "anchor") if model.get(alias) == version)
+
+
+def _say_served(model: str, promotion: dict[str, Any], version: str | None, as_json: bool) -> None:
+    if as_json:
+        output.print_json(promotion)
+    else:
+        print(f"{model}: version {promotion.get('to') or promotion.get('version') or version} is the champion")
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask on a terminal; elsewhere the command itself is the answer."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
+        raise typer.Exit(1)
