@@ -65,5 +65,5 @@ def audit(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
     if as_json:
         output.print_json({"items": found, "next_page_token": None})
         return
-    columns = ("at", "actor", "action", "target", "reason")
-    output.print_table(output.table(None, columns, [[entry.get(name) for name in columns] for entry in found]))
+    columns = ("at", "actor", "action", "target", "content")
+    output.print_table(output.table(None, columns, [output.pick(entry, *columns) for entry in found]))

@@ -11,7 +11,6 @@ import typer
 from acclimate.cli import output
 from acclimate.cli.connection import connect
 from acclimate.cli.options import AsJson, Home, Model, Url
-from acclimate.client.errors import Json
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one; may be given again.")]
 
@@ -22,7 +21,7 @@ def gates(model: Model, change: Set = None, home: Home = None, url: Url = None, 
     with connect(home, url) as client:
         found, etag = client.gates(model)
         if changes:
-            found = client.set_gates(model, changed(found, "gates", changes), etag)
+            found = client.set_gates(model, {**found, **changes}, etag)
     _print(found, as_json)
 
 
@@ -32,7 +31,7 @@ def policy(model: Model, change: Set = None, home: Home = None, url: Url = None,
     with connect(home, url) as client:
         found, etag = client.policy(model)
         if changes:
-            found = client.set_policy(model, changed(found, "policy", changes), etag)
+            found = client.set_policy(model, {**found, **changes}, etag)
     _print(found, as_json)
 
 
@@ -62,14 +61,6 @@ def parse_changes(changes: list[str] | tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-def changed(found: Json, name: str, changes: dict[str, Any]) -> Json:
-    """The rules as a PUT takes them: those found, whether bare or under their name beside a revision, with the changes."""
-    rules = (
-        found[name] if isinstance(found.get(name), dict) else {key: found[key] for key in found if key != "revision"}
-    )
-    return {**rules, **changes}
-
-
-def _print(found: Json, as_json: bool) -> None:
+def _print(found: dict[str, Any], as_json: bool) -> None:
     show: Callable[[Any], None] = output.print_json if as_json else output.print_fields
     show(found)

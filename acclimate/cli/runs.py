@@ -141,7 +141,12 @@ def print_run(run: Json) -> None:
         }
     )
     if run.get("gates"):
-        rows = [(gate["gate"], gate["value"], gate["limit"], gate["n"], gate["verdict"]) for gate in run["gates"]]
+        rows = [(gate["gate"], gate["value"], gate["limit"], gate["n"], verdict(gate)) for gate in run["gates"]]
         output.print_table(
             output.table(None, ("gate", "value", "limit", "n", "verdict"), rows, right=("value", "limit", "n"))
         )
+
+
+def verdict(gate: Json) -> str:
+    """The verdict of a gate as a table shows it: one that does not bind says so."""
+    return str(gate["verdict"]) + ("" if gate.get("binds", True) else " (information)")

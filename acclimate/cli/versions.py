@@ -20,13 +20,12 @@ Version = Annotated[
 def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
     """The versions of a model, with what serves and what served before."""
     with connect(home, url) as client:
-        found, about = client.versions(model), client.model(model)
+        found = client.versions(model)
     if as_json:
         output.print_json({"items": found, "next_page_token": None})
         return
-    columns = ("version", "state", "alias", "parent", "run", "windows", "evidence", "created")
-    paths = ("version", "state", "alias", "parent", "run", "windows", "evidence", "created_at")
-    rows = [output.pick({**version, "alias": aliases(about, version["version"])}, *paths) for version in found]
+    columns = ("version", "state", "aliases", "parent", "run", "windows", "evidence", "created")
+    rows = [output.pick(version, *columns[:-1], "created_at") for version in found]
     output.print_table(output.table(None, columns, rows))
 
 
@@ -81,11 +80,6 @@ def rollback(
         _ask(f"{model}: roll back to {f'version {version}' if version else 'the previous version'}?", yes)
         found = client.rollback(model, reason, to=version, pause_learning=False if keep_learning else None)
     _say_served(model, found, version, as_json)
-
-
-def aliases(model: dict[str, Any], version: str) -> str:
-    """The aliases of a model that name this version."""
-    return ", ".join(alias for alias in ("champion", "challenger", "previous", "anchor") if model.get(alias) == version)
 
 
 def _say_served(model: str, promotion: dict[str, Any], version: str | None, as_json: bool) -> None:

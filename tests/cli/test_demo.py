@@ -1,0 +1,42 @@
+"""The demo says when it did not show what it promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from acclimate.cli import demo
+from acclimate.cli.scoring import Played
+
+PROMOTED = Played(
+    window=1,
+    rows=300,
+    served_accuracy=0.9,
+    frozen_accuracy=0.5,
+    ece=0.02,
+    run="r1",
+    state="succeeded",
+    detail=None,
+    version_before="1",
+    version_after="2",
+)
+REFUSED = replace(PROMOTED, state="rejected", mark="permuted on purpose", window=2)
+
+
+def test_three_promotions_and_a_refused_window_before_the_last_are_as_promised() -> None:
+    assert demo.judge([PROMOTED, PROMOTED, REFUSED, PROMOTED], 1) == []
+
+
+def test_two_promotions_are_too_few() -> None:
+    assert demo.judge([PROMOTED, REFUSED, PROMOTED], 1) == ["2 promotions, at least 3 were due"]
+
+
+def test_learning_from_the_junk_is_a_fault() -> None:
+    learnt = replace(REFUSED, state="succeeded")
+    assert demo.judge([PROMOTED, PROMOTED, learnt, PROMOTED], 0) == [
+        "the run over window 2 (permuted on purpose) ended succeeded, not rejected",
+        "the marked window is not quarantined",
+    ]
+
+
+def test_learning_that_stops_at_the_junk_is_a_fault() -> None:
+    assert demo.judge([PROMOTED, PROMOTED, PROMOTED, REFUSED], 1) == ["nothing was promoted after window 2"]
