@@ -144,3 +144,10 @@ def child_environment(**changes: str) -> dict[str, str]:
     import os
 
     return {**os.environ, **changes}
+
+
+def share_metrics_in(folder: Path) -> None:
+    """Tell prometheus_client, before it is imported, to count in files that a worker and its forked children share."""
+    import os
+
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

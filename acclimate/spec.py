@@ -54,6 +54,18 @@ def parse(text: str, *, network_allowlist: tuple[str, ...] = ()) -> ModelSpec:
     return spec
 
 
+def settings(kind: str, table: dict[str, Any]) -> Policy | Gates:
+    """The `policy` or the `gates` of one table, as `parse` reads it. Raises `SpecError`."""
+    reader = _Reader({kind: table}, ())
+    if kind == "policy":
+        found: Policy | Gates = reader._settings("policy", Policy, reader._check_policy)
+    else:
+        found = reader._settings("gates", Gates, reader._check_gates)
+    if reader.problems:
+        raise SpecError(reader.problems)
+    return found
+
+
 def schedule_seconds(schedule: str) -> int | None:
     """The period of an `@every` schedule, or None for cron and never."""
     match = EVERY.fullmatch(schedule)

@@ -117,11 +117,16 @@ def close_window(connection: Connection, model_id: str, *, closed_by: str, neede
         ).scalar_one()
     )
     connection.execute(update(segments).where(_in_open_window(model_id)).values(window=number))
-    digest = "sha256:" + hashlib.sha256("".join(segment.digest for segment in found).encode()).hexdigest()
+    digest = digest_of([segment.digest for segment in found])
     closed = {"state": "closed", "closed_by": closed_by, "closed_at": now(), "rows": rows, "digest": digest}
     connection.execute(_window(update(windows), model_id, number).values(**closed))
     connection.execute(insert(windows).values(model_id=model_id, number=number + 1, state="open"))
     return window(connection, model_id, number)
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """One digest over many, in their order: what a window or a run learnt from."""
+    return "sha256:" + hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def open_rows(connection: Connection, model_id: str) -> int:

@@ -1,0 +1,99 @@
+"""Starts runs: the barrier over all replicas first, then ONE transaction that closes the window and inserts the run."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import RowMapping
+
+from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage.database import Database
+
+MOST_SECONDS = 12.0
+"""A replica that neither acknowledges nor misses its heartbeat for so long is not waited for; its rows go to the next window."""
+LOOK_SECONDS = 0.05
+
+
+class WindowQuarantined(Exception):
+    """A window that is quarantined is not learnt from until somebody releases it."""
+
+
+class NothingServed(Exception):
+    """The model has no version yet, so there is nothing that could teach."""
+
+
+def start_run(
+    database: Database,
+    model_name: str,
+    *,
+    trigger: str,
+    actor: str,
+    reason: str | None = None,
+    recipe: str | None = None,
+    windows: list[int] | None = None,
+    slot: float | None = None,
+) -> str:
+    """The id of the new queued run.
+
+    Every row acknowledged before this call by a live replica is in the run's window, unless `windows` names closed ones to
+    learn from again. Takes as long as the slowest live replica needs to seal, at most 12 s. Raises `RunActive`,
+    `NotEnoughRows` (the rows stay where they are), `UnknownModel`, `UnknownWindow`, `WindowOpen`, `WindowQuarantined`,
+    `NothingServed`.
+    """
+    with database.read() as connection:
+        model_id = registry.model(connection, model_name)["id"]
+        active = runs.active(connection, model_id)
+        if active is not None:
+            raise runs.RunActive(active["id"])
+    if windows is None:
+        seal(database, model_id)
+    with database.write() as connection:
+        registry.lock(connection, model_id)
+        active = runs.active(connection, model_id)
+        if active is not None:
+            raise runs.RunActive(active["id"])
+        policy_revision, policy = registry.policy(connection, model_id)
+        gates_revision, _ = registry.gates(connection, model_id)
+        champion = registry.champion(connection, model_id)
+        if champion is None:
+            raise NothingServed(f"model {model_name!r} has no version yet")
+        if windows is None:
+            closed = [catalog.close_window(connection, model_id, closed_by=trigger, needed=policy.min_window_rows)]
+        else:
+            closed = [_closed(catalog.window(connection, model_id, number)) for number in windows]
+        run_id = runs.create(
+            connection,
+            model_id,
+            trigger=trigger,
+            reason=reason,
+            recipe=recipe or policy.recipe,
+            windows=[window["number"] for window in closed],
+            rows=sum(window["rows"] for window in closed),
+            data_digest=catalog.digest_of([window["digest"] for window in closed]),
+            policy_revision=policy_revision,
+            gates_revision=gates_revision,
+            parent_version=champion.to_version,
+            slot=slot,
+        )
+        audit.write(connection, actor=actor, action="run.start", target=model_name, run=run_id, trigger=trigger)
+    return run_id
+
+
+def seal(database: Database, model_id: str) -> None:
+    """Returns when every live replica has sealed and registered what it had logged, or has proved dead or stuck."""
+    with database.write() as connection:
+        number = catalog.request_seal(connection, model_id)
+    deadline = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < deadline:
+        with database.read() as connection:
+            if not catalog.unsealed_replicas(connection, model_id, number):
+                return
+        time.sleep(LOOK_SECONDS)
+
+
+def _closed(window: RowMapping) -> RowMapping:
+    if window["state"] == "open":
+        raise catalog.WindowOpen(f"window w-{window['number']} is still open")
+    if window["state"] == "quarantined":
+        raise WindowQuarantined(f"window w-{window['number']} is quarantined: release it first")
+    return window

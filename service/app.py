@@ -1,0 +1,196 @@
+"""The API process, `python -m service.app [--fd N]`: recovers its journals, follows the champion, answers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import torch
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from acclimate.logs import configure
+from acclimate.settings import Settings, server_settings
+from acclimate.storage import catalog, journal
+from acclimate.storage.artifacts import Artifacts
+from acclimate.storage.database import Database, Unavailable
+from acclimate.storage.segments import Segments
+from acclimate.storage.store import Store
+from service import errors
+from service.auth import Keyring
+from service.batcher import Batcher
+from service.body_limit import BodyLimit
+from service.champion_follower import ChampionFollower
+from service.doorbell import Doorbell
+from service.equipment import Equipment
+from service.metrics import ServingMetrics, serve_openly
+from service.model_slot import ModelSlots
+from service.recorder import Recorder
+from service.routes import history, log, models, operator, predict, runs
+
+logger = structlog.get_logger()
+MODEL_UPLOAD_MIB = 512.0
+"""A seed set may be larger than a request with rows."""
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application, whole; it touches database and disk only while its lifespan runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        equipment = equip(settings)
+        app.state.equipment = equipment
+        equipment.recorder.start()
+        await asyncio.to_thread(recover, equipment)
+        following = asyncio.create_task(equipment.follower.follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.to_thread(retire, equipment)
+
+    app = FastAPI(
+        title="acclimate",
+        version="0.1.0",
+        summary="A served classifier that keeps learning from its own unlabeled traffic.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    for room in (predict, runs, history, log, models, operator):
+        app.include_router(room.router)
+    app.add_middleware(BodyLimit, most=int(settings.body_limit_mib * 2**20), most_model=int(MODEL_UPLOAD_MIB * 2**20))
+    app.add_middleware(RequestIds)
+    return app
+
+
+def equip(settings: Settings) -> Equipment:
+    """Everything that this process holds, made of its settings."""
+    database = Database(settings.database_address)
+    store = Store(settings.store_address, settings.cache)
+    metrics, slots = ServingMetrics(), ModelSlots()
+    segments, artifacts = Segments(store), Artifacts(store)
+    recorder = Recorder(settings.journals, settings.replica, metrics)
+    follower = ChampionFollower(
+        replica=settings.replica,
+        database=database,
+        artifacts=artifacts,
+        segments=segments,
+        slots=slots,
+        recorder=recorder,
+        metrics=metrics,
+        allowlist=settings.allowlist,
+    )
+    return Equipment(
+        settings=settings,
+        database=database,
+        segments=segments,
+        artifacts=artifacts,
+        keyring=Keyring(database),
+        slots=slots,
+        batcher=Batcher(),
+        recorder=recorder,
+        follower=follower,
+        doorbell=Doorbell(settings.broker_address),
+        metrics=metrics,
+    )
+
+
+def recover(equipment: Equipment) -> None:
+    """Seal and register what a predecessor in this slot left, before the first heartbeat; then load what there is to serve.
+
+    While the database does not answer, this waits for it: without it the replica knows neither models nor keys.
+    """
+    while True:
+        try:
+            _recover_journals(equipment)
+            equipment.follower.keep_up()
+            equipment.follower.load_new_champions()
+            return
+        except Unavailable as error:
+            logger.warning("waiting for the database", error=str(error).splitlines()[0])
+            time.sleep(1.0)
+
+
+def retire(equipment: Equipment) -> None:
+    """Stop in good order: what is recorded is sealed and registered where the database answers, else left to the successor."""
+    try:
+        for model_id in equipment.recorder.open_rows():
+            equipment.follower.seal(model_id)
+        with equipment.database.write() as connection:
+            catalog.forget(connection, equipment.settings.replica)
+    except Exception as error:
+        logger.warning("open journals are left to the successor", error=type(error).__name__)
+    equipment.recorder.close()
+    equipment.batcher.close()
+    equipment.doorbell.close()
+    equipment.database.close()
+
+
+def _recover_journals(equipment: Equipment) -> None:
+    folder = equipment.settings.journals
+    folder.mkdir(parents=True, exist_ok=True)
+    for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        recovery = journal.recover(model_folder)
+        for sealed in recovery.sealed:
+            equipment.follower.register(model_folder.name, sealed)
+        for damaged in recovery.quarantined:
+            equipment.metrics.quarantined.inc()
+            logger.error("part of a journal is damaged and kept aside", model=model_folder.name, file=damaged.name)
+
+
+class RequestIds:
+    """Gives each request an id, in its logs and in its answer's header X-Request-ID."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self.app(scope, receive, send_with_id)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="acclimate serve", description=__doc__)
+    parser.add_argument("--fd", type=int, help="a listening socket that the supervisor hands over; replicas share it")
+    arguments = parser.parse_args()
+    settings = server_settings()
+    configure(settings.log_level, process=settings.replica)
+    torch.set_num_threads(1)
+    app = build(settings)
+    if settings.metrics_port is not None:
+        serve_openly(app, settings.host, settings.metrics_port)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+        timeout_keep_alive=30,
+    )
+    sockets = [socket.socket(fileno=arguments.fd)] if arguments.fd is not None else None
+    uvicorn.Server(config).run(sockets=sockets)
+
+
+if __name__ == "__main__":
+    main()

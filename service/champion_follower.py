@@ -1,0 +1,193 @@
+"""Follows the database: says that this replica lives, loads each new champion beside the old one, seals journals when a run asks.
+
+A champion is swapped in only after its digest and its self-test held and it was warmed up; whatever goes wrong, the old one
+keeps serving, the failure is counted and told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from acclimate.learning import network
+from acclimate.learning.values import ModelSpec
+from acclimate.storage import catalog, registry
+from acclimate.storage.artifacts import ArtifactError, Artifacts
+from acclimate.storage.catalog import SegmentLine
+from acclimate.storage.database import Database, Unavailable
+from acclimate.storage.journal import SealedFile
+from acclimate.storage.segments import Segments
+from acclimate.storage.store import StoreError
+from service.metrics import ServingMetrics
+from service.model_slot import Model, ModelSlots, Served
+from service.recorder import Recorder
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 0.2
+HEARTBEAT_SECONDS = 1.0
+RETRY_SECONDS = 10.0
+"""How long a champion that could not be loaded is left alone."""
+
+
+class ChampionFollower:
+    """One task of the event loop; all that blocks happens in threads, loading apart from heartbeat and sealing."""
+
+    def __init__(
+        self,
+        *,
+        replica: str,
+        database: Database,
+        artifacts: Artifacts,
+        segments: Segments,
+        slots: ModelSlots,
+        recorder: Recorder,
+        metrics: ServingMetrics,
+        allowlist: tuple[str, ...],
+    ) -> None:
+        self._replica = replica
+        self._database = database
+        self._artifacts = artifacts
+        self._segments = segments
+        self._slots = slots
+        self._recorder = recorder
+        self._metrics = metrics
+        self._allowlist = allowlist
+        self._acknowledged: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._unregistered: list[tuple[str, SealedFile]] = []
+        self._beat_at = 0.0
+        self.database_answers = True
+
+    async def follow(self) -> None:
+        """Poll until cancelled. Never ends by an error."""
+        loading = asyncio.create_task(self._every(self.load_new_champions))
+        try:
+            await self._every(self.keep_up)
+        finally:
+            loading.cancel()
+
+    def keep_up(self) -> None:
+        """Give a sign of life, learn of new models, seal what is asked for or due."""
+        with self._database.read() as connection:
+            rows = registry.all_models(connection)
+        self._slots.know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
+        self._register_left_over()
+        due = set(self._recorder.due())
+        for row in rows:
+            if row["seal"] > self._acknowledged.get(row["id"], 0):
+                self.seal(row["id"], acknowledge=row["seal"])
+                self._acknowledged[row["id"]] = row["seal"]
+            elif row["id"] in due:
+                self.seal(row["id"])
+        if time.monotonic() - self._beat_at >= HEARTBEAT_SECONDS:
+            with self._database.write() as connection:
+                catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
+            self._beat_at = time.monotonic()
+
+    def load_new_champions(self) -> None:
+        """Swap in every champion whose epoch is newer than the one served."""
+        for model in list(self._slots.models.values()):
+            with self._database.read() as connection:
+                promotion = registry.champion(connection, model.id)
+                if promotion is None:
+                    continue
+                if model.served and model.served.epoch >= promotion.epoch:
+                    if self._reported.get(model.id) != model.served.epoch:
+                        self._report(model.served)
+                    continue
+                version = registry.version(connection, model.id, promotion.to_version)
+            epoch, failed_at = self._failed.get(model.id, (0, 0.0))
+            if epoch == promotion.epoch and time.monotonic() - failed_at < RETRY_SECONDS:
+                continue
+            self._swap(model, promotion.epoch, version["number"], version["digest"])
+
+    def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
+        """A version, verified and warmed up. Raises `ArtifactError`, `BundleError`, `StoreError`."""
+        manifest, arrays = self._artifacts.read(digest)
+        bundle = network.build(manifest, arrays, allowlist=self._allowlist)
+        network.self_test(bundle)
+        network.warm_up(bundle)
+        return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
+
+    def seal(self, model_id: str, *, acknowledge: int | None = None) -> None:
+        """Seal the model's journal, move it to the store, register it, and only then acknowledge."""
+        sealed = self._recorder.seal(model_id)
+        if sealed is not None:
+            self._unregistered.append((model_id, sealed))
+        self._register_left_over()
+        if acknowledge is not None:
+            with self._database.write() as connection:
+                catalog.acknowledge_seal(connection, self._replica, model_id, acknowledge)
+
+    def register(self, model_id: str, sealed: SealedFile) -> None:
+        """Move a sealed file to the store and into the open window, exactly once however often this is tried."""
+
+        def into_window(key: str) -> None:
+            line = SegmentLine(
+                id=sealed.id,
+                model_id=model_id,
+                replica=self._replica,
+                key=key,
+                digest=sealed.digest,
+                rows=sealed.rows,
+                bytes=sealed.bytes,
+                first_logged_at=sealed.first_logged_at,
+                last_logged_at=sealed.last_logged_at,
+            )
+            with self._database.write() as connection:
+                catalog.register(connection, line)
+
+        self._segments.put(sealed, model_id, register=into_window)
+        log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
+
+    def _register_left_over(self) -> None:
+        self._unregistered.extend(self._recorder.take_retired())
+        while self._unregistered:
+            self.register(*self._unregistered[0])
+            self._unregistered.pop(0)
+
+    def _swap(self, model: Model, epoch: int, version: int, digest: str) -> None:
+        started = time.monotonic()
+        try:
+            served = self.load(model.id, version, digest, epoch=epoch)
+        except (ArtifactError, StoreError, network.BundleError) as error:
+            self._failed[model.id] = (epoch, time.monotonic())
+            self._metrics.load_failures.labels(model.name).inc()
+            log.error(
+                "champion not loaded, the old one keeps serving", model=model.name, version=version, error=str(error)
+            )
+            with self._database.write() as connection:
+                registry.report_problem(connection, self._replica, model.id, f"version {version}: {error}")
+            return
+        old = model.served
+        self._slots.swap(served)
+        self._metrics.swaps.labels(model.name).observe(time.monotonic() - started)
+        if old is not None and old.version != version:
+            self._metrics.model_info.remove(model.name, str(old.version), old.digest)
+        self._metrics.model_info.labels(model.name, str(version), digest).set(1)
+        log.info("champion swapped in", model=model.name, version=version, epoch=epoch)
+        self._report(served)
+
+    def _report(self, served: Served) -> None:
+        with self._database.write() as connection:
+            registry.report_loaded(
+                connection, self._replica, served.model_id, version=served.version, epoch=served.epoch
+            )
+        self._reported[served.model_id] = served.epoch
+
+    async def _every(self, act: Callable[[], None]) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(act)
+                self.database_answers = True
+            except Unavailable as error:
+                self.database_answers = False
+                log.warning("the database does not answer", error=str(error).splitlines()[0])
+            except Exception:
+                log.exception("following failed; going on")
+            await asyncio.sleep(POLL_SECONDS)

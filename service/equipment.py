@@ -1,0 +1,42 @@
+"""What one API process holds while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from acclimate.settings import Settings
+from acclimate.storage.artifacts import Artifacts
+from acclimate.storage.database import Database
+from acclimate.storage.segments import Segments
+from service.auth import Keyring
+from service.batcher import Batcher
+from service.champion_follower import ChampionFollower
+from service.doorbell import Doorbell
+from service.metrics import ServingMetrics
+from service.model_slot import ModelSlots
+from service.recorder import Recorder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """Made once in `app.lifespan`, handed to every route; its parts live and stop together."""
+
+    settings: Settings
+    database: Database
+    segments: Segments
+    artifacts: Artifacts
+    keyring: Keyring
+    slots: ModelSlots
+    batcher: Batcher
+    recorder: Recorder
+    follower: ChampionFollower
+    doorbell: Doorbell
+    metrics: ServingMetrics
+
+
+def equipment(request: Request) -> Equipment:
+    """A route's dependency."""
+    found: Equipment = request.app.state.equipment
+    return found

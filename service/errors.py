@@ -1,0 +1,173 @@
+"""The one table from what went wrong to what HTTP says of it: RFC 9457 on /api/v1, `{"error"}` on /v2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from acclimate.learning.seed import SeedError
+from acclimate.spec import Problem, SpecError
+from acclimate.storage import barrier, catalog, database, registry, runs
+
+log = structlog.get_logger()
+
+TITLES = {
+    "bad-request": (400, "The request is not well formed"),
+    "unauthorized": (401, "A valid key is needed"),
+    "forbidden": (403, "The key does not have the scope for this"),
+    "not-found": (404, "There is no such thing"),
+    "method-not-allowed": (405, "This resource does not have that method"),
+    "model-exists": (409, "A model with this name exists"),
+    "run-active": (409, "The model has a run that has not ended"),
+    "run-ended": (409, "The run has ended"),
+    "not-enough-rows": (409, "The open window has too few rows for a run"),
+    "window-open": (409, "The window is still open"),
+    "window-quarantined": (409, "The window is quarantined"),
+    "gate-not-passed": (409, "The version did not pass its gates"),
+    "learning-paused": (409, "Learning is paused"),
+    "epoch-moved": (412, "Somebody was first"),
+    "too-large": (413, "The request is too large"),
+    "invalid": (422, "The request was understood and is wrong"),
+    "precondition-required": (428, "If-Match is needed"),
+    "internal": (500, "Something went wrong here"),
+    "unavailable": (503, "Not ready yet"),
+}
+
+
+@dataclass
+class Refusal(Exception):
+    """A request that is refused, in the words of the API. `slug` is one of `TITLES`."""
+
+    slug: str
+    detail: str
+    problems: list[Problem] = field(default_factory=list)
+    members: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return TITLES[self.slug][0]
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What HTTP says of an exception of the inner rooms; None for one that is nobody's fault but ours."""
+    match error:
+        case Refusal():
+            return error
+        case SpecError():
+            return Refusal("invalid", "the spec is wrong", problems=error.problems)
+        case SeedError():
+            problems = [Problem(problem.pointer, problem.detail) for problem in error.problems]
+            return Refusal("invalid", "the seed set is wrong", problems=problems)
+        case registry.UnknownModel():
+            return Refusal("not-found", f"there is no model {error.args[0]!r}")
+        case registry.UnknownVersion() | catalog.UnknownWindow():
+            return Refusal("not-found", str(error.args[0]))
+        case runs.UnknownRun():
+            return Refusal("not-found", f"there is no run {error.args[0]!r}")
+        case registry.ModelExists():
+            return Refusal("model-exists", f"a model {error.args[0]!r} exists; choose another name or delete it first")
+        case runs.RunActive():
+            where = {"Location": f"/api/v1/runs/{error.run_id}"}
+            return Refusal("run-active", str(error), members={"run": error.run_id}, headers=where)
+        case runs.RunEnded():
+            return Refusal("run-ended", f"the run has ended: {error.args[0]}")
+        case catalog.NotEnoughRows():
+            return Refusal("not-enough-rows", str(error), members={"rows": error.rows, "needed": error.needed})
+        case catalog.WindowOpen():
+            return Refusal("window-open", str(error.args[0]))
+        case barrier.WindowQuarantined():
+            return Refusal("window-quarantined", str(error))
+        case barrier.NothingServed():
+            return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
+        case registry.GateNotPassed():
+            return Refusal(
+                "gate-not-passed", f"{error.args[0]}; override is true makes it champion all the same, on record"
+            )
+        case registry.EpochMoved():
+            return Refusal("epoch-moved", str(error.args[0]))
+        case database.Unavailable():
+            return Refusal("unavailable", "the database does not answer; try again", headers={"Retry-After": "2"})
+    return None
+
+
+def problem_response(refusal: Refusal, request: Request) -> Response:
+    """RFC 9457. Never echoes the input, which may be personal, huge, or not encodable."""
+    status, title = TITLES[refusal.slug]
+    body = {
+        "type": f"/problems/{refusal.slug}",
+        "title": title,
+        "status": status,
+        "detail": refusal.detail,
+        "request_id": getattr(request.state, "request_id", None),
+        **refusal.members,
+    }
+    if refusal.problems:
+        body["errors"] = [{"pointer": problem.pointer, "detail": problem.detail} for problem in refusal.problems[:20]]
+    return JSONResponse(body, status, headers=refusal.headers, media_type="application/problem+json")
+
+
+def inference_response(refusal: Refusal) -> Response:
+    """`{"error": text}` with status codes that clients of the Open Inference Protocol understand: never 422."""
+    status = 400 if refusal.status == 422 else refusal.status
+    text = "; ".join([refusal.detail, *(f"{problem.pointer}: {problem.detail}" for problem in refusal.problems[:5])])
+    return JSONResponse({"error": text}, status, headers=refusal.headers)
+
+
+def respond(request: Request, refusal: Refusal) -> Response:
+    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+        return inference_response(refusal)
+    return problem_response(refusal, request)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception, the framework's own among them, through the table above."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if refusal is None:
+            log.error("request failed", path=request.url.path, exc_info=error)
+            refusal = Refusal("internal", "the fault is logged under the request's id")
+        return respond(request, refusal)
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        slug = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+        refusal = Refusal(
+            slug.get(error.status_code, "bad-request"), str(error.detail), headers=dict(error.headers or {})
+        )
+        return respond(request, refusal)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        problems = [
+            Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"]) for entry in error.errors()
+        ]
+        return respond(request, Refusal("invalid", "the request is wrong", problems=problems))
+
+    for kind in (
+        Refusal,
+        SpecError,
+        SeedError,
+        LookupError,
+        database.Unavailable,
+        registry.ModelExists,
+        registry.GateNotPassed,
+        registry.EpochMoved,
+        runs.RunActive,
+        runs.RunEnded,
+        catalog.NotEnoughRows,
+        catalog.WindowOpen,
+        barrier.WindowQuarantined,
+        barrier.NothingServed,
+        Exception,
+    ):
+        app.add_exception_handler(kind, refused)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(RequestValidationError, invalid)

@@ -1,0 +1,135 @@
+"""The numbers of learning, read from the database when they are asked for: one truth over replicas and restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from sqlalchemy import Connection
+
+from acclimate.storage import catalog, registry, runs
+from acclimate.storage.database import Database, Unavailable
+
+VERSION = "0.1.0"
+DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
+
+
+def text(database: Database) -> bytes:
+    """Prometheus text of every learning metric; nothing while the database does not answer, rather than old numbers."""
+    metrics = CollectorRegistry(auto_describe=False)
+    metrics.register(LearningCollector(database))
+    try:
+        return generate_latest(metrics)
+    except Unavailable:
+        return b""
+
+
+class LearningCollector:
+    """Reads in one consistent transaction at each scrape."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> list[Metric]:
+        return list(families().values())
+
+    def collect(self) -> Iterator[Metric]:
+        found = families()
+        with self._database.read() as connection:
+            found["build_info"].add_metric((VERSION,), 1)
+            found["queue_oldest_task_age_seconds"].add_metric((), runs.oldest_waiting_seconds(connection))
+            for model in registry.all_models(connection):
+                _runs(found, model["name"], runs.page(connection, model_id=model["id"], size=100_000))
+                _windows(found, model["name"], catalog.all_windows(connection, model["id"]))
+                _versions(found, connection, model)
+                found["learning_paused"].add_metric((model["name"],), float(model["learning"] == "paused"))
+        yield from found.values()
+
+
+def families() -> dict[str, Any]:
+    """Every metric of learning by its name without prefix, empty."""
+    gauges = {
+        "drift_statistic": ("What each detector found in the newest diagnosed window.", ("model", "detector")),
+        "drift_threshold": ("Above this the detector's statistic counts as drift.", ("model", "detector")),
+        "drift_detected": ("1 where the statistic is above its threshold.", ("model", "detector")),
+        "calibration_error_ratio": ("Debiased calibration error on the judging part.", ("model", "alias")),
+        "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
+        "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
+        "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),
+        "gate_limit": ("The limit of each gate.", ("model", "gate")),
+        "learning_paused": ("1 while learning by itself is paused.", ("model",)),
+        "queue_oldest_task_age_seconds": ("Age of the oldest run that nobody has taken.", ()),
+        "build_info": ("1; the version of the software.", ("version",)),
+    }
+    counters = {
+        "pseudo_labels": ("Rows by what the selection of pseudo-labels did with them.", ("model", "outcome")),
+        "runs": ("Ended runs.", ("model", "trigger", "state")),
+        "promotions": ("Changes of champion.", ("model", "kind", "evidence")),
+    }
+    found: dict[str, Any] = {
+        name: GaugeMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in gauges.items()
+    }
+    found |= {
+        name: CounterMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in counters.items()
+    }
+    found["run_duration_seconds"] = HistogramMetricFamily(
+        "acclimate_run_duration_seconds", "From start to end of a run.", labels=("model",)
+    )
+    return found
+
+
+def _runs(found: dict[str, Any], model: str, rows: list[Any]) -> None:
+    """`rows` are newest first."""
+    ended = [row for row in rows if row["ended_at"] is not None]
+    for (trigger, state), count in Counter((row["trigger"], row["state"]) for row in ended).items():
+        found["runs"].add_metric((model, trigger, state), count)
+    for stage, count in Counter(row["stage"] for row in rows if row["ended_at"] is None).items():
+        found["runs_active"].add_metric((model, stage), count)
+    heartbeats = [row["heartbeat_at"] for row in rows if row["heartbeat_at"] is not None]
+    if heartbeats:
+        found["run_heartbeat_timestamp_seconds"].add_metric((model,), max(heartbeats))
+    outcomes: Counter[str] = Counter()
+    for row in rows:
+        outcomes["accepted"] += row["rows_pseudo_labelled"] or 0
+        outcomes.update(row["refused"] or {})
+    for outcome, count in outcomes.items():
+        found["pseudo_labels"].add_metric((model, outcome), count)
+    took = [row["ended_at"] - row["started_at"] for row in ended if row["started_at"] is not None]
+    buckets = [(str(edge), float(sum(seconds <= edge for seconds in took))) for edge in DURATIONS]
+    found["run_duration_seconds"].add_metric(
+        (model,), buckets=[*buckets, ("+Inf", float(len(took)))], sum_value=sum(took)
+    )
+    judged = next((row for row in rows if row["gates"]), None)
+    for gate in judged["gates"] if judged else ():
+        if gate["value"] is not None:
+            found["gate_value"].add_metric((model, gate["gate"]), gate["value"])
+        if gate["limit"] is not None:
+            found["gate_limit"].add_metric((model, gate["gate"]), gate["limit"])
+
+
+def _windows(found: dict[str, Any], model: str, rows: list[Any]) -> None:
+    diagnosed = [row for row in rows if row["drift"]]
+    for detector, effect in diagnosed[-1]["drift"]["effects"].items() if diagnosed else ():
+        found["drift_statistic"].add_metric((model, detector), effect["value"])
+        found["drift_threshold"].add_metric((model, detector), effect["threshold"])
+        found["drift_detected"].add_metric((model, detector), float(effect["value"] > effect["threshold"]))
+
+
+def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None:
+    history = registry.history(connection, model["id"])
+    for (kind, evidence), count in Counter((row["kind"], row["evidence"] or "none") for row in history).items():
+        found["promotions"].add_metric((model["name"], kind, evidence), count)
+    if not history:
+        return
+    for alias, number in (
+        ("champion", history[-1]["to_version"]),
+        ("previous", history[-1]["from_version"]),
+        ("anchor", 1),
+    ):
+        gates = registry.version(connection, model["id"], number)["gates"] if number else []
+        for gate in gates:
+            if gate["gate"] == "max_ece" and gate["value"] is not None:
+                found["calibration_error_ratio"].add_metric((model["name"], alias), gate["value"])

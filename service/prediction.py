@@ -1,0 +1,73 @@
+"""One row's way through the voice: answered by one version, then written to the log, then acknowledged."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from acclimate.learning.values import Floats, Integers
+from acclimate.storage.keys import Key
+from service.equipment import Equipment
+from service.model_slot import Model, Served
+from service.rows import Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one version."""
+
+    id: str
+    version: str
+    log: str
+    probabilities: Floats
+    best: Integers
+    confidence: Floats
+
+
+async def predict(equipment: Equipment, model: Model, served: Served, asked: Asked, key: Key, *, log: bool) -> Answered:
+    """The answer, given only after the log holds its rows as the model's durability says.
+
+    Raises a 503 refusal when they could not be logged: then nothing is acknowledged.
+    """
+    probabilities = await equipment.batcher.answer(served, asked.x)
+    best = probabilities.argmax(axis=1)
+    answered = Answered(
+        id=asked.id or secrets.token_hex(16),
+        version=str(served.version),
+        log="off",
+        probabilities=probabilities,
+        best=best,
+        confidence=probabilities[np.arange(len(best)), best],
+    )
+    outcome = "opted_out"
+    if log:
+        stored = await equipment.recorder.record(
+            model,
+            prediction_id=answered.id,
+            version=answered.version,
+            logged_at=time.time(),
+            client=key.id,
+            subject=asked.subject,
+            x=asked.x,
+            probabilities=probabilities,
+        )
+        answered = Answered(**{**answered.__dict__, "log": stored})
+        outcome = "stored"
+    _count(equipment, model, answered, outcome)
+    return answered
+
+
+def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
+    metrics, n = equipment.metrics, len(answered.best)
+    metrics.rows.labels(model.name, answered.version).inc(n)
+    metrics.logged.labels(model.name, outcome).inc(n)
+    confidence = metrics.confidence.labels(model.name)
+    for value in answered.confidence:
+        confidence.observe(float(value))
+    classes = model.spec.input.classes
+    for index, count in enumerate(np.bincount(answered.best, minlength=len(classes))):
+        if count:
+            metrics.classes.labels(model.name, classes[index]).inc(int(count))

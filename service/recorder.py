@@ -1,0 +1,232 @@
+"""Writes answered rows to this replica's journals, many requests in one commit, and acknowledges each as its durability says.
+
+One thread owns all journals. What it finds waiting when it comes round is one group: one record batch a model, one fdatasync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+from acclimate.storage.journal import Journal, JournalFailed, JournalFull, SealedFile
+from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from service.errors import Refusal
+from service.metrics import ServingMetrics
+from service.model_slot import Model
+
+log = structlog.get_logger()
+
+SEAL_BYTES = 64 * 2**20
+SEAL_SECONDS = 60.0
+MOST_WAITING_ROWS = 200_000
+"""More rows than this waiting for the disk are refused: memory stays bounded when the disk is slow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The rows of one request, and whom to tell that they are logged."""
+
+    model: Model
+    rows: LoggedRows
+    loop: asyncio.AbstractEventLoop
+    logged: asyncio.Future[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal:
+    """Asks for the journal of one model to be closed over everything recorded before."""
+
+    model_id: str
+    sealed: Future[SealedFile | None]
+
+
+class Recorder:
+    """`start`, then `record` from the event loop and `seal` from any thread, then `close`."""
+
+    def __init__(
+        self, folder: Path, replica: str, metrics: ServingMetrics, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = folder
+        self._replica = replica
+        self._metrics = metrics
+        self._clock = clock
+        self._queue: queue.SimpleQueue[Entry | Seal | None] = queue.SimpleQueue()
+        self._journals: dict[str, Journal] = {}
+        self._retired: list[tuple[str, SealedFile]] = []
+        self._waiting_rows = 0
+        self._count = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Record what waits and stop; open journals stay as they are, for the successor in this slot."""
+        self._queue.put(None)
+        self._thread.join()
+
+    async def record(self, model: Model, **columns: Any) -> Literal["fsync", "os", "none"]:
+        """What is true of the request's rows now: `fsync` on the disk, `os` written, `none` promised nothing.
+
+        Raises a 503 refusal when they could not be written; then none of them is in the log.
+        """
+        durability = model.spec.log.durability
+        rows = LoggedRows.of_request(**columns)
+        if self._waiting_rows + len(rows) > MOST_WAITING_ROWS:
+            self._metrics.logged.labels(model.name, "dropped").inc(len(rows))
+            raise Refusal("unavailable", "the log cannot keep up; try again", headers={"Retry-After": "1"})
+        loop = asyncio.get_running_loop()
+        entry = Entry(model=model, rows=rows, loop=loop, logged=loop.create_future())
+        with self._count:
+            self._waiting_rows += len(rows)
+        self._queue.put(entry)
+        if durability == "none":
+            # Nobody waits for the outcome, a failure is counted all the same.
+            entry.logged.add_done_callback(lambda future: future.exception())
+            return "none"
+        await entry.logged
+        return durability
+
+    def open_rows(self) -> dict[str, int]:
+        """Rows in the open journal of each model."""
+        return {model_id: journal.rows for model_id, journal in list(self._journals.items())}
+
+    def due(self) -> list[str]:
+        """Models whose journal is old or large enough to be sealed unasked."""
+        oldest = self._clock() - SEAL_SECONDS
+        journals = list(self._journals.items())
+        return [
+            id
+            for id, journal in journals
+            if journal.rows and (journal.opened_at < oldest or journal.bytes > SEAL_BYTES)
+        ]
+
+    def seal(self, model_id: str) -> SealedFile | None:
+        """The sealed file of everything recorded before this call, or None when that is nothing. Waits for the disk."""
+        request = Seal(model_id=model_id, sealed=Future())
+        self._queue.put(request)
+        return request.sealed.result()
+
+    def take_retired(self) -> list[tuple[str, SealedFile]]:
+        """Sealed files of journals that failed, each given once: the caller registers them."""
+        retired, self._retired = self._retired, []
+        return retired
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._write(group)
+            if isinstance(last, Seal):
+                self._close_journal(last)
+            elif last is None:
+                return
+
+    def _next_group(self) -> tuple[list[Entry], Entry | Seal | None]:
+        """Everything that waits, up to the first seal or stop, which comes second."""
+        item = self._queue.get()
+        group: list[Entry] = []
+        while isinstance(item, Entry):
+            group.append(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, group[-1]
+        return group, item
+
+    def _write(self, group: list[Entry]) -> None:
+        by_model: dict[str, list[Entry]] = {}
+        for entry in group:
+            by_model.setdefault(entry.model.id, []).append(entry)
+        for entries in by_model.values():
+            model = entries[0].model
+            error = self._append(model, LoggedRows.concatenate([entry.rows for entry in entries]))
+            if error is not None:
+                log.error(
+                    "rows could not be logged", model=model.name, error=type(error).__name__, cause=str(error.__cause__)
+                )
+                self._metrics.logged.labels(model.name, "dropped").inc(sum(len(entry.rows) for entry in entries))
+            _tell(entries, error)
+        with self._count:
+            self._waiting_rows -= sum(len(entry.rows) for entry in group)
+
+    def _append(self, model: Model, rows: LoggedRows) -> Exception | None:
+        try:
+            journal = self._journals.get(model.id) or self._open(model)
+            journal.append(rows)
+            if model.spec.log.durability == "fsync":
+                journal.sync()
+        except JournalFull as error:
+            # Its tail was cut back to the last whole batch: it goes on once there is room.
+            return error
+        except JournalFailed as error:
+            # What may not have reached the disk is never written again to the same file: the next rows get a new one.
+            self._retire(model.id)
+            return error
+        except (OSError, ValueError) as error:
+            return error
+        return None
+
+    def _retire(self, model_id: str) -> None:
+        """Close a journal that failed over what is whole in it; where not even that works, the successor recovers it."""
+        journal = self._journals.pop(model_id)
+        try:
+            sealed = journal.seal()
+        except (JournalFailed, OSError) as error:
+            log.error("a failed journal is left for recovery", model=model_id, error=str(error))
+            journal.close()
+            return
+        if sealed is not None:
+            self._retired.append((model_id, sealed))
+
+    def _open(self, model: Model) -> Journal:
+        schema = JournalSchema(
+            kind=model.spec.input.kind,
+            shape=model.spec.input.shape,
+            classes=len(model.spec.input.classes),
+            model=model.id,
+            replica=self._replica,
+        )
+        journal = Journal.open(self._folder / model.id, schema, self._clock())
+        self._journals[model.id] = journal
+        return journal
+
+    def _close_journal(self, request: Seal) -> None:
+        try:
+            journal = self._journals.get(request.model_id)
+            sealed = journal.seal() if journal else None
+            self._journals.pop(request.model_id, None)
+            request.sealed.set_result(sealed)
+        except Exception as error:
+            request.sealed.set_exception(error)
+
+
+def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
+    """Wake all requests of the group with one call into each event loop (a process has one)."""
+
+    def tell() -> None:
+        for entry in entries:
+            if entry.logged.done():
+                continue
+            if error is None:
+                entry.logged.set_result("written")
+            else:
+                entry.logged.set_exception(
+                    Refusal(
+                        "unavailable",
+                        "the rows could not be logged; nothing was acknowledged",
+                        headers={"Retry-After": "2"},
+                    )
+                )
+
+    for loop in {entry.loop for entry in entries}:
+        loop.call_soon_threadsafe(tell)

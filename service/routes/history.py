@@ -1,0 +1,205 @@
+"""What became of the traffic and of the versions: windows, rows, versions, promotions, aliases, rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage.keys import Key
+from service import documents
+from service.auth import Scope
+from service.equipment import Equipment, equipment
+from service.errors import Refusal
+from service.routes.models import etag_number
+from service.routes.runs import window_number
+
+router = APIRouter(prefix="/api/v1/models/{name}", tags=["history"])
+Held = Annotated[Equipment, Depends(equipment)]
+Viewing = Annotated[Key, Depends(Scope("view"))]
+Operating = Annotated[Key, Depends(Scope("operate"))]
+
+
+class Reason(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str | None = Field(default=None, max_length=1000)
+
+
+class Promote(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    version: str
+    reason: str = Field(min_length=1, max_length=1000)
+    override: bool = False
+
+
+class RollBack(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(min_length=1, max_length=1000)
+    to: str | None = None
+    pause_learning: bool = True
+
+
+@router.get("/windows", operation_id="list_windows")
+def list_windows(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """All windows, oldest first, the open one last."""
+    with held.database.read() as connection:
+        model_id = registry.model(connection, name)["id"]
+        found = runs.page(connection, model_id=model_id, size=10_000)
+        open_rows = catalog.open_rows(connection, model_id)
+        return documents.items(_window(row, open_rows, found) for row in catalog.all_windows(connection, model_id))
+
+
+@router.post("/windows/{window}/quarantine", operation_id="quarantine_window")
+def quarantine(name: str, window: str, held: Held, key: Operating, body: Reason | None = None) -> dict[str, Any]:
+    """Nothing learns from this window until it is released."""
+    return _set_state(held, key, name, window, "quarantined", body)
+
+
+@router.post("/windows/{window}/release", operation_id="release_window")
+def release(name: str, window: str, held: Held, key: Operating, body: Reason | None = None) -> dict[str, Any]:
+    """An operator vouches for the window: runs may learn from it again."""
+    return _set_state(held, key, name, window, "released", body)
+
+
+@router.get("/versions", operation_id="list_versions")
+def list_versions(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """All versions, oldest first, with parent, run, windows, gates and promotions."""
+    with held.database.read() as connection:
+        model_id = registry.model(connection, name)["id"]
+        return documents.items(_versions(connection, model_id, registry.all_versions(connection, model_id)))
+
+
+@router.get("/versions/{version}", operation_id="get_version")
+def get_version(name: str, version: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """One version; `champion` and `previous` are understood."""
+    with held.database.read() as connection:
+        model_id = registry.model(connection, name)["id"]
+        number = version_number(version, _aliases(connection, model_id))
+        return _versions(connection, model_id, [registry.version(connection, model_id, number)])[0]
+
+
+@router.get("/promotions", operation_id="list_promotions")
+def list_promotions(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """Every change of champion, oldest first."""
+    with held.database.read() as connection:
+        history = registry.history(connection, registry.model(connection, name)["id"])
+    return documents.items(documents.promotion(row) for row in history)
+
+
+@router.get("/aliases/{alias}", operation_id="get_alias")
+def get_alias(name: str, alias: str, response: Response, held: Held, key: Viewing) -> dict[str, Any]:
+    """The version that `champion`, `previous` or `anchor` names; the ETag is the epoch."""
+    with held.database.read() as connection:
+        model_id = registry.model(connection, name)["id"]
+        aliases, champion = _aliases(connection, model_id), registry.champion(connection, model_id)
+    if aliases.get(alias) is None or champion is None:
+        raise Refusal("not-found", f"the alias {alias[:32]!r} names no version")
+    response.headers["ETag"] = f'"{champion.epoch}"'
+    return {"alias": alias, "version": str(aliases[alias]), "epoch": champion.epoch}
+
+
+@router.put("/aliases/{alias}", operation_id="set_alias")
+def set_alias(
+    name: str,
+    alias: str,
+    body: Promote,
+    response: Response,
+    held: Held,
+    key: Operating,
+    if_match: Annotated[str | None, Header()] = None,
+) -> dict[str, Any]:
+    """Make a version champion, if nobody was first. A version that did not pass its gates needs `override`."""
+    if alias != "champion":
+        raise Refusal("invalid", "only the alias champion can be set; the others follow it")
+    with held.database.write() as connection:
+        model_id = registry.model(connection, name)["id"]
+        epoch = registry.make_champion(
+            connection,
+            model_id,
+            version_number(body.version, _aliases(connection, model_id)),
+            expected=etag_number(if_match),
+            actor=key.name,
+            reason=body.reason,
+            override=body.override,
+        )
+        action = "version.override" if body.override else "version.promote"
+        audit.write(connection, actor=key.name, action=action, target=name, version=body.version, reason=body.reason)
+    response.headers["ETag"] = f'"{epoch}"'
+    return {"alias": alias, "version": body.version, "epoch": epoch}
+
+
+@router.post("/rollback", operation_id="roll_back")
+def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str, Any]:
+    """Make the previous version (or `to`) champion again, without broker or workers; learning pauses unless told not to."""
+    with held.database.write() as connection:
+        model_id = registry.model(connection, name)["id"]
+        to = version_number(body.to, _aliases(connection, model_id)) if body.to is not None else None
+        epoch, version = registry.roll_back(connection, model_id, to=to, actor=key.name, reason=body.reason)
+        if body.pause_learning:
+            registry.set_learning(connection, model_id, "paused", f"rolled back to {version}: {body.reason}")
+        audit.write(
+            connection, actor=key.name, action="version.rollback", target=name, version=version, reason=body.reason
+        )
+        history = registry.history(connection, model_id)
+    return next(documents.promotion(row) for row in history if row["epoch"] == epoch)
+
+
+@router.get("/drift", operation_id="get_drift")
+def get_drift(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """What each window's diagnosis found: kind, amount, and every effect with its threshold and n."""
+    with held.database.read() as connection:
+        windows = catalog.all_windows(connection, registry.model(connection, name)["id"])
+    found = [row for row in windows if row["drift"] is not None]
+    return documents.items({"window": documents.window_id(row["number"]), **row["drift"]} for row in found)
+
+
+@router.get("/calibration", operation_id="get_calibration")
+def get_calibration(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """The calibration gate of every version, on the judging part: value is the debiased error, beside it the raw one."""
+    with held.database.read() as connection:
+        rows = registry.all_versions(connection, registry.model(connection, name)["id"])
+    kept = ("max_ece", "raw_ece")
+    return documents.items(
+        {"version": str(row["number"]), "gates": [gate for gate in row["gates"] if gate["gate"] in kept]}
+        for row in rows
+    )
+
+
+def version_number(version: str, aliases: dict[str, int | None]) -> int:
+    """The number of a version or alias. Raises the 404 refusal."""
+    number = aliases.get(version)
+    if number is not None:
+        return number
+    if not version.isascii() or not version.isdecimal() or len(version) > 9:
+        raise Refusal("not-found", f"there is no version {version[:32]!r}")
+    return int(version)
+
+
+def _aliases(connection: Any, model_id: str) -> dict[str, int | None]:
+    champion = registry.champion(connection, model_id)
+    if champion is None:
+        return {}
+    return {"champion": champion.to_version, "previous": champion.from_version, "anchor": 1}
+
+
+def _versions(connection: Any, model_id: str, rows: list[Any]) -> list[dict[str, Any]]:
+    history, aliases = registry.history(connection, model_id), _aliases(connection, model_id)
+    by_id = {run["id"]: run for run in runs.page(connection, model_id=model_id, size=10_000)}
+    return [documents.version(row, history, aliases, by_id.get(row["run_id"])) for row in rows]
+
+
+def _window(row: Any, open_rows: int, found: list[Any]) -> dict[str, Any]:
+    return documents.window(
+        row, open_rows=open_rows, run_ids=[run["id"] for run in found if row["number"] in run["windows"]]
+    )
+
+
+def _set_state(held: Equipment, key: Key, name: str, window: str, state: str, body: Reason | None) -> dict[str, Any]:
+    reason = body.reason if body else None
+    with held.database.write() as connection:
+        model_id = registry.model(connection, name)["id"]
+        row = catalog.set_window_state(connection, model_id, window_number(window), state)
+        audit.write(connection, actor=key.name, action=f"window.{state}", target=name, window=window, reason=reason)
+        return _window(row, 0, runs.page(connection, model_id=model_id, size=10_000))

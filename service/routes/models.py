@@ -1,0 +1,211 @@
+"""Models: register one with its seed set, look at it, pause and resume its learning, change its policy and gates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from acclimate import spec
+from acclimate.learning import seed
+from acclimate.learning.values import ModelSpec, SeedSet
+from acclimate.spec import Problem
+from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage.keys import Key
+from service import documents, seed_file
+from service.auth import Scope
+from service.equipment import Equipment, equipment
+from service.errors import Refusal
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"])
+Held = Annotated[Equipment, Depends(equipment)]
+Viewing = Annotated[Key, Depends(Scope("view"))]
+Operating = Annotated[Key, Depends(Scope("operate"))]
+Ruling = Annotated[Key, Depends(Scope("admin"))]
+IfMatch = Annotated[str | None, Header()]
+
+
+class Learning(BaseModel):
+    """The stop switch for learning by itself; serving goes on, and an operator's own runs do too."""
+
+    model_config = ConfigDict(extra="forbid")
+    learning: Literal["on", "paused"]
+    reason: str = Field(default="", max_length=1000)
+
+
+@router.post("", status_code=202, operation_id="create_model")
+async def create_model(request: Request, held: Held, key: Ruling) -> Response:
+    """Register a model: multipart parts `spec` (TOML) and `seed` (.npz, .parquet, .csv). The answer is the run for version 1."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Refusal("bad-request", "send multipart/form-data with the parts spec and seed")
+    form = await request.form(max_files=3, max_fields=3)
+    parts = {name: await _part(form.get(name)) for name in ("spec", "seed")}
+    problems = [Problem(f"#/{name}", f"the part {name!r} is missing") for name, part in parts.items() if part is None]
+    if problems:
+        raise Refusal("invalid", "the request is wrong", problems=problems)
+    run = await run_in_threadpool(_register, held, key, parts["spec"], parts["seed"])
+    await held.doorbell.ring(run["id"])
+    return JSONResponse(run, 202, headers={"Location": f"/api/v1/runs/{run['id']}", "Retry-After": "2"})
+
+
+@router.get("", operation_id="list_models")
+def list_models(held: Held, key: Viewing) -> dict[str, Any]:
+    """All models, by name."""
+    with held.database.read() as connection:
+        return documents.items(_document(connection, row) for row in registry.all_models(connection))
+
+
+@router.get("/{name}", operation_id="get_model")
+def get_model(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+    """One model as it stands."""
+    with held.database.read() as connection:
+        return _document(connection, registry.model(connection, name))
+
+
+@router.patch("/{name}", operation_id="set_learning")
+def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dict[str, Any]:
+    """Pause or resume learning by triggers."""
+    with held.database.write() as connection:
+        row = registry.model(connection, name)
+        registry.set_learning(connection, row["id"], change.learning, change.reason or None)
+        audit.write(connection, actor=key.name, action=f"learning.{change.learning}", target=name, reason=change.reason)
+        return _document(connection, registry.model(connection, name))
+
+
+@router.get("/{name}/policy", operation_id="get_policy")
+def get_policy(name: str, response: Response, held: Held, key: Viewing) -> dict[str, Any]:
+    """The policy; the ETag is its revision."""
+    return _rules(name, "policy", response, held)
+
+
+@router.get("/{name}/gates", operation_id="get_gates")
+def get_gates(name: str, response: Response, held: Held, key: Viewing) -> dict[str, Any]:
+    """The limits of the gates; the ETag is their revision."""
+    return _rules(name, "gates", response, held)
+
+
+@router.put("/{name}/policy", operation_id="set_policy")
+def set_policy(
+    name: str, change: dict[str, Any], response: Response, held: Held, key: Ruling, if_match: IfMatch = None
+) -> dict[str, Any]:
+    """Replace the named settings; the others keep their values. Each change is a revision that later runs record."""
+    return _revise(name, "policy", change, response, held, key, etag_number(if_match))
+
+
+@router.put("/{name}/gates", operation_id="set_gates")
+def set_gates(
+    name: str, change: dict[str, Any], response: Response, held: Held, key: Ruling, if_match: IfMatch = None
+) -> dict[str, Any]:
+    """Replace the named limits; the others keep their values. Each change is a revision that later runs record."""
+    return _revise(name, "gates", change, response, held, key, etag_number(if_match))
+
+
+def etag_number(if_match: str | None) -> int:
+    """The number that If-Match names. Raises 428 without one, 412 for one that no answer ever carried."""
+    if if_match is None:
+        raise Refusal("precondition-required", "send If-Match with the ETag of what you saw")
+    text = if_match.removeprefix("W/").strip('"')
+    if not text.isascii() or not text.isdecimal():
+        raise Refusal("epoch-moved", f"{if_match[:64]!r} is not an ETag of this resource")
+    return int(text)
+
+
+def _rules(name: str, kind: str, response: Response, held: Equipment) -> dict[str, Any]:
+    with held.database.read() as connection:
+        revision, content = registry.revision(connection, registry.model(connection, name)["id"], kind)
+    response.headers["ETag"] = f'"{revision}"'
+    return content
+
+
+def _revise(
+    name: str, kind: str, change: dict[str, Any], response: Response, held: Equipment, key: Key, expected: int
+) -> dict[str, Any]:
+    with held.database.write() as connection:
+        row = registry.model(connection, name)
+        _, content = registry.revision(connection, row["id"], kind)
+        changed = asdict(spec.settings(kind, {**content, **change}))
+        revision = registry.revise(connection, row["id"], kind, changed, actor=key.name, expected=expected)
+        audit.write(connection, actor=key.name, action=f"{kind}.set", target=name, before=content, change=change)
+    response.headers["ETag"] = f'"{revision}"'
+    return changed
+
+
+async def _part(part: Any) -> tuple[str, bytes] | None:
+    if part is None:
+        return None
+    if isinstance(part, str):
+        return "", part.encode()
+    return part.filename or "", await part.read()
+
+
+def _register(held: Equipment, key: Key, spec_part: Any, seed_part: Any) -> dict[str, Any]:
+    """Check everything, write the seed set's artifact, then model and run in one transaction."""
+    try:
+        text = spec_part[1].decode()
+    except UnicodeDecodeError:
+        raise Refusal("invalid", "the spec is wrong", problems=[Problem("#/spec", "is not text in UTF-8")]) from None
+    model_spec = spec.parse(text, network_allowlist=held.settings.allowlist)
+    x, y = seed_file.read(*seed_part, model_spec.input)
+    seed_set = seed.split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
+    with held.database.read() as connection:
+        if any(row["name"] == model_spec.name for row in registry.all_models(connection)):
+            raise registry.ModelExists(model_spec.name)
+    digest = held.artifacts.write({"format": 1, "holds": "seed set"}, _arrays(seed_set))
+    with held.database.write() as connection:
+        run_id = _insert(connection, model_spec, digest, key)
+        return documents.run(runs.get(connection, run_id))
+
+
+def _insert(connection: Any, model_spec: ModelSpec, digest: str, key: Key) -> str:
+    model_id = registry.create_model(connection, model_spec, seed_digest=digest, actor=key.name)
+    run_id = runs.create(
+        connection,
+        model_id,
+        trigger="create",
+        reason=None,
+        recipe=model_spec.policy.recipe,
+        windows=[],
+        rows=None,
+        data_digest=digest,
+        policy_revision=1,
+        gates_revision=1,
+        parent_version=None,
+    )
+    audit.write(connection, actor=key.name, action="model.create", target=model_spec.name, run=run_id)
+    return run_id
+
+
+def _arrays(seed_set: SeedSet) -> dict[str, Any]:
+    parts = {"train": seed_set.train, "calibration": seed_set.calibration, "judging": seed_set.judging}
+    return {f"{name}.{axis}": getattr(part, axis) for name, part in parts.items() for axis in ("x", "y")}
+
+
+def _document(connection: Any, row: Any) -> dict[str, Any]:
+    input_ = row["spec"]["input"]
+    champion = registry.champion(connection, row["id"])
+    active = runs.active(connection, row["id"])
+    return {
+        "name": row["name"],
+        "kind": input_["kind"],
+        "shape": input_["shape"],
+        "classes": input_["classes"],
+        "learning": row["learning"],
+        "learning_reason": row["learning_reason"],
+        "champion": documents.text(champion.to_version) if champion else None,
+        # A challenger gets its number when it is judged, in the transaction that promotes or rejects it.
+        "challenger": None,
+        "previous": documents.text(registry.previous(connection, row["id"])),
+        "anchor": "1",
+        "active_run": active["id"] if active else None,
+        "open_window": {"rows": catalog.open_rows(connection, row["id"])},
+        "replicas": [
+            {"id": replica["replica"], "version": documents.text(replica["version"]), "epoch": replica["epoch"] or 0}
+            for replica in catalog.live_replicas(connection, row["id"])
+        ],
+        "created_at": documents.time(row["created_at"]),
+    }

@@ -1,0 +1,95 @@
+"""The operator's side of the whole service: lamps, keys, audit log, metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from acclimate.spec import Problem
+from acclimate.storage import audit, keys
+from acclimate.storage.database import Unavailable
+from acclimate.storage.keys import SCOPES, Key
+from service import documents, learning_metrics, status
+from service.auth import Scope
+from service.equipment import Equipment, equipment
+from service.errors import Refusal
+
+router = APIRouter(tags=["operator"])
+Held = Annotated[Equipment, Depends(equipment)]
+Viewing = Annotated[Key, Depends(Scope("view"))]
+Ruling = Annotated[Key, Depends(Scope("admin"))]
+
+
+class NewKey(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[str] = Field(min_length=1, max_length=len(SCOPES))
+
+
+@router.get("/api/v1/status", operation_id="get_status")
+def get_status(held: Held, key: Viewing) -> dict[str, Any]:
+    """Is it healthy, is it learning, is it safe, each with its reasons in words."""
+    try:
+        with held.database.read() as connection:
+            return status.status_of(connection)
+    except Unavailable:
+        return status.without_database()
+
+
+@router.post("/api/v1/keys", status_code=201, operation_id="create_key")
+def create_key(body: NewKey, held: Held, key: Ruling) -> JSONResponse:
+    """A new key; its secret is in this answer and nowhere else."""
+    unknown = [scope for scope in body.scopes if scope not in SCOPES]
+    if unknown:
+        detail = f"{unknown[0][:32]!r} is not a scope; known: {', '.join(SCOPES)}"
+        raise Refusal("invalid", "the request is wrong", problems=[Problem("#/scopes", detail)])
+    with held.database.write() as connection:
+        new, secret = keys.create(connection, name=body.name, scopes=body.scopes)
+        audit.write(
+            connection, actor=key.name, action="key.create", target=body.name, id=new.id, scopes=sorted(body.scopes)
+        )
+    return JSONResponse({"id": new.id, "name": new.name, "scopes": sorted(new.scopes), "key": secret}, 201)
+
+
+@router.get("/api/v1/keys", operation_id="list_keys")
+def list_keys(held: Held, key: Ruling) -> dict[str, Any]:
+    """All keys, oldest first, without their secrets."""
+    with held.database.read() as connection:
+        return documents.items(documents.key(row) for row in keys.everyone(connection))
+
+
+@router.delete("/api/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")
+def revoke_key(key_id: str, held: Held, key: Ruling) -> Response:
+    """Revoke a key: here at once, in other replicas within 30 seconds."""
+    with held.database.write() as connection:
+        if not keys.revoke(connection, key_id):
+            raise Refusal("not-found", f"there is no key {key_id[:32]!r} that works")
+        audit.write(connection, actor=key.name, action="key.revoke", target=key_id)
+    held.keyring.forget()
+    return Response(status_code=204)
+
+
+@router.get("/api/v1/audit", operation_id="list_audit")
+def list_audit(
+    held: Held, key: Viewing, page_size: Annotated[int, Query(ge=1, le=500)] = 50, page_token: str | None = None
+) -> dict[str, Any]:
+    """Who did what when, oldest first; each entry's hash covers the one before it."""
+    if page_token is not None and not (page_token.isascii() and page_token.isdecimal() and len(page_token) < 16):
+        raise Refusal(
+            "invalid", "the request is wrong", problems=[Problem("#/page_token", "is not one that a reply gave")]
+        )
+    with held.database.read() as connection:
+        rows = audit.page(connection, after=int(page_token or 0), size=page_size + 1)
+    token = str(rows[page_size - 1]["sequence"]) if len(rows) > page_size else None
+    return documents.items((documents.audit_entry(row) for row in rows[:page_size]), token)
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response)
+def metrics(held: Held, key: Viewing) -> Response:
+    """Prometheus text: what this replica served, and what the database says of learning."""
+    text = generate_latest(held.metrics.registry) + learning_metrics.text(held.database)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

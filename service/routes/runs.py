@@ -1,0 +1,159 @@
+"""Runs: start one, wait for it, cancel it, try it again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from acclimate.spec import RECIPES, Problem
+from acclimate.storage import audit, registry, runs
+from acclimate.storage.barrier import start_run
+from acclimate.storage.keys import Key
+from service import documents
+from service.auth import Scope
+from service.equipment import Equipment, equipment
+from service.errors import Refusal
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+Held = Annotated[Equipment, Depends(equipment)]
+Viewing = Annotated[Key, Depends(Scope("view"))]
+Operating = Annotated[Key, Depends(Scope("operate"))]
+LOOK_SECONDS = 0.2
+
+
+class Start(BaseModel):
+    """What a run is for; everything has a default."""
+
+    model_config = ConfigDict(extra="forbid")
+    reason: str | None = Field(default=None, max_length=1000)
+    recipe: str | None = None
+    windows: list[str] | None = Field(default=None, min_length=1, max_length=100)
+
+
+@router.post("/models/{name}/runs", status_code=202, operation_id="start_run")
+async def start(name: str, held: Held, key: Operating, body: Start | None = None) -> JSONResponse:
+    """Close the open window over all replicas and learn from it: every row acknowledged before this call is in it."""
+    body = body or Start()
+    if body.recipe is not None and body.recipe not in RECIPES:
+        detail = f"{body.recipe[:64]!r} is not one of {', '.join(RECIPES)}"
+        raise Refusal("invalid", "the request is wrong", problems=[Problem("#/recipe", detail)])
+    numbers = None if body.windows is None else [window_number(window) for window in body.windows]
+    run_id = await run_in_threadpool(
+        start_run,
+        held.database,
+        name,
+        trigger="operator",
+        actor=key.name,
+        reason=body.reason,
+        recipe=body.recipe,
+        windows=numbers,
+    )
+    return await _accepted(held, run_id)
+
+
+@router.get("/runs", operation_id="list_runs")
+def list_runs(
+    held: Held,
+    key: Viewing,
+    model: str | None = None,
+    state: str | None = None,
+    page_size: Annotated[int, Query(ge=1, le=500)] = 50,
+    page_token: str | None = None,
+) -> dict[str, Any]:
+    """Runs, newest first."""
+    with held.database.read() as connection:
+        model_id = registry.model(connection, model)["id"] if model else None
+        rows = runs.page(connection, model_id=model_id, state=state, before=page_token, size=page_size + 1)
+    token = rows[page_size - 1]["id"] if len(rows) > page_size else None
+    return documents.items((documents.run(row) for row in rows[:page_size]), token)
+
+
+@router.get("/runs/{run_id}", operation_id="get_run")
+async def get_run(
+    run_id: str, held: Held, key: Viewing, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+) -> dict[str, Any]:
+    """One run; with `wait`, when it has ended, at the latest after so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        row = await run_in_threadpool(_get, held, run_id)
+        if row["state"] not in runs.ACTIVE or time.monotonic() >= deadline:
+            return documents.run(row)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202, operation_id="cancel_run")
+def cancel(run_id: str, held: Held, key: Operating) -> dict[str, Any]:
+    """A queued run ends now; a running one at its next sign of life, and publishes nothing."""
+    with held.database.write() as connection:
+        runs.cancel(connection, run_id)
+        audit.write(connection, actor=key.name, action="run.cancel", target=run_id)
+        return documents.run(runs.get(connection, run_id))
+
+
+@router.post("/runs/{run_id}/retry", status_code=202, operation_id="retry_run")
+async def retry(run_id: str, held: Held, key: Operating) -> JSONResponse:
+    """A new run on the same windows as an ended one."""
+    row = await run_in_threadpool(_get, held, run_id)
+    if row["state"] in runs.ACTIVE:
+        raise runs.RunActive(run_id)
+    if row["trigger"] == "create" or not row["windows"]:
+        new = await run_in_threadpool(_begin_again, held, row, key)
+    else:
+        new = await run_in_threadpool(
+            start_run,
+            held.database,
+            row["model"],
+            trigger="retry",
+            actor=key.name,
+            reason=f"retry of {run_id}",
+            recipe=row["recipe"],
+            windows=row["windows"],
+        )
+    return await _accepted(held, new)
+
+
+def window_number(window: str) -> int:
+    """The number in "w-4". Raises the 404 refusal."""
+    number = window.removeprefix("w-")
+    if not window.startswith("w-") or not number.isascii() or not number.isdecimal():
+        raise Refusal("not-found", f"there is no window {window[:32]!r}")
+    return int(number)
+
+
+def _begin_again(held: Equipment, row: Any, key: Key) -> str:
+    """Another try at version 1."""
+    with held.database.write() as connection:
+        registry.lock(connection, row["model_id"])
+        if registry.champion(connection, row["model_id"]) is not None:
+            raise Refusal("run-ended", "version 1 exists: there is nothing to try again")
+        audit.write(connection, actor=key.name, action="run.start", target=row["model"], trigger="retry")
+        return runs.create(
+            connection,
+            row["model_id"],
+            trigger="retry",
+            reason=f"retry of {row['id']}",
+            recipe=row["recipe"],
+            windows=[],
+            rows=None,
+            data_digest=row["data_digest"],
+            policy_revision=row["policy_revision"],
+            gates_revision=row["gates_revision"],
+            parent_version=None,
+        )
+
+
+async def _accepted(held: Equipment, run_id: str) -> JSONResponse:
+    await held.doorbell.ring(run_id)
+    row = await run_in_threadpool(_get, held, run_id)
+    return JSONResponse(documents.run(row), 202, headers={"Location": f"/api/v1/runs/{run_id}", "Retry-After": "2"})
+
+
+def _get(held: Equipment, run_id: str) -> Any:
+    with held.database.read() as connection:
+        return runs.get(connection, run_id)

@@ -1,0 +1,89 @@
+"""The Celery processes: `python -m workers.app worker` and `... beat`. Trainers are processes of their own: no torch here.
+
+A message is a doorbell; every task looks at the database and does what is due there. Late, lost and doubled messages do no harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+
+from celery import Celery, signals
+from celery.beat import Scheduler
+
+from acclimate.logs import configure
+from acclimate.settings import Settings, server_settings
+from workers import metrics, tasks
+
+RECONCILE_SECONDS = 5.0
+TRIGGER_SECONDS = 2.0
+
+
+def build(settings: Settings) -> Celery:
+    """The Celery application with its tasks; nothing is connected yet."""
+    app = Celery("acclimate", broker=settings.broker_address, set_as_current=True)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        # Taken off the queue at once: a lost run comes back by its lease, never by the broker's own redelivery.
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        task_default_queue="control",
+        task_routes={"run": {"queue": "train"}},
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+        beat_schedule={
+            "reconcile": {
+                "task": "reconcile",
+                "schedule": RECONCILE_SECONDS,
+                "options": {"expires": RECONCILE_SECONDS},
+            },
+            "trigger": {"task": "trigger", "schedule": TRIGGER_SECONDS, "options": {"expires": TRIGGER_SECONDS}},
+        },
+        # In memory: which slot of a schedule has run is known by the database, not by beat.
+        beat_scheduler=Scheduler,
+        beat_max_loop_interval=1,
+        timezone="UTC",
+    )
+    tasks.register(app, settings, owner=f"{socket.gethostname()}:{os.getpid()}")
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="acclimate", description=__doc__)
+    parser.add_argument("role", choices=("worker", "beat"))
+    role = parser.parse_args().role
+    settings = server_settings()
+    signals.setup_logging.connect(lambda **_: configure(settings.log_level, process=role), weak=False)
+    if role == "worker" and settings.worker_metrics_port is not None:
+        metrics.prepare(settings.home / "metrics" / f"worker-{settings.worker_metrics_port}")
+    app = build(settings)
+    if role == "beat":
+        app.start(["beat", "--pidfile="])
+        return
+    if settings.worker_metrics_port is not None:
+        metrics.serve(settings)
+    # Two processes: one for a run, one that stays free for control tasks.
+    options = ["--pool=prefork", "--concurrency=2", "--queues=train,control", "--without-mingle", "--without-gossip"]
+    app.worker_main(["worker", *options, f"--hostname=worker-{os.getpid()}@%h"])
+
+
+if __name__ == "__main__":
+    main()

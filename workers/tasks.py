@@ -1,0 +1,49 @@
+"""The three tasks: work on a run, ring again for runs that nobody has, look whether a trigger is due."""
+
+from __future__ import annotations
+
+import structlog
+from celery import Celery
+
+from acclimate.settings import Settings
+from acclimate.storage.database import Database
+from acclimate.storage.segments import Segments
+from acclimate.storage.store import Store
+from workers import metrics, monitor, reconciler, run
+
+log = structlog.get_logger()
+
+
+def register(app: Celery, settings: Settings, *, owner: str) -> None:
+    """Make the tasks known to the application. Each task opens the database in its own process, after the fork."""
+
+    def ring(run_id: str) -> None:
+        app.send_task("run", args=[run_id], queue="train", expires=60, retry=False)
+
+    @app.task(name="run")
+    def work_on(run_id: str) -> None:
+        with metrics.counted("run"):
+            database = Database(settings.database_address)
+            try:
+                run.work(settings, database, str(run_id), owner=owner)
+            finally:
+                database.close()
+
+    @app.task(name="reconcile")
+    def reconcile() -> None:
+        with metrics.counted("reconcile"):
+            database = Database(settings.database_address)
+            try:
+                reconciler.ring_again(database, ring)
+                reconciler.bound_logs(database, Segments(Store(settings.store_address, settings.cache)))
+            finally:
+                database.close()
+
+    @app.task(name="trigger")
+    def trigger() -> None:
+        with metrics.counted("trigger"):
+            database = Database(settings.database_address)
+            try:
+                monitor.start_due_runs(database, ring)
+            finally:
+                database.close()
