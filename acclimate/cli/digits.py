@@ -100,8 +100,10 @@ def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
     """The digits x (N, 64), each turned about its middle by its own angle, with linear interpolation and empty corners."""
     from scipy.ndimage import rotate  # type: ignore[import-untyped]  # comes with scikit-learn
 
+    # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is lost at one degree.
     turned = [
-        rotate(image, angle, reshape=False, order=1) for image, angle in zip(x.reshape(-1, 8, 8), degrees, strict=True)
+        rotate(image, angle, reshape=False, order=1, mode="grid-constant")
+        for image, angle in zip(x.reshape(-1, 8, 8), degrees, strict=True)
     ]
     return np.asarray(turned, dtype=np.float32).reshape(len(x), 64)
 
