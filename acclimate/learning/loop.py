@@ -59,7 +59,7 @@ def turn(
         return Turn(drift=drift, labels=labels, detail=_scarcity(labels))
     student = step("train", train, champion, window, labels, Replay(trusted=seed.train), recipe)
     student = step("calibrate", calibrate, student, seed.calibration)
-    student = network.with_self_test(student, seed.train.x)
+    student = network.with_self_test(student, seed.judging.x)
     verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
     return Turn(drift=drift, labels=labels, student=student, verdict=verdict, detail=_refusal(verdict))
 
@@ -73,7 +73,7 @@ def begin(spec: ModelSpec, seed: SeedSet, *, step: Step, allowlist: tuple[str, .
     recipe = recipes.anchor(len(seed.train))
     anchor = step("train", train_anchor, spec.input, spec.network, seed.train, recipe, allowlist)
     anchor = step("calibrate", calibrate, anchor, seed.calibration)
-    anchor = network.with_self_test(anchor, seed.train.x)
+    anchor = network.with_self_test(anchor, seed.judging.x)
     verdict = step("judge", judge_anchor, anchor, seed.judging, spec.gates)
     return Turn(student=anchor, verdict=verdict, detail=_refusal(verdict))
 

@@ -27,7 +27,7 @@ class Recipe:
     mixed: float = 0.10
 
 
-RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=100),)}
+RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=120),)}
 
 ANCHOR_STEPS = (800, 6000)
 """Fewest and most; between them about 30 passes over the seed's training part."""

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from conftest import window_of
+
+from acclimate.learning.drift import diagnose
+from acclimate.learning.values import Drift, Window
+
+
+@pytest.fixture
+def look(parts, anchor):
+    def look(window: Window, champion=anchor) -> Drift:
+        return diagnose(window, parts, champion, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+
+    return look
+
+
+def test_upright_digits_have_no_drift_and_stop_without_alarm(look, stream):
+    drift = look(window_of(stream.x[:300]))
+    assert (drift.kind, drift.stops, drift.alarms) == ("none", True, False)
+    assert drift.amount < 0.2
+    assert "no drift to learn from" in drift.detail
+    assert not drift.effects["class_histogram"].detected
+
+
+def test_slowly_turned_digits_are_drift_to_learn_from(look, stream):
+    drift = look(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]))
+    assert (drift.kind, drift.stops, drift.alarms) == ("covariate", False, False)
+    assert drift.amount > 0.2
+    assert drift.effects["input"].detected
+
+
+def test_the_input_test_rarely_fires_on_rows_like_the_seed(look, stream):
+    rng = np.random.default_rng(2)
+    fired = [look(window_of(stream.x[rng.permutation(900)[:300]])).effects["input"].detected for _ in range(20)]
+    assert sum(fired) <= 2
+
+
+def test_a_jump_in_one_window_is_abrupt_and_alarms(look, stream):
+    drift = look(window_of(stream.turned(40, rng=np.random.default_rng(1))[0], past_agreement=0.96))
+    assert (drift.kind, drift.stops, drift.alarms) == ("abrupt", True, True)
+    assert "points fewer than before" in drift.detail
+
+
+def test_permuted_pixels_are_junk_and_alarm(look, stream):
+    drift = look(window_of(np.random.default_rng(1).permuted(stream.x[:300], axis=1)))
+    assert (drift.kind, drift.stops, drift.alarms) == ("junk", True, True)
+    assert drift.effects["structure"].detected
+
+
+def test_one_class_alone_is_a_prior_shift_and_alarms(look, stream):
+    drift = look(window_of(stream.x[stream.y == 3]))
+    assert (drift.kind, drift.stops, drift.alarms) == ("prior", True, True)
+    assert drift.effects["class_histogram"].value > 0.8
+
+
+def test_the_same_agreement_as_last_time_raises_no_alarm(look, stream):
+    x = stream.turned(40, rng=np.random.default_rng(1))[0]
+    before = look(window_of(x)).agreement
+    assert not look(window_of(x, past_agreement=before)).effects["agreement"].detected
+
+
+def test_agreement_is_measured_on_rows_held_out_too(look, stream, anchor):
+    x = stream.turned(20, rng=np.random.default_rng(1))[0]
+    votes = anchor.member_probabilities(x).argmax(axis=2)
+    assert look(window_of(x)).agreement == pytest.approx(float((votes == votes[0]).all(axis=0).mean()))
+    assert look(window_of(x)).effects["agreement"].n == 300
+
+
+def test_few_rows_do_not_alarm_by_chance_of_their_classes(look, stream):
+    rng = np.random.default_rng(4)
+    alarms = [
+        look(window_of(stream.x[rng.permutation(900)[:20]])).effects["class_histogram"].detected for _ in range(60)
+    ]
+    assert sum(alarms) <= 3
+
+
+def test_constant_rows_are_judged_without_a_number_that_is_not_finite(look):
+    drift = look(window_of(np.zeros((100, 64), dtype=np.float32)))
+    assert all(np.isfinite([effect.value, effect.threshold]).all() for effect in drift.effects.values())
+    assert drift.alarms

@@ -1,0 +1,239 @@
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS, learn, spec, window_of
+
+from acclimate.learning import gates, loop, network, seed
+from acclimate.learning.values import UNLABELLED, Gate, Gates, Part, Verdict, Window
+
+
+@pytest.fixture(scope="module")
+def lesson(stream, parts, anchor):
+    """A window and the real, promoted student that learnt from it."""
+    x, y = stream.turned(10, rng=np.random.default_rng(1))
+    turn = learn(window_of(x), parts, anchor, anchor)
+    assert turn.promoted, turn.detail
+    return x, y, turn
+
+
+@pytest.fixture
+def judge(parts, anchor, lesson):
+    x, _, turn = lesson
+
+    def judge(
+        student, *, window: Window | None = None, judging: Part | None = None, limits: Gates | None = None
+    ) -> Verdict:
+        arguments = (
+            student,
+            anchor,
+            anchor,
+            judging or parts.judging,
+            window or window_of(x),
+            turn.drift,
+            limits or Gates(),
+        )
+        return loop.plain_step(1)("judge", gates.judge, *arguments)
+
+    return judge
+
+
+def by_name(verdict: Verdict) -> dict[str, Gate]:
+    return {gate.gate: gate for gate in verdict.gates}
+
+
+def damaged(bundle, change):
+    members = tuple(copy.deepcopy(member) for member in bundle.members)
+    with torch.no_grad():
+        for member in members:
+            change(member.layers[-1])
+    return replace(bundle, members=members)
+
+
+def rotate_labels(layer):
+    layer.weight.copy_(layer.weight.roll(1, 0))
+    layer.bias.copy_(layer.bias.roll(1, 0))
+
+
+def one_class(layer):
+    layer.bias[3] += 1e3
+
+
+def not_a_number(layer):
+    layer.weight[0, 0] = float("nan")
+
+
+def blow_up(layer):
+    layer.weight.fill_(3e38)  # finite weights, infinite logits
+
+
+def test_a_real_student_passes_every_gate_label_free(lesson):
+    verdict = lesson[2].verdict
+    assert verdict.passed
+    assert verdict.evidence == "label_free"
+    assert list(by_name(verdict)) == [
+        "finite_weights",
+        "self_test",
+        "enough_evidence",
+        "accuracy_against_anchor",
+        "class_recall",
+        "max_ece",
+        "raw_ece",
+        "class_flow",
+        "agreement_with_champion",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        (rotate_labels, {"accuracy_against_anchor", "class_recall", "agreement_with_champion"}),
+        (one_class, {"accuracy_against_anchor", "class_recall", "class_flow", "agreement_with_champion"}),
+        (not_a_number, {"finite_weights", "accuracy_against_anchor", "max_ece", "class_flow"}),
+        (blow_up, {"accuracy_against_anchor", "max_ece", "agreement_with_champion"}),
+    ],
+)
+def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test(judge, lesson, parts, change, failing):
+    student = damaged(lesson[2].student, change)
+    for challenger in (student, network.with_self_test(student, parts.train.x)):
+        verdict = judge(challenger)
+        assert not verdict.passed
+        found = by_name(verdict)
+        assert {name for name in failing if found[name].verdict == "fail"} == failing
+        assert all(gate.value is None or math.isfinite(gate.value) for gate in verdict.gates)
+        assert verdict.reasons
+
+
+def test_the_self_test_gate_refuses_weights_swapped_after_the_student_was_finished(judge, lesson):
+    assert by_name(judge(damaged(lesson[2].student, rotate_labels)))["self_test"].verdict == "fail"
+
+
+def test_too_few_judging_rows_are_insufficient_and_no_pass(judge, lesson, parts):
+    few = Part(x=parts.judging.x[:59], y=parts.judging.y[:59])
+    verdict = judge(lesson[2].student, judging=few)
+    found = by_name(verdict)
+    assert not verdict.passed
+    for name in ("enough_evidence", "accuracy_against_anchor", "class_recall", "max_ece"):
+        assert found[name].verdict == "insufficient"
+    assert (found["enough_evidence"].value, found["enough_evidence"].limit) == (59, 60)
+
+
+def test_too_few_held_out_rows_are_insufficient_and_no_pass(judge, lesson):
+    x = lesson[0]
+    window = Window(x=x[19:], held_out=x[:19], held_out_labels=np.full(19, UNLABELLED))
+    verdict = judge(lesson[2].student, window=window)
+    found = by_name(verdict)
+    assert not verdict.passed
+    assert (found["enough_evidence"].verdict, found["enough_evidence"].n) == ("insufficient", 19)
+    assert found["class_flow"].verdict == found["agreement_with_champion"].verdict == "insufficient"
+
+
+def audited(lesson, labels, count):
+    x, _, _ = lesson
+    known = np.full(len(x), UNLABELLED)
+    known[:count] = labels[:count]
+    return window_of(x, labels=known)
+
+
+def test_ten_audit_labels_bind_and_are_named_as_evidence(judge, lesson):
+    verdict = judge(lesson[2].student, window=audited(lesson, lesson[1], 10))
+    gate = by_name(verdict)["audited_accuracy"]
+    assert (gate.n, gate.binds, gate.limit, verdict.evidence) == (10, True, 0.0, "audited")
+
+
+def test_nine_audit_labels_are_information_only(judge, lesson):
+    verdict = judge(lesson[2].student, window=audited(lesson, lesson[1], 9))
+    gate = by_name(verdict)["audited_accuracy"]
+    assert (gate.n, gate.binds, verdict.evidence) == (9, False, "label_free")
+
+
+def test_audit_labels_on_which_the_champion_was_better_refuse_the_student(judge, lesson, anchor):
+    x, _, turn = lesson
+    old, new = anchor.probabilities(x).argmax(axis=1), turn.student.probabilities(x).argmax(axis=1)
+    differ = np.flatnonzero(old != new)
+    assert len(differ) >= 3
+    labels = np.full(len(x), UNLABELLED)
+    labels[differ] = old[differ]  # a human says that the champion was right wherever they differ
+    agreed = np.flatnonzero(old == new)[:10]
+    labels[agreed] = old[agreed]
+    verdict = judge(turn.student, window=window_of(x, labels=labels))
+    gate = by_name(verdict)["audited_accuracy"]
+    assert gate.verdict == "fail"
+    assert gate.value == pytest.approx(-len(differ) / (len(differ) + 10))
+    assert not verdict.passed
+
+
+def test_the_accuracy_limit_widens_with_drift(lesson, parts, anchor):
+    limits = []
+    for amount in (0.25, 1.0):
+        drift = replace(lesson[2].drift, amount=amount)
+        arguments = (anchor, anchor, anchor, parts.judging, window_of(lesson[0]), drift, Gates())
+        limits.append(by_name(loop.plain_step(1)("judge", gates.judge, *arguments))["accuracy_against_anchor"].limit)
+    assert limits == pytest.approx([-0.04, -0.10])
+
+
+def test_the_lower_bound_covers_the_truth_in_95_of_100_draws():
+    rng = np.random.default_rng(0)
+    below = [gates.paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02 for _ in range(2000)]
+    assert 0.93 < np.mean(below) < 0.97
+
+
+def test_scarce_classes_are_judged_together(judge, lesson, parts):
+    groups = gates._class_groups(np.repeat([0, 1, 2, 3], [40, 5, 8, 30]))
+    assert sorted(int(group.sum()) for group in groups) == [
+        40,
+        43,
+    ]  # 13 pooled rows are still few: the next class joins
+    groups = gates._class_groups(np.repeat([0, 1, 2], [40, 12, 12]))
+    assert sorted(int(group.sum()) for group in groups) == [24, 40]
+    groups = gates._class_groups(np.repeat([0, 1], [3, 4]))
+    assert [int(group.sum()) for group in groups] == [7]
+
+
+def test_the_calibration_error_of_a_calibrated_answer_is_near_0_after_debiasing(anchor):
+    """Labels drawn from the answer itself: calibrated by construction, and the raw error is still not 0 on 100 rows."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 16, (100, 64)).astype(np.float32)
+    answers = anchor.probabilities(x)
+    raws, values = [], []
+    for draw in range(40):
+        y = np.array([rng.choice(10, p=row / row.sum()) for row in answers.astype(np.float64)])
+        found = {g.gate: g for g in gates._calibration(anchor, Part(x=x, y=y), Gates(), np.random.default_rng(draw))}
+        raws.append(found["raw_ece"].value)
+        values.append(found["max_ece"].value)
+    assert np.mean(raws) > 0.06
+    assert np.mean(values) < 0.025
+
+
+def test_expected_calibration_error_of_four_rows_by_hand():
+    confidence, correct = np.array([0.95, 0.95, 0.65, 0.65]), np.array([True, False, True, True])
+    assert gates.expected_calibration_error(confidence, correct) == pytest.approx((2 * 0.45 + 2 * 0.35) / 4)
+
+
+def test_the_anchor_is_bound_by_three_gates_and_the_others_inform(first):
+    assert first.promoted
+    assert first.verdict.evidence is None
+    assert {gate.gate for gate in first.verdict.gates if gate.binds} == {
+        "finite_weights",
+        "self_test",
+        "better_than_chance",
+    }
+    assert {gate.gate for gate in first.verdict.gates if not gate.binds} == {"enough_evidence", "max_ece", "raw_ece"}
+
+
+def test_an_anchor_of_shuffled_labels_is_no_better_than_chance(stream):
+    y = np.random.default_rng(7).permutation(stream.seed_y)
+    parts = seed.split(stream.seed_x, y, DIGITS, rng=np.random.default_rng(0))
+    turn = loop.begin(spec(members=1), parts, step=loop.plain_step(0))
+    assert not turn.promoted
+    assert "better_than_chance" in turn.detail
+
+
+def test_an_anchor_that_always_says_one_class_is_exactly_chance_and_refused(anchor, parts):
+    arguments = (damaged(anchor, one_class), parts.judging, Gates())
+    gate = by_name(loop.plain_step(0)("judge", gates.judge_anchor, *arguments))["better_than_chance"]
+    assert gate.verdict == "fail"
+    assert gate.value == pytest.approx(gate.limit)

@@ -1,0 +1,149 @@
+"""The demo of the digits in memory: what a window teaches, what is refused, and that a run can be repeated bit for bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import accuracy, learn, spec, window_of
+
+from acclimate.learning import loop, network
+from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window
+
+
+def test_digits_that_slowly_turn_are_followed_and_junk_in_between_is_not_learnt(stream, parts, anchor):
+    champion, past, promoted = anchor, None, []
+    served, frozen = [], []
+    for number in range(1, 11):
+        x, y = stream.turned(5 * number, rng=np.random.default_rng([0, number]))
+        served.append(accuracy(champion, x, y))
+        frozen.append(accuracy(anchor, x, y))
+        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
+        if turn.promoted:
+            champion, past = turn.student, turn.drift.agreement
+            promoted.append(number)
+        if number == 3:
+            junk = window_of(np.random.default_rng(3).permuted(x, axis=1), past_agreement=past)
+            refused = learn(junk, parts, champion, anchor, run=99)
+            assert refused.drift.alarms
+            assert refused.drift.kind == "junk"
+            assert not refused.promoted
+            assert refused.student is None
+            assert "members agree" in refused.detail
+    assert len(promoted) >= 3
+    assert 4 in promoted  # the next good window after the junk
+    assert np.mean(served) > np.mean(frozen) + 0.2
+    assert accuracy(champion, x, y) > 0.6
+
+
+def test_a_turn_repeats_bit_for_bit_with_the_same_seed_and_differs_with_another(stream, parts, anchor):
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    first, again, other = (learn(window, parts, anchor, anchor, run=run) for run in (4, 4, 5))
+    (manifest, arrays), (manifest_again, arrays_again) = network.pack(first.student), network.pack(again.student)
+    assert manifest == manifest_again
+    assert all(arrays[name].tobytes() == arrays_again[name].tobytes() for name in arrays)
+    assert first.verdict == again.verdict
+    assert first.drift == again.drift
+    changed = network.pack(other.student)[1]
+    assert any(arrays[name].tobytes() != changed[name].tobytes() for name in arrays)
+
+
+def test_a_turn_resumed_from_stored_stages_equals_an_unbroken_one(stream, parts, anchor):
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    unbroken = learn(window, parts, anchor, anchor, run=4)
+    stored = {}
+    plain = loop.plain_step(4)
+
+    def dies_before_judging(stage, verb, *args):
+        if stage == "judge":
+            raise KeyboardInterrupt
+        stored[stage] = plain(stage, verb, *args)
+        return stored[stage]
+
+    def resumes(stage, verb, *args):
+        return stored[stage] if stage in stored else plain(stage, verb, *args)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=dies_before_judging)
+    resumed = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=resumes)
+    assert set(stored) == {"diagnose", "pseudo_label", "train", "calibrate"}
+    assert resumed.verdict == unbroken.verdict
+    arrays, expected = network.pack(resumed.student)[1], network.pack(unbroken.student)[1]
+    assert all(arrays[name].tobytes() == expected[name].tobytes() for name in expected)
+
+
+def test_a_finished_student_carries_a_self_test_that_it_passes(stream, parts, anchor):
+    turn = learn(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
+    assert len(turn.student.selftest_x) == network.SELF_TEST_ROWS
+    network.self_test(turn.student)
+
+
+def test_a_window_of_one_class_is_refused_with_an_alarm(stream, parts, anchor):
+    turn = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
+    assert turn.drift.alarms
+    assert not turn.promoted
+    assert "predicted classes moved" in turn.detail
+
+
+def test_a_window_like_the_seed_is_refused_without_an_alarm_and_says_so(stream, parts, anchor):
+    turn = learn(window_of(stream.x[:300]), parts, anchor, anchor)
+    assert not turn.drift.alarms
+    assert turn.labels is None
+    assert turn.detail.startswith("no drift to learn from")
+
+
+def test_a_window_that_keeps_too_few_rows_says_how_many_and_why(stream, parts, anchor):
+    x = stream.turned(10, rng=np.random.default_rng(1))[0]
+    window = Window(x=np.repeat(x[:2], 120, axis=0), held_out=x[2:62], held_out_labels=np.full(60, UNLABELLED))
+    turn = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=_without_stopping(loop.plain_step(1)))
+    assert turn.student is None
+    assert "238 duplicate" in turn.detail
+    assert "24 needed" in turn.detail
+
+
+def test_a_model_that_may_not_learn_is_only_diagnosed(stream, parts, anchor):
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    turn = loop.turn(window, parts, anchor, anchor, Policy(learnable="no"), Gates(), step=loop.plain_step(1))
+    assert turn.drift.kind == "covariate"
+    assert turn.student is None
+    assert 'learnable = "no"' in turn.detail
+
+
+def test_a_refused_student_is_handed_back_with_the_reason(stream, parts, anchor):
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    strict = Gates(min_agreement=1.0, max_class_flow=0.0)
+    turn = loop.turn(window, parts, anchor, anchor, Policy(), strict, step=loop.plain_step(1))
+    assert turn.student is not None
+    assert not turn.promoted
+    assert "agreement_with_champion fail" in turn.detail
+
+
+def test_stages_are_asked_for_in_order_and_draw_from_states_of_their_own(stream, parts, anchor):
+    asked, plain = [], loop.plain_step(1)
+
+    def step(stage, verb, *args):
+        asked.append(stage)
+        return plain(stage, verb, *args)
+
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=step)
+    assert asked == [stage for stage in STAGES if stage not in ("snapshot", "publish")]
+    draws = {loop.stage_rng(run, stage).integers(2**62) for run in (1, 2) for stage in STAGES}
+    assert len(draws) == 2 * len(STAGES)
+
+
+def test_a_model_of_one_member_walks_the_whole_turn(stream, parts):
+    alone = loop.begin(spec(members=1), parts, step=loop.plain_step(0)).student
+    turn = learn(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]), parts, alone, alone)
+    assert turn.drift.kind == "covariate"
+    assert turn.verdict is not None
+    assert len(turn.student.members) == 1
+
+
+def _without_stopping(plain):
+    """Diagnosis would stop this window first; what follows it is what the test is about."""
+
+    def step(stage, verb, *args):
+        result = plain(stage, verb, *args)
+        return replace(result, stops=False) if stage == "diagnose" else result
+
+    return step

@@ -1,0 +1,163 @@
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS
+from safetensors.numpy import load, save
+from torch import nn
+
+from acclimate.learning import network
+from acclimate.learning.values import NetworkSpec
+
+
+def brought(shape: tuple[int, ...], classes: int, width: int = 8) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[0], width), nn.BatchNorm1d(width), nn.Linear(width, classes))
+
+
+def wrong(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Linear(shape[0], classes + 1)
+
+
+BROUGHT = f"{__name__}:brought"
+
+
+def initialise(name: str, *, allowlist: tuple[str, ...] = (), **args: object) -> tuple[nn.Module, ...]:
+    return network.initialise(
+        DIGITS, NetworkSpec(network=name, args=args), rng=np.random.default_rng(0), allowlist=allowlist
+    )
+
+
+def test_a_version_survives_pack_json_safetensors_and_build_bit_for_bit(anchor, stream):
+    manifest, arrays = network.pack(anchor)
+    again = network.build(json.loads(json.dumps(manifest)), load(save(arrays)), device="cpu")
+    assert network.pack(again)[0] == manifest
+    for name, array in network.pack(again)[1].items():
+        assert array.dtype == arrays[name].dtype
+        assert array.tobytes() == arrays[name].tobytes(), name
+    assert (again.probabilities(stream.x) == anchor.probabilities(stream.x)).all()
+    network.self_test(again)
+    network.warm_up(again)
+
+
+def test_the_answer_is_the_mean_of_the_members_calibrated_softmax(anchor, stream):
+    x = stream.x[:50]
+    by_hand = [torch.softmax(torch.from_numpy(logits) / anchor.temperature, -1) for logits in anchor.member_logits(x)]
+    np.testing.assert_allclose(anchor.probabilities(x), torch.stack(by_hand).mean(0).numpy(), atol=1e-6)
+    np.testing.assert_allclose(anchor.probabilities(x).sum(axis=1), 1, atol=1e-5)
+    assert anchor.probabilities(x).dtype == np.float32
+    assert anchor.member_probabilities(x).shape == (3, 50, 10)
+
+
+def test_a_row_has_the_same_answer_in_any_batch(anchor, stream):
+    x = np.concatenate([stream.x, stream.x])  # 1,800 rows: more than one internal batch
+    together = anchor.probabilities(x)
+    for size in (1, 7, 64):
+        np.testing.assert_allclose(anchor.probabilities(x[1100 : 1100 + size]), together[1100 : 1100 + size], atol=1e-6)
+
+
+def test_no_rows_have_no_answers(anchor):
+    assert anchor.probabilities(np.empty((0, 64), dtype=np.float32)).shape == (0, 10)
+
+
+def test_rows_of_another_shape_are_refused(anchor):
+    with pytest.raises(ValueError, match=r"\[63\] given, \[64\] expected"):
+        anchor.probabilities(np.zeros((2, 63), dtype=np.float32))
+
+
+def test_members_are_drawn_differently_and_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    first, second, third = initialise("mlp", hidden=[16])
+    assert torch.equal(torch.get_rng_state(), before)
+    weights = [member.state_dict()["layers.0.weight"] for member in (first, second, third)]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    again = initialise("mlp", hidden=[16])[0].state_dict()["layers.0.weight"]
+    assert torch.equal(weights[0], again)
+
+
+def test_sealed_members_need_no_gradients(anchor):
+    assert not any(parameter.requires_grad for member in anchor.members for parameter in member.parameters())
+    assert not any(member.training for member in anchor.members)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, a: a.pop("member.2.layers.0.bias"), "missing: member.2.layers.0.bias"),
+        (lambda m, a: a.update(stray=np.zeros(1)), "not expected: stray"),
+        (
+            lambda m, a: a.update({"normalisation.center": np.zeros(63, np.float32)}),
+            r"float32\[63\], not float32\[64\]",
+        ),
+        (lambda m, a: a.update({"selftest.x": a["selftest.x"].astype(np.float64)}), "is float64"),
+        (lambda m, a: a.update({"selftest.x": a["selftest.x"][:3]}), "differ in length"),
+        (lambda m, a: m.update(format=2), "format 2; this release reads 1"),
+        (lambda m, a: m.pop("classes"), "lacks 'classes'"),
+        (lambda m, a: m.update(members=4), "missing: member.3"),
+        (lambda m, a: m.update(members="three"), "malformed"),
+        (lambda m, a: m.update(temperature=float("nan")), "must be positive and finite"),
+        (lambda m, a: m.update(network="cnn"), "unknown network 'cnn'; known: mlp"),
+        (lambda m, a: m.update(network="os:system"), "not in ACCLIMATE_NETWORK_ALLOWLIST"),
+    ],
+)
+def test_a_damaged_artifact_is_refused_and_named(anchor, change, message):
+    manifest, arrays = network.pack(anchor)
+    change(manifest, arrays)
+    with pytest.raises(network.BundleError, match=message):
+        network.build(manifest, arrays, device="cpu")
+
+
+def test_the_self_test_notices_one_layer_of_one_member_one_percent_larger(anchor):
+    manifest, arrays = network.pack(anchor)
+    arrays["member.1.layers.0.weight"] *= np.float32(1.01)
+    with pytest.raises(network.BundleError, match="self-test answers differ"):
+        network.self_test(network.build(manifest, arrays, device="cpu"))
+
+
+def test_the_self_test_refuses_weights_that_are_not_finite(anchor):
+    manifest, arrays = network.pack(anchor)
+    arrays["member.0.layers.2.bias"][5] = np.nan
+    with pytest.raises(network.BundleError, match="1 weights are not finite"):
+        network.self_test(network.build(manifest, arrays, device="cpu"))
+
+
+def test_the_self_test_refuses_a_version_without_stored_answers(anchor):
+    bare = replace(anchor, selftest_x=anchor.selftest_x[:0], selftest_probabilities=anchor.selftest_probabilities[:0])
+    with pytest.raises(network.BundleError, match="no self-test rows"):
+        network.self_test(bare)
+
+
+def test_a_network_brought_from_the_allow_list_is_built_and_packed(anchor):
+    members = network.seal(initialise(BROUGHT, allowlist=(BROUGHT,), width=4))
+    spec = NetworkSpec(network=BROUGHT, args={"width": 4})
+    own = network.with_self_test(replace(anchor, network_spec=spec, members=members), np.zeros((16, 64), np.float32))
+    again = network.build(*network.pack(own), allowlist=(BROUGHT,), device="cpu")
+    network.self_test(again)
+    with pytest.raises(network.BundleError, match="ACCLIMATE_NETWORK_ALLOWLIST"):
+        network.build(*network.pack(own), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        (f"{__name__}:wrong", {}, r"answers shape \[2, 11\] to 2 rows; give \[2, 10\]"),
+        (f"{__name__}:missing", {}, "could not be made: AttributeError"),
+        (BROUGHT, {"colour": "red"}, "could not be made: TypeError"),
+        (f"{__name__}:dict", {}, "could not be made"),
+    ],
+)
+def test_a_network_that_cannot_serve_is_refused(name, args, message):
+    with pytest.raises(network.BundleError, match=message):
+        initialise(name, allowlist=(name,), **args)
+
+
+def test_building_leaves_the_given_arrays_alone(anchor, stream):
+    manifest, arrays = network.pack(anchor)
+    kept = copy.deepcopy(arrays)
+    for array in arrays.values():
+        array.flags.writeable = False  # as a memory map gives them
+    network.build(manifest, arrays, device="cpu").probabilities(stream.x[:5])
+    assert all((arrays[name] == kept[name]).all() for name in kept)

@@ -1,0 +1,78 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import window_of
+
+from acclimate.learning import network, recipes, student
+from acclimate.learning.pseudo_labels import choose
+from acclimate.learning.replay import Replay
+
+
+@pytest.fixture(scope="module")
+def lesson(stream, anchor):
+    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    labels = choose(window, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    return window, labels
+
+
+def train(champion, lesson, parts, *, recipe=None, tick=lambda done, total: None):
+    window, labels = lesson
+    chosen = recipe or recipes.named("self_training")
+    return student.train(
+        champion, window, labels, Replay(trusted=parts.train), chosen, rng=np.random.default_rng(5), tick=tick
+    )
+
+
+def test_the_champion_is_left_as_it_was(anchor, lesson, parts):
+    before = copy.deepcopy(network.pack(anchor)[1])
+    trained = train(anchor, lesson, parts)
+    for name, array in network.pack(anchor)[1].items():
+        assert array.tobytes() == before[name].tobytes(), name
+    assert not torch.equal(trained.members[0].layers[0].weight, anchor.members[0].layers[0].weight)
+    assert not any(parameter.requires_grad for member in anchor.members for parameter in member.parameters())
+
+
+def test_members_learn_from_draws_of_their_own(anchor, lesson, parts):
+    same = replace(anchor, members=(anchor.members[0], anchor.members[0]))
+    trained = train(same, lesson, parts)
+    assert not torch.equal(trained.members[0].layers[0].weight, trained.members[1].layers[0].weight)
+
+
+def test_training_leaves_torchs_global_generator_alone(anchor, lesson, parts):
+    before = torch.get_rng_state()
+    train(anchor, lesson, parts)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_progress_is_told_at_least_every_ten_steps_and_ends_complete(anchor, lesson, parts):
+    told = []
+    train(anchor, lesson, parts, tick=lambda done, total: told.append((done, total)))
+    done = [steps for steps, _ in told]
+    assert done[0] == 0
+    assert told[-1] == (360, 360)
+    assert max(np.diff(done)) <= 10
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(anchor, lesson, parts):
+    members = tuple(copy.deepcopy(member) for member in anchor.members)
+    with torch.no_grad():
+        members[1].layers[0].bias[0] = float("inf")
+        members[1].layers[2].weight[0, 0] = float("-inf")
+    with pytest.raises(student.NonFiniteLoss, match="member 1 was not finite at step 0") as error:
+        train(replace(anchor, members=members), lesson, parts)
+    assert (error.value.member, error.value.step) == (1, 0)
+
+
+def test_a_rate_that_explodes_is_stopped_at_the_step_that_shows_it(anchor, lesson, parts):
+    explosive = replace(recipes.named("self_training"), learning_rate=1e30)
+    with pytest.raises(student.NonFiniteLoss) as error:
+        train(anchor, lesson, parts, recipe=explosive)
+    assert error.value.step >= 1
+
+
+def test_an_unknown_recipe_is_named_with_those_there_are():
+    with pytest.raises(recipes.UnknownRecipe, match="'born_agin'; known: self_training"):
+        recipes.named("born_agin")
