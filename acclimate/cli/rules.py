@@ -36,15 +36,38 @@ def policy(model: Model, change: Set = None, home: Home = None, url: Url = None,
 
 
 def drift(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """How far the input has moved from the seed set, sign by sign."""
+    """How far each window lay from the seed set; every sign beside the value from which on it counts."""
     with connect(home, url) as client:
-        _print(client.drift(model), as_json)
+        found = client.drift(model)
+    if as_json:
+        output.print_json(found)
+        return
+    effects = list(dict.fromkeys(name for item in found["items"] for name in item.get("effects") or {}))
+    rows = [
+        [*output.pick(item, "window", "kind", "amount"), *(effect(item, name) for name in effects)]
+        for item in found["items"]
+    ]
+    output.print_table(output.table(None, ("window", "kind", "amount", *effects), rows, right=("amount", *effects)))
 
 
 def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """How far the champion's confidence may be believed."""
+    """How far the confidence of each version may be believed."""
     with connect(home, url) as client:
-        _print(client.calibration(model), as_json)
+        found = client.calibration(model)
+    if as_json:
+        output.print_json(found)
+        return
+    columns = ("gate", "value", "limit", "n", "verdict")
+    rows = [[item["version"], *output.pick(gate, *columns)] for item in found["items"] for gate in item["gates"]]
+    output.print_table(output.table(None, ("version", *columns), rows, right=("value", "limit", "n")))
+
+
+def effect(item: dict[str, Any], name: str) -> str | None:
+    """One sign of drift as `value / threshold`, with an exclamation mark where it counts."""
+    value, threshold, detected = output.pick(
+        item, *(f"effects.{name}.{part}" for part in ("value", "threshold", "detected"))
+    )
+    return None if value is None else f"{value:.3f} / {threshold:.3f}{' !' if detected else '  '}"
 
 
 def parse_changes(changes: list[str] | tuple[str, ...]) -> dict[str, Any]:

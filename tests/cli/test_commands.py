@@ -161,3 +161,18 @@ def test_the_doctor_tells_a_refused_key_from_a_silent_address(
     service.on("GET /api/v1/status", problem(401, "unauthorized", "no such key"))
     assert acclimate("doctor", "--url", service.url).code == 5
     assert acclimate("doctor", "--url", "http://127.0.0.1:1").code == 6
+
+
+def test_a_sign_of_drift_stands_beside_its_threshold_and_is_marked_where_it_counts(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
+    effects = {
+        "input": {"value": 1.5, "threshold": 0.25, "detected": True},
+        "agreement": {"value": 0.01, "threshold": 0.1},
+    }
+    item = {"window": "w-1", "kind": "covariate", "amount": 1.0, "effects": effects}
+    service.on(f"GET {MODEL}/drift", answer(200, {"items": [item], "next_page_token": None}))
+    shown = acclimate("drift", "gas", "--url", service.url).out
+    assert "1.500 / 0.250 !" in shown
+    assert "0.010 / 0.100" in shown
+    assert shown.count("!") == 1

@@ -54,6 +54,13 @@ def test_a_quarter_turn_moves_the_pixels_as_a_quarter_turn_does() -> None:
     assert np.allclose(turned, np.rot90(image.reshape(8, 8)), atol=1e-3)
 
 
+def test_a_turn_of_one_degree_leaves_the_border_line_where_it_is() -> None:
+    full = np.ones((1, 64), dtype=np.float32)
+    border = np.ones((8, 8), dtype=bool)
+    border[1:-1, 1:-1] = False
+    assert digits.turn(full, np.array([1.0])).reshape(8, 8)[border].mean() > 0.95
+
+
 def test_the_same_seed_makes_the_same_stream_and_another_one_another(
     made: tuple[digits.Floats, digits.Integers, digits.Stream],
 ) -> None:
