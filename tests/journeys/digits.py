@@ -17,7 +17,7 @@ SPEC = """
 name = "{name}"
 network = "mlp"
 [model.network_args]
-hidden = [128, 64]
+hidden = [256, 128]
 [input]
 kind = "vector"
 shape = [64]

@@ -192,7 +192,7 @@ def test_labels_given_to_rows_before_a_run_are_counted_by_it(service: Service) -
     name = "labelled"
     with service.http() as http:
         create(http, name)
-        x, y = window(3)
+        x, y = window(1)
         answers = send(http, name, x)
         labels = [
             {"prediction_id": answers[0]["id"], "row": row, "label": int(y[row]), "source": "test"} for row in range(25)
