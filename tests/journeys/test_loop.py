@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from digits import create, learn, rows, send, served, stream, window
+from digits_model import create, learn, rows, send, served, stream, window
 from running import Service, wait_for
 
 
