@@ -85,7 +85,7 @@ def run(home: Path, port: int) -> int:
         return 0 if shown else 130
     except ServiceEndedError as ended:
         output.say(f"{ended}; its last words are in {home / 'demo.log'}")
-        return ended.code or 1
+        return exit_code(ended.code)
 
 
 @contextmanager
@@ -153,6 +153,11 @@ def _conclude(client: Client, name: str, windows: Sequence[Played], report: Path
             flush=True,
         )
     return faults
+
+
+def exit_code(code: int) -> int:
+    """The code to end with when the service ended by itself: its own, 128 + n for signal n as shells say, never 0."""
+    return 128 - code if code < 0 else code or 1
 
 
 def judge(windows: Sequence[Played], quarantined: int) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from acclimate.cli.scoring import Played
 
-SERVED, FROZEN, SHADE = "#1f6f8b", "#a0a0a0", "#e9c46a"
+SERVED, FROZEN, SHADE = "#1f6f8b", "#b9b9b9", "#e9c46a"
 
 
 def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
@@ -30,8 +30,8 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     at = np.arange(1, len(windows) + 1)
     marked = np.array([window.mark is not None for window in windows])
     for name, colour, width, label in (
-        ("frozen_accuracy", FROZEN, 1.8, "frozen (version 1)"),
-        ("served_accuracy", SERVED, 2.2, "served"),
+        ("frozen_accuracy", FROZEN, 4.5, "frozen (version 1)"),
+        ("served_accuracy", SERVED, 2.0, "served"),
     ):
         share = np.array([100 * getattr(window, name) for window in windows])
         mean = f", mean {share[~marked].mean():.1f} %" if (~marked).any() else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from acclimate.cli import demo
 from acclimate.cli.scoring import Played
 
@@ -40,3 +42,8 @@ def test_learning_from_the_junk_is_a_fault() -> None:
 
 def test_learning_that_stops_at_the_junk_is_a_fault() -> None:
     assert demo.judge([PROMOTED, PROMOTED, PROMOTED, REFUSED], 1) == ["nothing was promoted after window 2"]
+
+
+@pytest.mark.parametrize(("ended", "code"), [(-9, 137), (-15, 143), (3, 3), (0, 1)])
+def test_a_service_that_ended_by_itself_is_never_a_success(ended: int, code: int) -> None:
+    assert demo.exit_code(ended) == code
