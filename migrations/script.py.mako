@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 
+# long: one change after the other, as the schema needs them
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from sqlalchemy import Connection
 
 from acclimate.storage import catalog, registry, runs
 from acclimate.storage.database import Database, Unavailable
+from acclimate.storage.tables import ENDED
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 VERSION = "0.1.0"
+TRIGGERS = ("create", "operator", "schedule", "rows", "drift", "retry")
 DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
 
 
@@ -84,8 +89,10 @@ def families() -> dict[str, Any]:
 def _runs(found: dict[str, Any], model: str, rows: list[Any]) -> None:
     """`rows` are newest first."""
     ended = [row for row in rows if row["ended_at"] is not None]
-    for (trigger, state), count in Counter((row["trigger"], row["state"]) for row in ended).items():
-        found["runs"].add_metric((model, trigger, state), count)
+    counts = Counter((row["trigger"], row["state"]) for row in ended)
+    # Zeros too: an alert on an increase would miss the first failure otherwise.
+    for trigger, state in product(TRIGGERS, ENDED):
+        found["runs"].add_metric((model, trigger, state), counts[trigger, state])
     for stage, count in Counter(row["stage"] for row in rows if row["ended_at"] is None).items():
         found["runs_active"].add_metric((model, stage), count)
     heartbeats = [row["heartbeat_at"] for row in rows if row["heartbeat_at"] is not None]

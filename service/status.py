@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, Any
 
 from acclimate.storage import catalog, registry, runs
 from service import documents
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 ORDER = ("ok", "unknown", "warn", "bad")
 Lamp = dict[str, Any]

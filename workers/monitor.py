@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import Connection, RowMapping, select
 
 from acclimate.learning import triggers
 from acclimate.storage import catalog, registry, runs
 from acclimate.storage.barrier import start_run
 from acclimate.storage.catalog import NotEnoughRows
-from acclimate.storage.database import Database, now
+from acclimate.storage.database import Database, clock
 from acclimate.storage.runs import RunActive
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
 
 log = structlog.get_logger()
 
@@ -53,5 +56,5 @@ def _due(connection: Connection, model: RowMapping) -> Due | None:
     if triggers.rows_due(policy, open_rows):
         return Due(model=model["name"], trigger="rows")
     since = max(model["created_at"], runs.last_slot(connection, model["id"]) or 0.0)
-    slot = triggers.due_slot(policy.schedule, since=since, now=float(connection.execute(select(now())).scalar_one()))
+    slot = triggers.due_slot(policy.schedule, since=since, now=clock(connection))
     return Due(model=model["name"], trigger="schedule", slot=slot) if slot is not None else None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import Connection, RowMapping
 
 from acclimate.learning.values import LogPolicy
 from acclimate.storage import catalog, registry, runs
 from acclimate.storage.database import Database
 from acclimate.storage.segments import Segments
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
 
 log = structlog.get_logger()
 

@@ -13,12 +13,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 import torch
-from sqlalchemy import Connection
 
 from acclimate.learning import network
 from acclimate.learning.loop import Turn, begin, stage_rng, turn
@@ -35,6 +34,9 @@ from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.runs import Claim, LeaseLost
 from acclimate.storage.segments import SegmentDamaged, Segments, deduplicate
 from acclimate.storage.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 log = structlog.get_logger()
 BEAT_SECONDS = 0.3

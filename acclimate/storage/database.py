@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event
+from sqlalchemy import Connection, Engine, Float, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -52,6 +52,11 @@ def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(now, "sqlite")
 def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def clock(connection: Connection) -> float:
+    """The database's time now."""
+    return float(connection.execute(select(now())).scalar_one())
 
 
 class Database:

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 
+# long: one table after the other, as the schema has them
 def upgrade() -> None:
     op.create_table(
         "audit",

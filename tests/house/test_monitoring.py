@@ -74,7 +74,7 @@ def family(name: str) -> str:
 
 
 def exported() -> set[str]:
-    names: set[str] = set(importlib.import_module("service.metrics").NAMES)
+    names: set[str] = set(importlib.import_module("service.metrics").names())
     return {family(name) for name in names}
 
 
