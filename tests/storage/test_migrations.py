@@ -1,0 +1,92 @@
+"""The migrations make exactly the tables that the code knows, on both databases, and the first key."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from memories import new_model
+from sqlalchemy import inspect, text
+
+from acclimate.storage import keys, registry
+from acclimate.storage.database import Database
+from acclimate.storage.tables import metadata
+from migrations.run import upgrade
+
+
+def migrate(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ACCLIMATE_DATABASE_URL": address}
+    command = [sys.executable, "-m", "migrations.run", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+
+def differences(database: Database) -> list:
+    with database.read() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+
+def test_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+    assert differences(database) == []
+
+
+def test_a_table_that_differs_would_be_noticed(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE models ADD COLUMN planted TEXT"))
+    assert [difference[0] for difference in differences(database)] == ["remove_column"]
+
+
+def test_the_partial_indexes_are_partial_and_unique(database: Database) -> None:
+    with database.read() as connection:
+        found = {
+            index["name"]: index for table in ("runs", "windows") for index in inspect(connection).get_indexes(table)
+        }
+    for name in ("uq_runs_one_active", "uq_windows_one_open"):
+        assert found[name]["unique"]
+        assert any("state" in str(where) for where in found[name]["dialect_options"].values())
+
+
+def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
+    model_id = new_model(database)
+    upgrade(database)
+    upgrade(database)
+    assert differences(database) == []
+    with database.read() as connection:
+        assert registry.model(connection, "gas")["id"] == model_id
+
+
+def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner_can_read(
+    database_address: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "admin.key"
+    done = migrate(database_address, "--admin-key", str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    secret = file.read_text().strip()
+    assert secret not in done.stdout + done.stderr
+    database = Database(database_address)
+    with database.read() as connection:
+        assert keys.find(connection, keys.fingerprint(secret)).may("admin")
+    migrate(database_address, "--admin-key", str(file))
+    assert file.read_text().strip() == secret
+    with database.write() as connection:
+        assert len(keys.everyone(connection)) == 1
+        assert keys.revoke(connection, keys.everyone(connection)[0]["id"])
+    migrate(database_address, "--admin-key", str(file))
+    fresh = file.read_text().strip()
+    assert fresh != secret and file.stat().st_mode & 0o777 == 0o600
+    with database.read() as connection:
+        assert keys.find(connection, keys.fingerprint(fresh)).may("admin")
+    database.close()
+
+
+def test_a_key_file_that_others_could_read_is_closed_to_them(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "admin.key"
+    file.write_text("not a key\n")
+    file.chmod(0o644)
+    migrate(database.address, "--admin-key", str(file))
+    assert file.read_text().strip() != "not a key"
+    assert file.stat().st_mode & 0o777 == 0o600
