@@ -23,7 +23,7 @@ def test_upright_digits_have_no_drift_and_stop_without_alarm(look, stream):
 
 
 def test_slowly_turned_digits_are_drift_to_learn_from(look, stream):
-    drift = look(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]))
+    drift = look(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]))
     assert (drift.kind, drift.stops, drift.alarms) == ("covariate", False, False)
     assert drift.amount > 0.2
     assert drift.effects["input"].detected

@@ -14,7 +14,7 @@ from acclimate.learning.values import UNLABELLED, Gate, Gates, Part, Verdict, Wi
 @pytest.fixture(scope="module")
 def lesson(stream, parts, anchor):
     """A window and the real, promoted student that learnt from it."""
-    x, y = stream.turned(10, rng=np.random.default_rng(1))
+    x, y = stream.turned(7, rng=np.random.default_rng(1))
     turn = learn(window_of(x), parts, anchor, anchor)
     assert turn.promoted, turn.detail
     return x, y, turn

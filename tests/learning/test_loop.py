@@ -36,7 +36,7 @@ def test_digits_that_slowly_turn_are_followed_and_junk_in_between_is_not_learnt(
 
 
 def test_a_turn_repeats_bit_for_bit_with_the_same_seed_and_differs_with_another(stream, parts, anchor):
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     first, again, other = (learn(window, parts, anchor, anchor, run=run) for run in (4, 4, 5))
     (manifest, arrays), (manifest_again, arrays_again) = network.pack(first.student), network.pack(again.student)
     assert manifest == manifest_again
@@ -48,7 +48,7 @@ def test_a_turn_repeats_bit_for_bit_with_the_same_seed_and_differs_with_another(
 
 
 def test_a_turn_resumed_from_stored_stages_equals_an_unbroken_one(stream, parts, anchor):
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     unbroken = learn(window, parts, anchor, anchor, run=4)
     stored = {}
     plain = loop.plain_step(4)
@@ -72,7 +72,7 @@ def test_a_turn_resumed_from_stored_stages_equals_an_unbroken_one(stream, parts,
 
 
 def test_a_finished_student_carries_a_self_test_that_it_passes(stream, parts, anchor):
-    turn = learn(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
+    turn = learn(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
     assert len(turn.student.selftest_x) == network.SELF_TEST_ROWS
     network.self_test(turn.student)
 
@@ -92,7 +92,7 @@ def test_a_window_like_the_seed_is_refused_without_an_alarm_and_says_so(stream, 
 
 
 def test_a_window_that_keeps_too_few_rows_says_how_many_and_why(stream, parts, anchor):
-    x = stream.turned(10, rng=np.random.default_rng(1))[0]
+    x = stream.turned(7, rng=np.random.default_rng(1))[0]
     window = Window(x=np.repeat(x[:2], 120, axis=0), held_out=x[2:62], held_out_labels=np.full(60, UNLABELLED))
     turn = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=_without_stopping(loop.plain_step(1)))
     assert turn.student is None
@@ -101,7 +101,7 @@ def test_a_window_that_keeps_too_few_rows_says_how_many_and_why(stream, parts, a
 
 
 def test_a_model_that_may_not_learn_is_only_diagnosed(stream, parts, anchor):
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     turn = loop.turn(window, parts, anchor, anchor, Policy(learnable="no"), Gates(), step=loop.plain_step(1))
     assert turn.drift.kind == "covariate"
     assert turn.student is None
@@ -109,7 +109,7 @@ def test_a_model_that_may_not_learn_is_only_diagnosed(stream, parts, anchor):
 
 
 def test_a_refused_student_is_handed_back_with_the_reason(stream, parts, anchor):
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     strict = Gates(min_agreement=1.0, max_class_flow=0.0)
     turn = loop.turn(window, parts, anchor, anchor, Policy(), strict, step=loop.plain_step(1))
     assert turn.student is not None
@@ -124,7 +124,7 @@ def test_stages_are_asked_for_in_order_and_draw_from_states_of_their_own(stream,
         asked.append(stage)
         return plain(stage, verb, *args)
 
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=step)
     assert asked == [stage for stage in STAGES if stage not in ("snapshot", "publish")]
     draws = {loop.stage_rng(run, stage).integers(2**62) for run in (1, 2) for stage in STAGES}
@@ -133,7 +133,7 @@ def test_stages_are_asked_for_in_order_and_draw_from_states_of_their_own(stream,
 
 def test_a_model_of_one_member_walks_the_whole_turn(stream, parts):
     alone = loop.begin(spec(members=1), parts, step=loop.plain_step(0)).student
-    turn = learn(window_of(stream.turned(10, rng=np.random.default_rng(1))[0]), parts, alone, alone)
+    turn = learn(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, alone, alone)
     assert turn.drift.kind == "covariate"
     assert turn.verdict is not None
     assert len(turn.student.members) == 1

@@ -13,7 +13,7 @@ from acclimate.learning.replay import Replay
 
 @pytest.fixture(scope="module")
 def lesson(stream, anchor):
-    window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     labels = choose(window, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
     return window, labels
 
