@@ -35,5 +35,7 @@ def configure(level: str, **bound: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    logging.getLogger("alembic").setLevel("WARNING")
+    # Celery says every two seconds that it looked whether a trigger is due.
+    for talkative in ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(talkative).setLevel("WARNING")
     structlog.contextvars.bind_contextvars(**bound)

@@ -7,12 +7,15 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 
 from acclimate.learning.values import Floats, Integers
 from acclimate.storage.keys import Key
 from service.equipment import Equipment
 from service.model_slot import Model, Served
 from service.rows import Asked
+
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,9 @@ async def predict(equipment: Equipment, model: Model, served: Served, asked: Ask
         answered = Answered(**{**answered.__dict__, "log": stored})
         outcome = "stored"
     _count(equipment, model, answered, outcome)
+    # Ids and numbers only: no value of a row ever stands in a log line.
+    ids = {"model": model.name, "version": answered.version, "prediction": answered.id}
+    logger.debug("answered", **ids, rows=len(best), log=answered.log)
     return answered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,10 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
     """The whole product, running, once on each database; tests make models of their own in it."""
-    environment = {"ACCLIMATE_LEASE_SECONDS": "4"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
+        environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free.getsockname()[1])
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     running = Service(home=short_folder / f"home-{request.param}", environment=environment)
