@@ -128,6 +128,7 @@ class Trainer:
         with self.database.read() as connection:
             lines = catalog.segments_of(connection, self.model["id"], self.run["windows"])
             labels = catalog.labels_of(connection, self.model["id"], before=self.run["created_at"])
+            agreement = catalog.past_agreement(connection, self.model["id"])
         if not lines:
             raise StoreError("the rows of this window are no longer kept: the bounds of the log deleted them")
         parts = []
@@ -142,7 +143,7 @@ class Trainer:
                 known[place] = NONE_OF_THE_CLASSES if label is None else label
         with self.database.write() as connection:
             runs.note(connection, self.claim, rows=len(rows), rows_labelled=int((known != UNLABELLED).sum()))
-        return Window.split(rows.x, known, rng=rng, past_agreement=self.model["past_agreement"])
+        return Window.split(rows.x, known, rng=rng, past_agreement=agreement)
 
     def version(self, number: int) -> Bundle:
         with self.database.read() as connection:
@@ -215,8 +216,6 @@ class Trainer:
         }
         if outcome.drift.alarms:
             found["state"] = "quarantined"
-        else:
-            registry.set_past_agreement(connection, self.model["id"], outcome.drift.agreement)
         for number in self.run["windows"]:
             catalog.note_window(connection, self.model["id"], number, **found)
 

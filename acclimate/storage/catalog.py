@@ -164,6 +164,13 @@ def note_window(connection: Connection, model_id: str, number: int, **found: Any
     connection.execute(_window(update(windows), model_id, number).values(**found))
 
 
+def past_agreement(connection: Connection, model_id: str) -> float | None:
+    """How far the serving members agreed on the newest diagnosed window that is not quarantined; None before there is one."""
+    good = (windows.c.model_id == model_id, windows.c.state.in_(("closed", "released")))
+    found = connection.execute(select(windows.c.drift).where(*good).order_by(windows.c.number.desc())).scalars()
+    return next((drift["agreement"] for drift in found if drift is not None), None)
+
+
 def segments_of(connection: Connection, model_id: str, numbers: Iterable[int] | None) -> list[RowMapping]:
     """The segments of the given windows (None: of the open one) that still stand in the store, in the order of their ids."""
     where = _in_open_window(model_id) if numbers is None else segments.c.window.in_(list(numbers))

@@ -83,11 +83,6 @@ def set_learning(connection: Connection, model_id: str, learning: str, reason: s
     connection.execute(update(models).where(models.c.id == model_id).values(learning=learning, learning_reason=reason))
 
 
-def set_past_agreement(connection: Connection, model_id: str, agreement: float) -> None:
-    """Remember how well the serving members agreed on the last window that was not quarantined."""
-    connection.execute(update(models).where(models.c.id == model_id).values(past_agreement=agreement))
-
-
 def revision(connection: Connection, model_id: str, kind: str, number: int | None = None) -> tuple[int, dict[str, Any]]:
     """The numbered (default: newest) revision of `policy` or `gates`, with its number."""
     query = select(revisions.c.revision, revisions.c.content).where(

@@ -45,7 +45,6 @@ models = Table(
     Column("learning_reason", Text),
     # A run that wants every acknowledged row raises `seal`; each replica seals its journal and acknowledges the number.
     Column("seal", BigInteger, nullable=False, server_default="0"),
-    Column("past_agreement", Float),
     Column("created_at", Float, nullable=False),
 )
 

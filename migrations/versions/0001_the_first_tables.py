@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 
+# long: one change after the other, as the schema needs them
 # long: one table after the other, as the schema has them
 def upgrade() -> None:
     op.create_table(
@@ -45,7 +46,6 @@ def upgrade() -> None:
         sa.Column("learning", sa.String(length=8), server_default="on", nullable=False),
         sa.Column("learning_reason", sa.Text(), nullable=True),
         sa.Column("seal", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("past_agreement", sa.Float(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("name", name=op.f("uq_models_name")),
