@@ -14,6 +14,8 @@ from service.errors import Refusal
 
 MOST_ID_CHARACTERS = 128
 DATATYPES = ("FP32", "FP64", "UINT8", "INT32", "INT64")
+# Compared in 32-bit floats, in which 2**31 - 1 and 2**63 - 1 are one higher.
+INTEGERS = {"UINT8": (0.0, 255.0), "INT32": (-(2.0**31), 2.0**31), "INT64": (-(2.0**63), 2.0**63)}
 OUTPUTS = ("probabilities", "label", "class", "confidence", "abstain")
 
 
@@ -90,11 +92,11 @@ def _tensor(inputs: Any, body: bytes, spec: InputSpec, most_rows: int) -> Floats
         flat = _numbers(data, body, "#/inputs/0/data")
         if flat.size != shape[0] * spec.size:
             raise _wrong("#/inputs/0/data", f"holds {flat.size} numbers, shape {shape} needs {shape[0] * spec.size}")
-        return _finite(flat.reshape(shape), "#/inputs/0/data")
+        return _whole(_finite(flat, "#/inputs/0/data"), tensor["datatype"]).reshape(shape)
     x = _rows(data, body, spec, "#/inputs/0/data", most_rows)
     if len(x) != shape[0]:
         raise _wrong("#/inputs/0/data", f"holds {len(x)} rows, shape says {shape[0]}")
-    return x
+    return _whole(x, tensor["datatype"])
 
 
 def _rows(rows: Any, body: bytes, spec: InputSpec, pointer: str, most_rows: int) -> Floats:
@@ -127,7 +129,8 @@ def _numbers(data: list[Any], body: bytes, pointer: str) -> Floats:
     # numpy turns true into 1.0 beside numbers; the body says cheaply whether there is any to look for.
     has_flags = (b"true" in body or b"false" in body) and any(isinstance(value, bool) for value in _leaves(data))
     if array.dtype.kind not in "iuf" or has_flags:
-        raise _wrong(pointer, "every entry must be a number: no null, text, true or false")
+        detail = "every entry must be a number: no null, text, true or false"
+        raise _wrong(_first_other(data, pointer) or pointer, detail)
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
@@ -142,11 +145,38 @@ def _leaves(data: Any) -> Any:
             yield item
 
 
+def _first_other(data: list[Any], pointer: str) -> str | None:
+    """Where the first entry is that is no number. Recursion is bounded by numpy's 64 axes, which `data` has passed."""
+    for index, item in enumerate(data):
+        if isinstance(item, list):
+            found = _first_other(item, f"{pointer}/{index}")
+            if found is not None:
+                return found
+        elif type(item) not in (int, float):
+            return f"{pointer}/{index}"
+    return None
+
+
 def _finite(x: Floats, pointer: str) -> Floats:
-    bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    bad = ~np.isfinite(x)
     if bad.any():
-        raise _wrong(f"{pointer}/{int(bad.argmax())}", "holds a number that is not finite in 32 bits")
+        raise _wrong(_first(bad, pointer), "is not finite in 32 bits")
     return x
+
+
+def _whole(x: Floats, datatype: str) -> Floats:
+    """x, if its numbers are what an integer datatype can hold; rounding them silently would answer another question."""
+    if datatype in INTEGERS:
+        low, high = INTEGERS[datatype]
+        bad = (x != np.floor(x)) | (x < low) | (x > high)
+        if bad.any():
+            raise _wrong(_first(bad, "#/inputs/0/data"), f"is not a number of the datatype {datatype}")
+    return x
+
+
+def _first(bad: Any, pointer: str) -> str:
+    """The pointer to the first place that is bad."""
+    return "/".join([pointer, *(str(step) for step in np.argwhere(bad)[0])])
 
 
 def _outputs(outputs: Any) -> tuple[str, ...]:
@@ -157,7 +187,11 @@ def _outputs(outputs: Any) -> tuple[str, ...]:
     for index, item in enumerate(outputs):
         if item.get("name") not in OUTPUTS:
             raise _wrong(f"#/outputs/{index}/name", f"unknown output; known: {', '.join(OUTPUTS)}")
-    return tuple(item["name"] for item in outputs)
+    names = tuple(item["name"] for item in outputs)
+    if len(set(names)) < len(names):
+        # A short request could otherwise ask for an answer without bound.
+        raise _wrong("#/outputs", "name each output once")
+    return names
 
 
 def _flag(value: Any, pointer: str) -> bool | None:

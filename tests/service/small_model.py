@@ -1,0 +1,66 @@
+"""A model of four numbers and three classes, made over HTTP: quick to train, real all the way."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import httpx
+import numpy as np
+from running import wait_for
+
+SPEC = """
+[model]
+name = "{name}"
+network = "mlp"
+members = 1
+[model.network_args]
+hidden = [16]
+[input]
+kind = "vector"
+shape = [4]
+classes = ["low", "middle", "high"]
+[policy]
+schedule = "never"
+on_drift = false
+max_rows = 0
+min_window_rows = 40
+"""
+
+
+def labeled(rows: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """x (rows, 4) in three clouds that do not touch, y (rows,)."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % 3
+    x = rng.normal(0, 0.3, (rows, 4)) + 2.0 * y[:, None]
+    return x.astype(np.float32), y
+
+
+def seed_file(x: Any = None, y: Any = None) -> bytes:
+    good_x, good_y = labeled()
+    out = io.BytesIO()
+    np.savez(out, x=good_x if x is None else x, y=good_y if y is None else y)
+    return out.getvalue()
+
+
+def post(http: httpx.Client, spec: str | bytes, seed: bytes, name: str = "seed.npz") -> httpx.Response:
+    return http.post("/api/v1/models", files={"spec": ("spec.toml", spec), "seed": (name, seed)})
+
+
+def create(http: httpx.Client, name: str) -> None:
+    """Returns when version 1 of the new model answers."""
+    reply = post(http, SPEC.format(name=name), seed_file())
+    assert reply.status_code == 202, reply.text
+
+    def ended() -> Any:
+        run = http.get(f"/api/v1/runs/{reply.json()['id']}", params={"wait": 20}).json()
+        return run if run["ended_at"] else None
+
+    run = wait_for(ended, 90)
+    assert run["state"] == "succeeded", run
+    wait_for(lambda: http.get(f"/v2/models/{name}/ready").status_code == 200)
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    """A good /v2 body of one row, changed."""
+    return {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}]}
