@@ -6,27 +6,16 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-from cronsim import CronSim, CronSimError
-
-from acclimate.learning.values import Gates, InputSpec, LogPolicy, ModelSpec, NetworkSpec, Policy
+from acclimate.learning.triggers import schedule_problem
+from acclimate.learning.values import Gates, InputSpec, LogPolicy, ModelSpec, NetworkSpec, Policy, Problem
 
 BUILT_IN_NETWORKS = ("mlp",)
 KINDS = ("vector",)
 RECIPES = ("self_training",)
 NAME = re.compile(r"[a-z0-9-]{1,63}")
-EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
-SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: a JSON pointer to where, and what is wrong and what would be right."""
-
-    pointer: str
-    detail: str
 
 
 class SpecError(ValueError):
@@ -64,12 +53,6 @@ def settings(kind: str, table: dict[str, Any]) -> Policy | Gates:
     if reader.problems:
         raise SpecError(reader.problems)
     return found
-
-
-def schedule_seconds(schedule: str) -> int | None:
-    """The period of an `@every` schedule, or None for cron and never."""
-    match = EVERY.fullmatch(schedule)
-    return int(match[1]) * SECONDS[match[2]] if match else None
 
 
 class _Reader:
@@ -232,19 +215,6 @@ class _Reader:
             self._range(
                 f"gates/{key}", value, 1 if key == "min_judging_rows" else 0, 1e6 if key == "min_judging_rows" else 1
             )
-
-
-def schedule_problem(schedule: str) -> str | None:
-    """What is wrong with a schedule, or None: `never`, `@every 90s|10m|2h` or five cron fields."""
-    if schedule == "never" or EVERY.fullmatch(schedule):
-        return None
-    try:
-        from datetime import UTC, datetime
-
-        CronSim(schedule, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        return f"{schedule!r} is neither never, @every 10m (s, m, h) nor cron: {error}"
-    return None
 
 
 def _article(kind: type) -> str:

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from acclimate.learning.seed import SeedError
-from acclimate.spec import Problem, SpecError
+from acclimate.learning.values import Problem
+from acclimate.spec import SpecError
 from acclimate.storage import barrier, catalog, database, registry, runs
 
 log = structlog.get_logger()
@@ -63,8 +64,7 @@ def refusal_of(error: Exception) -> Refusal | None:
         case SpecError():
             return Refusal("invalid", "the spec is wrong", problems=error.problems)
         case SeedError():
-            problems = [Problem(problem.pointer, problem.detail) for problem in error.problems]
-            return Refusal("invalid", "the seed set is wrong", problems=problems)
+            return Refusal("invalid", "the seed set is wrong", problems=error.problems)
         case registry.UnknownModel():
             return Refusal("not-found", f"there is no model {error.args[0]!r}")
         case registry.UnknownVersion() | catalog.UnknownWindow():

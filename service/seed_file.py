@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from acclimate.learning.values import InputSpec
-from acclimate.spec import Problem
+from acclimate.learning.values import InputSpec, Problem
 from service.errors import Refusal
 
 MOST_UNPACKED_BYTES = 2 * 2**30

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from acclimate.learning.values import Floats, InputSpec, Integers, Part, SeedSet
+from acclimate.learning.values import Floats, InputSpec, Integers, Part, Problem, SeedSet
 
 ROWS_OF_A_CLASS = 8
 """Fewer than this leave no two rows of the class in each part."""
 CALIBRATION_SHARE = 0.2
 JUDGING_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a seed set: a JSON pointer to where, and what is wrong and what would be right."""
-
-    pointer: str
-    detail: str
 
 
 class SeedError(ValueError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 from acclimate.learning.values import Policy
-from acclimate.spec import schedule_seconds
+
+EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def rows_due(policy: Policy, open_rows: int) -> bool:
@@ -20,13 +23,30 @@ def due_slot(schedule: str, *, since: float, now: float) -> float | None:
 
     Slots missed while nobody looked are one slot: only the newest counts. `@every` slots lie at whole multiples of the period
     since 1970, so two beats that ask name the same slot; cron is read in UTC. Raises ValueError on a schedule that
-    `acclimate.spec` would refuse.
+    `schedule_problem` finds wrong.
     """
     if schedule == "never" or now <= since:
         return None
-    period = schedule_seconds(schedule)
+    period = _period(schedule)
     slot = now // period * period if period else _newest_cron_slot(schedule, now)
     return slot if slot is not None and slot > since else None
+
+
+def schedule_problem(schedule: str) -> str | None:
+    """What is wrong with a schedule, or None: `never`, `@every 90s` (m, h), or five cron fields."""
+    if schedule == "never" or _period(schedule):
+        return None
+    try:
+        CronSim(schedule, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        return f"{schedule!r} is neither never, @every 10m (s, m, h) nor cron: {error}"
+    return None
+
+
+def _period(schedule: str) -> int | None:
+    """The seconds of an `@every` schedule."""
+    match = EVERY.fullmatch(schedule)
+    return int(match[1]) * SECONDS[match[2]] if match else None
 
 
 def _newest_cron_slot(schedule: str, now: float) -> float | None:

@@ -26,6 +26,14 @@ NONE_OF_THE_CLASSES = -2
 """Stands where an audit label said that the row is none of the classes: never trained on."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with what a user gave: a JSON pointer to where, and what is wrong and what would be right."""
+
+    pointer: str
+    detail: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """What one row is, and what it can be called."""

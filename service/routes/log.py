@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from acclimate.spec import Problem
+from acclimate.learning.values import Problem
 from acclimate.storage import barrier, catalog, registry
 from acclimate.storage.keys import Key
 from acclimate.storage.logged_rows import LoggedRows

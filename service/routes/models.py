@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate import spec
 from acclimate.learning import seed
-from acclimate.learning.values import ModelSpec, SeedSet
-from acclimate.spec import Problem
+from acclimate.learning.values import ModelSpec, Problem, SeedSet
 from acclimate.storage import audit, catalog, registry, runs
 from acclimate.storage.keys import Key
 from service import documents, seed_file

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate.spec import Problem
+from acclimate.learning.values import Problem
 from acclimate.storage import audit, keys
 from acclimate.storage.database import Unavailable
 from acclimate.storage.keys import SCOPES, Key

@@ -11,7 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate.spec import RECIPES, Problem
+from acclimate.learning.values import Problem
+from acclimate.spec import RECIPES
 from acclimate.storage import audit, registry, runs
 from acclimate.storage.barrier import start_run
 from acclimate.storage.keys import Key

@@ -1,6 +1,6 @@
 import numpy as np
-from conftest import spec
 from scipy import stats
+from turned_digits import spec
 
 from acclimate.learning import augment, loop
 from acclimate.learning.replay import Replay

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import accuracy
+from turned_digits import accuracy
 
 from acclimate.learning import calibration, loop
 from acclimate.learning.calibration import calibrate

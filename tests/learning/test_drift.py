@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import window_of
+from turned_digits import window_of
 
 from acclimate.learning.drift import diagnose
 from acclimate.learning.values import Drift, Window

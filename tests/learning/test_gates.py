@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, learn, spec, window_of
+from turned_digits import DIGITS, learn, spec, window_of
 
 from acclimate.learning import gates, loop, network, seed
 from acclimate.learning.values import UNLABELLED, Gate, Gates, Part, Verdict, Window

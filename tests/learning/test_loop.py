@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import accuracy, learn, spec, window_of
+from turned_digits import accuracy, learn, spec, window_of
 
 from acclimate.learning import loop, network
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS
 from safetensors.numpy import load, save
 from torch import nn
+from turned_digits import DIGITS
 
 from acclimate.learning import network
 from acclimate.learning.values import NetworkSpec

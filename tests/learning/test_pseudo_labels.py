@@ -1,5 +1,5 @@
 import numpy as np
-from conftest import window_of
+from turned_digits import window_of
 
 from acclimate.learning import pseudo_labels
 from acclimate.learning.values import UNLABELLED, PseudoLabels, Window

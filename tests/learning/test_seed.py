@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conftest import DIGITS
 from scipy import stats
+from turned_digits import DIGITS
 
 from acclimate.learning import seed
 from acclimate.learning.values import InputSpec

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import window_of
+from turned_digits import window_of
 
 from acclimate.learning import network, recipes, student
 from acclimate.learning.pseudo_labels import choose
