@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from acclimate.learning.values import Floats, InputSpec
-from acclimate.spec import Problem
+from acclimate.learning.values import Floats, InputSpec, Problem
 from service.errors import Refusal
 
 MOST_ID_CHARACTERS = 128
