@@ -48,7 +48,6 @@ class Supervisor:
     def __init__(self, home: Path, children: list[Child]) -> None:
         self.home = home
         self.children = children
-        self.stopping = False
 
     def start(self, child: Child) -> None:
         log = (self.home / "log" / f"{child.name}.log").open("ab")
@@ -70,18 +69,16 @@ class Supervisor:
         now = time.monotonic()
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
-                lived = now - child.started_at
-                child.pause = (
-                    FIRST_PAUSE_SECONDS if lived > SOUND_SECONDS else min(child.pause * 2, LONGEST_PAUSE_SECONDS)
-                )
                 print(f"{child.name} ended with {child.process.returncode}; starting it again", file=sys.stderr)
-                child.process, child.start_at = None, now + child.pause / 2
+                if now - child.started_at > SOUND_SECONDS:
+                    child.pause = FIRST_PAUSE_SECONDS
+                child.process, child.start_at = None, now + child.pause
+                child.pause = min(child.pause * 2, LONGEST_PAUSE_SECONDS)
             if child.process is None and now >= child.start_at:
                 self.start(child)
 
     def stop(self) -> None:
         """Ask all but the broker to end, wait, kill what is left; the broker last."""
-        self.stopping = True
         for group in (
             [c for c in self.children if c.name != "broker"],
             [c for c in self.children if c.name == "broker"],

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, RowMapping, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
 from acclimate.learning.values import Gates, ModelSpec, Policy
@@ -45,11 +46,11 @@ def create_model(connection: Connection, spec: ModelSpec, *, seed_digest: str, a
     if connection.execute(select(models.c.id).where(models.c.name == spec.name)).first():
         raise ModelExists(spec.name)
     model_id = str(ULID())
-    connection.execute(
-        insert(models).values(
-            id=model_id, name=spec.name, spec=spec.as_json(), seed_digest=seed_digest, created_at=now()
-        )
-    )
+    values = {"id": model_id, "name": spec.name, "spec": spec.as_json(), "seed_digest": seed_digest}
+    try:
+        connection.execute(insert(models).values(**values, created_at=now()))
+    except IntegrityError as error:  # somebody else took the name at the same moment
+        raise ModelExists(spec.name) from error
     connection.execute(insert(windows).values(model_id=model_id, number=1, state="open"))
     for kind, content in (("policy", asdict(spec.policy)), ("gates", asdict(spec.gates))):
         connection.execute(
