@@ -34,7 +34,7 @@ def parse(text: str, *, network_allowlist: tuple[str, ...] = ()) -> ModelSpec:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError([Problem("#", f"not TOML: {error}")]) from None
     reader = _Reader(document, network_allowlist)
     spec = reader.read()

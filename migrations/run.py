@@ -40,6 +40,7 @@ def ensure_admin_key(database: Database, file: Path) -> None:
         audit.write(connection, actor="migrate", action="key.create", target="admin", scopes=["admin"])
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
     with os.fdopen(descriptor, "w") as out:
         out.write(secret + "\n")
 

@@ -22,6 +22,11 @@ def text(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
+def number(text: str, *, digits: int = 9) -> int | None:
+    """The whole number that an id, a token or an ETag of ours holds; None for what none of ours looks like."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else None
+
+
 def items(documents: Iterable[Document], next_page_token: str | None = None) -> Document:
     return {"items": list(documents), "next_page_token": next_page_token}
 

@@ -92,6 +92,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             )
         case registry.EpochMoved():
             return Refusal("epoch-moved", str(error.args[0]))
+        case database.UnfitValue():
+            return Refusal("bad-request", str(error))
         case database.Unavailable():
             return Refusal("unavailable", "the database does not answer; try again", headers={"Retry-After": "2"})
     return None
@@ -157,6 +159,7 @@ def install(app: FastAPI) -> None:
         SeedError,
         LookupError,
         database.Unavailable,
+        database.UnfitValue,
         registry.ModelExists,
         registry.GateNotPassed,
         registry.EpochMoved,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,20 @@ from acclimate.learning.values import InputSpec, Problem
 from service.errors import Refusal
 
 MOST_UNPACKED_BYTES = 2 * 2**30
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    pa.ArrowException,
+)
 
 
 def read(name: str, data: bytes, spec: InputSpec) -> tuple[Any, Any]:
@@ -27,7 +43,7 @@ def read(name: str, data: bytes, spec: InputSpec) -> tuple[Any, Any]:
             return _table(pa.csv.read_csv(io.BytesIO(data)), spec)
         if ending == "parquet":
             return _table(pa.parquet.read_table(io.BytesIO(data)), spec)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise _wrong(f"this is not a readable .{ending} file: {error}") from None
     raise _wrong(f"{name!r} is not .npz, .parquet or .csv")
 

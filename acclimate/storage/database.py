@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -34,6 +34,10 @@ POSTGRES = {
 
 class Unavailable(Exception):
     """The database did not answer; nothing of the transaction happened, or, if it was at its commit, all of it."""
+
+
+class UnfitValue(ValueError):
+    """A value that no column can hold: a text with NUL, a number out of range. Nothing of the transaction happened."""
 
 
 class now(GenericFunction[float]):  # noqa: N801 - reads as the SQL function that it is
@@ -75,6 +79,9 @@ class Database:
         """A connection that sees one consistent state and changes nothing. Raises `Unavailable`."""
         with _translated(), self.engine.connect() as connection:
             connection.info["write"] = False
+            if connection.dialect.name == "postgresql":
+                # Else each statement would see a state of its own; on SQLite a transaction always sees one.
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
             connection.rollback()
 
@@ -94,6 +101,8 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except (DataError, OverflowError) as error:
+        raise UnfitValue("a value is one that the database cannot hold") from error
     except (OperationalError, DBAPIError) as error:
         if isinstance(error, OperationalError) or error.connection_invalidated:
             raise Unavailable(str(error.orig)) from error

@@ -247,6 +247,7 @@ def version(connection: Connection, model_id: str, number: int) -> RowMapping:
 
 def report_loaded(connection: Connection, replica: str, model_id: str, *, version: int, epoch: int) -> None:
     """A replica answers with this epoch from now on; when it is the last live one, the promotion counts as served."""
+    lock(connection, model_id)
     where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
     values = {"version": version, "epoch": epoch, "problem": None}
     if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:

@@ -155,7 +155,11 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
     expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
     free = (runs.c.id == run_id) & or_(runs.c.state == "queued", expired)
     exhausted = {"state": "failed", "ended_at": now(), "detail": f"no attempt of {MOST_ATTEMPTS} came to an end"}
-    given_up = update(runs).where(free, runs.c.attempt >= MOST_ATTEMPTS).values(**exhausted, token=runs.c.token + 1)
+    given_up = (
+        update(runs)
+        .where(free, runs.c.state != "cancelling", runs.c.attempt >= MOST_ATTEMPTS)
+        .values(**exhausted, token=runs.c.token + 1)
+    )
     if connection.execute(given_up).rowcount:
         return None
     cancelled = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator"}

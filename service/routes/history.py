@@ -169,12 +169,10 @@ def get_calibration(name: str, held: Held, key: Viewing) -> dict[str, Any]:
 
 def version_number(version: str, aliases: dict[str, int | None]) -> int:
     """The number of a version or alias. Raises the 404 refusal."""
-    number = aliases.get(version)
-    if number is not None:
-        return number
-    if not version.isascii() or not version.isdecimal() or len(version) > 9:
+    number = aliases.get(version) or documents.number(version)
+    if number is None:
         raise Refusal("not-found", f"there is no version {version[:32]!r}")
-    return int(version)
+    return number
 
 
 def _aliases(connection: Any, model_id: str) -> dict[str, int | None]:

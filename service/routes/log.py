@@ -100,11 +100,12 @@ def _place(token: str | None) -> tuple[str | None, int]:
     if token is None:
         return None, 0
     segment, _, skip = token.partition(".")
-    if not skip.isascii() or not skip.isdecimal() or len(skip) > 12:
+    rows = documents.number(skip, digits=12)
+    if rows is None:
         raise Refusal(
             "invalid", "the request is wrong", problems=[Problem("#/page_token", "is not one that a reply gave")]
         )
-    return segment, int(skip)
+    return segment, rows
 
 
 def _line(rows: LoggedRows, place: int, window: int, wanted: set[str]) -> dict[str, Any]:
@@ -132,6 +133,8 @@ def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
     accepted = duplicates = 0
     rejected = []
     with held.database.write() as connection:
+        # One giver of labels at a time: two that say the same thing at once are an acceptance and a duplicate.
+        registry.lock(connection, model.id)
         for index, (label, problem) in enumerate(read):
             if label and (label["prediction_id"], label["row"]) not in known:
                 problem = "no logged row has this prediction_id and row"

@@ -108,10 +108,10 @@ def etag_number(if_match: str | None) -> int:
     """The number that If-Match names. Raises 428 without one, 412 for one that no answer ever carried."""
     if if_match is None:
         raise Refusal("precondition-required", "send If-Match with the ETag of what you saw")
-    text = if_match.removeprefix("W/").strip('"')
-    if not text.isascii() or not text.isdecimal():
+    number = documents.number(if_match.removeprefix("W/").strip('"'), digits=18)
+    if number is None:
         raise Refusal("epoch-moved", f"{if_match[:64]!r} is not an ETag of this resource")
-    return int(text)
+    return number
 
 
 def _rules(name: str, kind: str, response: Response, held: Equipment) -> dict[str, Any]:

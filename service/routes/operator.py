@@ -78,12 +78,13 @@ def list_audit(
     held: Held, key: Viewing, page_size: Annotated[int, Query(ge=1, le=500)] = 50, page_token: str | None = None
 ) -> dict[str, Any]:
     """Who did what when, oldest first; each entry's hash covers the one before it."""
-    if page_token is not None and not (page_token.isascii() and page_token.isdecimal() and len(page_token) < 16):
+    after = documents.number(page_token, digits=15) if page_token is not None else 0
+    if after is None:
         raise Refusal(
             "invalid", "the request is wrong", problems=[Problem("#/page_token", "is not one that a reply gave")]
         )
     with held.database.read() as connection:
-        rows = audit.page(connection, after=int(page_token or 0), size=page_size + 1)
+        rows = audit.page(connection, after=after, size=page_size + 1)
     token = str(rows[page_size - 1]["sequence"]) if len(rows) > page_size else None
     return documents.items((documents.audit_entry(row) for row in rows[:page_size]), token)
 

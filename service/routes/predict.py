@@ -13,7 +13,7 @@ from acclimate.storage import registry
 from acclimate.storage.artifacts import ArtifactError
 from acclimate.storage.keys import Key
 from acclimate.storage.store import StoreError
-from service import rows
+from service import documents, rows
 from service.auth import Scope
 from service.equipment import Equipment, equipment
 from service.errors import Refusal, refusal_of
@@ -133,10 +133,11 @@ async def model_metadata(name: str, held: Held, key: Predicting, version: str | 
 
 def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]:
     """The version, loaded when needed, and whether it was ever champion."""
-    if not version.isascii() or not version.isdecimal():
+    number = documents.number(version)
+    if number is None:
         raise Refusal("not-found", f"there is no version {version[:32]!r}")
     with held.database.read() as connection:
-        row = registry.version(connection, model.id, int(version))
+        row = registry.version(connection, model.id, number)
     try:
         served = held.slots.asked(
             model.id, row["number"], lambda: held.follower.load(model.id, row["number"], row["digest"])

@@ -121,10 +121,10 @@ async def retry(run_id: str, held: Held, key: Operating) -> JSONResponse:
 
 def window_number(window: str) -> int:
     """The number in "w-4". Raises the 404 refusal."""
-    number = window.removeprefix("w-")
-    if not window.startswith("w-") or not number.isascii() or not number.isdecimal():
+    number = documents.number(window.removeprefix("w-"))
+    if number is None or not window.startswith("w-"):
         raise Refusal("not-found", f"there is no window {window[:32]!r}")
-    return int(number)
+    return number
 
 
 def _begin_again(held: Equipment, row: Any, key: Key) -> str:
