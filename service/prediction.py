@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -57,7 +57,7 @@ async def predict(equipment: Equipment, model: Model, served: Served, asked: Ask
             x=asked.x,
             probabilities=probabilities,
         )
-        answered = Answered(**{**answered.__dict__, "log": stored})
+        answered = replace(answered, log=stored)
         outcome = "stored"
     _count(equipment, model, answered, outcome)
     # Ids and numbers only: no value of a row ever stands in a log line.
