@@ -12,6 +12,9 @@ import pytest
 from postgres import Postgres
 from running import Service
 
+from acclimate.storage.database import Database
+from migrations.run import upgrade
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
@@ -27,6 +30,15 @@ def database_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'acclimate.db'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture
+def database(database_address: str) -> Iterator[Database]:
+    """An empty database with the newest schema, on SQLite and on Postgres."""
+    database = Database(database_address)
+    upgrade(database)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from memories import new_model, new_run, segment
 from sqlalchemy import text
 
@@ -14,18 +12,9 @@ from acclimate.storage import catalog, runs
 from acclimate.storage.database import Database
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
-from migrations.run import upgrade
 from workers import reconciler
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def database(database_address: str) -> Iterator[Database]:
-    database = Database(database_address)
-    upgrade(database)
-    yield database
-    database.close()
 
 
 def test_a_queued_run_is_rung_for_until_somebody_takes_it_and_again_when_its_lease_has_expired(
