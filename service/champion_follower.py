@@ -7,6 +7,7 @@ keeps serving, the failure is counted and told.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 
@@ -61,7 +62,7 @@ class ChampionFollower:
         self._failed: dict[str, tuple[int, float]] = {}
         self._unregistered: list[tuple[str, SealedFile]] = []
         self._beat_at = 0.0
-        self.database_answers = True
+        self._registering = threading.Lock()
 
     async def follow(self) -> None:
         """Poll until cancelled. Never ends by an error."""
@@ -96,15 +97,11 @@ class ChampionFollower:
                 promotion = registry.champion(connection, model.id)
                 if promotion is None:
                     continue
-                if model.served and model.served.epoch >= promotion.epoch:
-                    if self._reported.get(model.id) != model.served.epoch:
-                        self._report(model.served)
-                    continue
                 version = registry.version(connection, model.id, promotion.to_version)
-            epoch, failed_at = self._failed.get(model.id, (0, 0.0))
-            if epoch == promotion.epoch and time.monotonic() - failed_at < RETRY_SECONDS:
-                continue
-            self._swap(model, promotion.epoch, version["number"], version["digest"])
+            if model.served is None or model.served.epoch < promotion.epoch:
+                self._swap(model, promotion.epoch, version["number"], version["digest"])
+            elif self._reported.get(model.id) != model.served.epoch:
+                self._report(model.served)
 
     def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
         """A version, verified and warmed up. Raises `ArtifactError`, `BundleError`, `StoreError`."""
@@ -146,13 +143,18 @@ class ChampionFollower:
         log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
 
     def _register_left_over(self) -> None:
-        self._unregistered.extend(self._recorder.take_retired())
-        while self._unregistered:
-            self.register(*self._unregistered[0])
-            self._unregistered.pop(0)
+        # The last seal of a stopping process may meet one that its polling thread still has in hand.
+        with self._registering:
+            self._unregistered.extend(self._recorder.take_retired())
+            while self._unregistered:
+                self.register(*self._unregistered[0])
+                self._unregistered.pop(0)
 
     def _swap(self, model: Model, epoch: int, version: int, digest: str) -> None:
         started = time.monotonic()
+        failed_epoch, failed_at = self._failed.get(model.id, (0, 0.0))
+        if failed_epoch == epoch and started - failed_at < RETRY_SECONDS:
+            return
         try:
             served = self.load(model.id, version, digest, epoch=epoch)
         except (ArtifactError, StoreError, network.BundleError) as error:
@@ -184,9 +186,7 @@ class ChampionFollower:
         while True:
             try:
                 await asyncio.to_thread(act)
-                self.database_answers = True
             except Unavailable as error:
-                self.database_answers = False
                 log.warning("the database does not answer", error=str(error).splitlines()[0])
             except Exception:
                 log.exception("following failed; going on")
