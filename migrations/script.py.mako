@@ -12,7 +12,3 @@ depends_on = None
 # long: one change after the other, as the schema needs them
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
-
-
-def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}

@@ -41,6 +41,8 @@ models = Table(
     Column("name", String(63), nullable=False, unique=True),
     Column("spec", JSON, nullable=False),
     Column("seed_digest", String(71), nullable=False),
+    # Weights that the owner brought for version 1.
+    Column("weights_digest", String(71)),
     Column("learning", String(8), nullable=False, server_default="on"),
     Column("learning_reason", Text),
     # A run that wants every acknowledged row raises `seal`; each replica seals its journal and acknowledges the number.
@@ -94,6 +96,8 @@ windows = Table(
     Column("closed_at", Float),
     Column("digest", String(71)),
     Column("drift", JSON),
+    # Of the accuracy of the answers in this window, made before any label of it.
+    Column("estimate", JSON),
     CheckConstraint("state IN ('open', 'closed', 'quarantined', 'released')", name="state"),
 )
 # One open window a model, whoever closes it.
@@ -170,6 +174,39 @@ runs = Table(
 ACTIVE_WHERE = text("state IN ('queued', 'running', 'cancelling')")
 Index("uq_runs_one_active", runs.c.model_id, unique=True, sqlite_where=ACTIVE_WHERE, postgresql_where=ACTIVE_WHERE)
 
+# Results of stages that a run has finished, for another attempt to go on from: artifacts by digest.
+run_stages = Table(
+    "run_stages",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("stage", String(12), primary_key=True),
+    Column("digest", String(71), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+# Append-only. What became of a run, in order, for whoever follows it.
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("at", Float, nullable=False),
+    CheckConstraint("kind IN ('state', 'stage', 'progress', 'gate', 'end')", name="kind"),
+)
+
+# A request sent again under the same Idempotency-Key is answered with the run that the first one started.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key_id", String(26), primary_key=True),
+    Column("idempotency_key", String(128), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 versions = Table(
     "versions",
     metadata,
@@ -181,7 +218,11 @@ versions = Table(
     Column("run_id", ForeignKey("runs.id")),
     Column("gates", JSON, nullable=False),
     Column("evidence", String(10)),
+    # How the version answered the held-out rows when it was judged: what a watch compares live answers with.
+    Column("expected", JSON),
     Column("created_at", Float, nullable=False),
+    # The number stays taken; the artifact is gone.
+    Column("deleted_at", Float),
     CheckConstraint("state IN ('promoted', 'rejected')", name="state"),
 )
 
@@ -200,6 +241,8 @@ promotions = Table(
     Column("reason", Text),
     Column("at", Float, nullable=False),
     Column("served_at", Float),
+    # What the watch over the next rows has found; NULL before it looked, and where nothing is watched.
+    Column("watch", JSON),
     CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
 )
 

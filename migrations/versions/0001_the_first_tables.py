@@ -9,7 +9,6 @@ branch_labels = None
 depends_on = None
 
 
-# long: one change after the other, as the schema needs them
 # long: one table after the other, as the schema has them
 def upgrade() -> None:
     op.create_table(
@@ -239,34 +238,3 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_versions_run_id_runs")),
         sa.PrimaryKeyConstraint("model_id", "number", name=op.f("pk_versions")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("versions")
-    op.drop_table("promotions")
-    with op.batch_alter_table("windows", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_windows_one_open", sqlite_where=sa.text("state = 'open'"), postgresql_where=sa.text("state = 'open'")
-        )
-
-    op.drop_table("windows")
-    with op.batch_alter_table("segments", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_segments_model_id_window"))
-
-    op.drop_table("segments")
-    with op.batch_alter_table("runs", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_runs_one_active",
-            sqlite_where=sa.text("state IN ('queued', 'running', 'cancelling')"),
-            postgresql_where=sa.text("state IN ('queued', 'running', 'cancelling')"),
-        )
-        batch_op.drop_index(batch_op.f("ix_runs_model_id_created_at"))
-
-    op.drop_table("runs")
-    op.drop_table("revisions")
-    op.drop_table("replica_models")
-    op.drop_table("labels")
-    op.drop_table("replicas")
-    op.drop_table("models")
-    op.drop_table("keys")
-    op.drop_table("audit")

@@ -59,6 +59,27 @@ def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
         assert registry.model(connection, "gas")["id"] == model_id
 
 
+def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Database) -> None:
+    model_id = new_model(database)
+    with database.write() as connection:
+        for table in ("run_stages", "run_events", "idempotency_keys"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        for table, column in (
+            ("models", "weights_digest"),
+            ("promotions", "watch"),
+            ("versions", "expected"),
+            ("versions", "deleted_at"),
+            ("windows", "estimate"),
+        ):
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert differences(database) != []
+    upgrade(database)
+    assert differences(database) == []
+    with database.read() as connection:
+        assert registry.model(connection, "gas")["id"] == model_id
+
+
 def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner_can_read(
     database_address: str, tmp_path: Path
 ) -> None:
