@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=20.0, ge=1)
     """How long a run belongs to a trainer that gives no sign of life."""
 
+    drills: Path | None = None
+    """For fault drills: while this folder holds a file named as a stage (train, judge), a trainer that enters that stage waits
+    there, giving signs of life, so that it can be killed or cancelled in it. None is no drills."""
+
     @field_validator("database_url")
     @classmethod
     def _psycopg(cls, url: SecretStr | None) -> SecretStr | None:

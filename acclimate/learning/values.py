@@ -199,6 +199,17 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What was known of a window's rows when its run was asked for, fixed for every attempt.
+
+    labels (N,) int64: the audit label of each row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` as in `Window`.
+    """
+
+    labels: Integers
+    past_agreement: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on."""
 
@@ -227,6 +238,13 @@ class Drift:
     stops: bool = False
     alarms: bool = False
     detail: str = ""
+
+    @property
+    def document(self) -> Json:
+        """As runs and windows tell it: each effect with whether it was detected."""
+        told = ("kind", "amount", "agreement", "detail")
+        effects = {name: {**asdict(effect), "detected": effect.detected} for name, effect in self.effects.items()}
+        return {**{name: getattr(self, name) for name in told}, "effects": effects}
 
 
 @dataclass(frozen=True, kw_only=True)

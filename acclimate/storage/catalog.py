@@ -164,9 +164,12 @@ def note_window(connection: Connection, model_id: str, number: int, **found: Any
     connection.execute(_window(update(windows), model_id, number).values(**found))
 
 
-def past_agreement(connection: Connection, model_id: str) -> float | None:
-    """How far the serving members agreed on the newest diagnosed window that is not quarantined; None before there is one."""
-    good = (windows.c.model_id == model_id, windows.c.state.in_(("closed", "released")))
+def past_agreement(connection: Connection, model_id: str, *, before: int) -> float | None:
+    """How far the serving members agreed on the newest diagnosed window that is not quarantined; None before there is one.
+
+    Of windows older than `before` alone: a window that is learnt from again is not compared with itself.
+    """
+    good = (windows.c.model_id == model_id, windows.c.state.in_(("closed", "released")), windows.c.number < before)
     found = connection.execute(select(windows.c.drift).where(*good).order_by(windows.c.number.desc())).scalars()
     return next((drift["agreement"] for drift in found if drift is not None), None)
 

@@ -1,7 +1,8 @@
 """Runs: the row is the truth, a message is only a doorbell.
 
 A run is claimed by a conditional update that raises its fencing token and grants a lease; every later write names that token
-and changes nothing when it is no longer the newest. Duplicate, lost or late messages are therefore harmless.
+and changes nothing when it is no longer the newest. Duplicate, lost or late messages are therefore harmless. What becomes of a
+run is told in its events, in the same transaction.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
 from ulid import ULID
 
+from acclimate.storage import run_events
 from acclimate.storage.database import now
 from acclimate.storage.tables import ACTIVE, models, promotions, runs
 
 MOST_ATTEMPTS = 3
+CANCELLED = "cancelled by an operator"
 STARTING_SECONDS = 90.0
 """The first lease of an attempt: a trainer needs its time to start before it can give a sign of life."""
 
@@ -34,6 +37,10 @@ class UnknownRun(LookupError):
 
 class RunEnded(Exception):
     """The run has ended: it can no longer be cancelled."""
+
+
+class RunCancelled(Exception):
+    """The run was cancelled before it ended: it can end no other way."""
 
 
 class LeaseLost(Exception):
@@ -88,6 +95,7 @@ def create(
             created_at=now(),
         )
     )
+    run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
     return run_id
 
 
@@ -160,12 +168,10 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
         .where(free, runs.c.state != "cancelling", runs.c.attempt >= MOST_ATTEMPTS)
         .values(**exhausted, token=runs.c.token + 1)
     )
-    if connection.execute(given_up).rowcount:
-        return None
-    cancelled = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator"}
-    if connection.execute(
-        update(runs).where(free, runs.c.state == "cancelling").values(**cancelled, token=runs.c.token + 1)
-    ).rowcount:
+    told = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
+    cancelled = update(runs).where(free, runs.c.state == "cancelling").values(**told)
+    if connection.execute(given_up).rowcount or connection.execute(cancelled).rowcount:
+        run_events.append_end(connection, run_id)
         return None
     row = connection.execute(
         update(runs)
@@ -183,7 +189,17 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
         )
         .returning(runs.c.token, runs.c.attempt)
     ).first()
-    return Claim(run_id=run_id, token=row.token, attempt=row.attempt) if row else None
+    if row is None:
+        return None
+    run_events.append(connection, run_id, "state", {"state": "running", "attempt": row.attempt})
+    return Claim(run_id=run_id, token=row.token, attempt=row.attempt)
+
+
+def enter(connection: Connection, claim: Claim, stage: str, *, lease_seconds: float) -> str:
+    """The state of the run, which begins this stage. Raises `LeaseLost`."""
+    state = beat(connection, claim, stage=stage, progress=None, lease_seconds=lease_seconds)
+    run_events.append(connection, claim.run_id, "stage", {"stage": stage, "attempt": claim.attempt})
+    return state
 
 
 def beat(
@@ -194,13 +210,27 @@ def beat(
     row = connection.execute(update(runs).where(*_held(claim)).values(**values).returning(runs.c.state)).first()
     if row is None:
         raise LeaseLost(claim.run_id)
+    if progress is not None:
+        run_events.append_progress(connection, claim.run_id, {"stage": stage, **progress})
     return str(row.state)
 
 
 def finish(connection: Connection, claim: Claim, *, state: str, **results: Any) -> None:
-    """End the run with its results. Raises `LeaseLost`, and then nothing has changed."""
+    """End the run with its results. Raises `LeaseLost` and `RunCancelled`, and then nothing has changed.
+
+    A run that somebody cancelled ends `cancelled` and no other way: of cancelling and ending, what commits first holds.
+    """
     values = {"state": state, "ended_at": now(), "heartbeat_at": now(), "lease_expires_at": None, **results}
-    if connection.execute(update(runs).where(*_held(claim)).values(**values)).rowcount == 0:
+    willing = () if state == "cancelled" else (runs.c.state == "running",)
+    if connection.execute(update(runs).where(*_held(claim), *willing).values(**values)).rowcount == 0:
+        hold(connection, claim)
+        raise RunCancelled(claim.run_id)
+    run_events.append_end(connection, claim.run_id)
+
+
+def hold(connection: Connection, claim: Claim) -> None:
+    """The run is this claim's until the transaction ends. Raises `LeaseLost`."""
+    if connection.execute(select(runs.c.id).where(*_held(claim)).with_for_update()).first() is None:
         raise LeaseLost(claim.run_id)
 
 
@@ -217,14 +247,16 @@ def give_back(connection: Connection, claim: Claim) -> None:
 
 def cancel(connection: Connection, run_id: str) -> None:
     """A queued run ends now, a running one at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
-    queued = {"state": "cancelled", "ended_at": now(), "detail": "cancelled by an operator", "token": runs.c.token + 1}
+    queued = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
     if connection.execute(update(runs).where(runs.c.id == run_id, runs.c.state == "queued").values(**queued)).rowcount:
+        run_events.append_end(connection, run_id)
         return
-    told = (
-        update(runs).where(runs.c.id == run_id, runs.c.state.in_(("running", "cancelling"))).values(state="cancelling")
-    )
-    if connection.execute(told).rowcount == 0:
-        raise RunEnded(get(connection, run_id)["state"])
+    told = update(runs).where(runs.c.id == run_id, runs.c.state == "running").values(state="cancelling")
+    row = connection.execute(told.returning(runs.c.attempt)).first()
+    if row is not None:
+        run_events.append(connection, run_id, "state", {"state": "cancelling", "attempt": row.attempt})
+    elif (state := get(connection, run_id)["state"]) != "cancelling":
+        raise RunEnded(state)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

@@ -1,0 +1,62 @@
+"""The result of a stage as a manifest (JSON) and named arrays, and back, bit for bit: another attempt goes on from there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning import network
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import Drift, Effect, Gate, Json, PseudoLabels, Snapshot, Verdict
+
+Array = NDArray[Any]
+StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict
+
+
+def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
+    """The result taken apart; `unpack` makes an equal one. Raises `TypeError` on what is no result of a stage."""
+    match result:
+        case Bundle():
+            manifest, arrays = network.pack(result)
+            return {"result": "bundle", "bundle": manifest}, arrays
+        case Snapshot():
+            return {"result": "snapshot", **_text({"past_agreement": result.past_agreement})}, {"labels": result.labels}
+        case PseudoLabels():
+            reasons = sorted(set(result.refusal.tolist()))
+            arrays = {"label": result.label, "confidence": result.confidence, "votes": result.votes}
+            arrays["refusal"] = np.searchsorted(np.array(reasons, dtype=np.str_), result.refusal).astype(np.int64)
+            return {"result": "pseudo_labels", "reasons": reasons, "needed": result.needed}, arrays
+        case Drift():
+            return {"result": "drift", **_text(asdict(result))}, {}
+        case Verdict():
+            return {"result": "verdict", **_text(asdict(result))}, {}
+    raise TypeError(f"{type(result).__name__} is no result of a stage")
+
+
+def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ...] = ()) -> StageResult:
+    """The result that `pack` took apart. Raises `network.BundleError` on a bundle that cannot be made."""
+    match manifest["result"]:
+        case "bundle":
+            return network.build(manifest["bundle"], arrays, allowlist=allowlist)
+        case "snapshot":
+            return Snapshot(labels=arrays["labels"], **json.loads(manifest["text"]))
+        case "pseudo_labels":
+            refusal = np.array(manifest["reasons"], dtype=np.str_)[arrays["refusal"]]
+            same = {name: arrays[name] for name in ("label", "confidence", "votes")}
+            return PseudoLabels(**same, refusal=refusal, needed=manifest["needed"])
+        case "drift":
+            found = json.loads(manifest["text"])
+            return Drift(**{**found, "effects": {name: Effect(**effect) for name, effect in found["effects"].items()}})
+        case "verdict":
+            found = json.loads(manifest["text"])
+            return Verdict(**{**found, "gates": tuple(Gate(**gate) for gate in found["gates"])})
+    raise TypeError(f"{manifest['result']!r} is no result of a stage")
+
+
+def _text(value: Json) -> Json:
+    """As text, since plain JSON knows no NaN and no infinity; Python's own writes a float so that reading gives the same one."""
+    return {"text": json.dumps(value, default=lambda number: number.item())}

@@ -1,0 +1,108 @@
+"""The result of a stage is the same after it was taken apart and put together, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acclimate.learning import stage_results
+from acclimate.learning.loop import begin, plain_step
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import (
+    Drift,
+    Effect,
+    Gate,
+    InputSpec,
+    ModelSpec,
+    NetworkSpec,
+    Part,
+    PseudoLabels,
+    SeedSet,
+    Snapshot,
+    Verdict,
+)
+
+
+def again(result: Any) -> Any:
+    manifest, arrays = stage_results.pack(result)
+    return stage_results.unpack(json.loads(json.dumps(manifest, allow_nan=False)), arrays)
+
+
+def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
+    effects = {
+        "tiny": Effect(value=5e-324, threshold=0.1 + 0.2, n=3),
+        "numpy": Effect(value=np.float64(1 / 3), threshold=-0.0, n=2**53),  # type: ignore[arg-type]
+        "none": Effect(value=float("inf"), threshold=float("-inf"), n=0),
+    }
+    drift = Drift(kind="covariate", amount=0.1, effects=effects, agreement=2 / 3, alarms=True, detail="ä")
+    assert again(drift) == drift
+    lost = again(replace(drift, amount=float("nan")))
+    assert np.isnan(lost.amount)
+
+
+def test_a_verdict_comes_back_equal_with_gates_that_have_no_value() -> None:
+    gates = (
+        Gate(gate="max_ece", value=0.031, limit=0.08, n=124, verdict="pass"),
+        Gate(gate="audit", value=None, limit=None, n=0, verdict="insufficient", binds=False),
+    )
+    for evidence in ("audited", None):
+        assert again(Verdict(gates=gates, evidence=evidence)) == Verdict(gates=gates, evidence=evidence)
+
+
+@pytest.mark.parametrize("refusal", [["", "duplicate", "", "low_confidence"], [""] * 4, ["disagreement"] * 4])
+def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: list[str]) -> None:
+    labels = PseudoLabels(
+        label=np.array([0, 1, 2, 1]),
+        confidence=np.array([0.1, 0.7, 1.0, 1 / 3], dtype=np.float32),
+        votes=np.array([3, 2, 1, 3]),
+        refusal=np.array(refusal),
+        needed=8,
+    )
+    found = again(labels)
+    for name in ("label", "confidence", "votes", "refusal"):
+        before, after = getattr(labels, name), getattr(found, name)
+        assert np.array_equal(before, after) and before.dtype.kind == after.dtype.kind
+    assert (found.needed, found.refused, found.too_few) == (8, labels.refused, labels.too_few)
+
+
+def test_what_was_known_of_the_rows_comes_back_equal() -> None:
+    for agreement in (None, 0.1 + 0.2):
+        found = again(Snapshot(labels=np.array([-1, 3, -2]), past_agreement=agreement))
+        assert found.labels.tolist() == [-1, 3, -2] and found.past_agreement == agreement
+
+
+def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judged() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 4)).astype(np.float32), np.tile([0, 1], 60)
+    x[y == 1] += 2
+    part = Part(x=x, y=y)
+    spec = ModelSpec(
+        name="two",
+        network=NetworkSpec(network="mlp", args={"hidden": [8]}, members=2),
+        input=InputSpec(kind="vector", shape=(4,), classes=("a", "b")),
+        seed_path=None,
+    )
+    kept: dict[str, Any] = {}
+    plain = plain_step(0)
+
+    def resumed(stage: str, verb: Any, /, *args: Any) -> Any:
+        kept[stage] = again(plain(stage, verb, *args))
+        return kept[stage]
+
+    seed = SeedSet(train=part, calibration=part, judging=part)
+    unbroken, broken = begin(spec, seed, step=plain), begin(spec, seed, step=resumed)
+    assert isinstance(kept["train"], Bundle) and unbroken.verdict == broken.verdict
+    assert unbroken.student is not None and broken.student is not None
+    assert unbroken.student.temperature == broken.student.temperature
+    assert np.array_equal(unbroken.student.member_logits(x), broken.student.member_logits(x))
+
+
+def test_what_no_stage_gives_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="dict"):
+        stage_results.pack({})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="pickle"):
+        stage_results.unpack({"result": "pickle"}, {})

@@ -1,0 +1,121 @@
+"""The outcome of a run as the memory keeps it: what it found of its window, the version it made, and whether that is champion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from acclimate.learning.values import Gates, ModelSpec, Policy, Verdict
+from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage.runs import Claim
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
+
+    from acclimate.learning.loop import Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one attempt works on: its claim, the run and its model, and the rules that the run obeys."""
+
+    claim: Claim
+    run: RowMapping
+    model: RowMapping
+    spec: ModelSpec
+    policy: Policy
+    gates: Gates
+
+    @property
+    def first(self) -> bool:
+        """Whether the run makes version 1."""
+        return self.run["parent_version"] is None
+
+    @property
+    def config_digest(self) -> str:
+        """One digest over all settings that this run obeys."""
+        settings = {"spec": self.spec.as_json(), "policy": asdict(self.policy), "gates": asdict(self.gates)}
+        return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def publish(connection: Connection, task: Task, turn: Turn, *, digest: str | None) -> dict[str, Any]:
+    """End the run with all it found; its results. `digest` names the student's artifact, where there is one that can serve.
+
+    Raises `LeaseLost` and `RunCancelled`: then the transaction must not be committed, and nothing is published.
+    """
+    registry.lock(connection, task.model["id"])
+    _note_window(connection, task, turn)
+    found = _results(task, turn)
+    promoted = turn.promoted and digest is not None
+    if promoted and not _parent_still_serves(connection, task):
+        promoted, found["detail"] = False, "another version was promoted while this run worked"
+    if digest is not None and turn.verdict is not None:
+        found["version"] = _add_version(connection, task, turn.verdict, digest, promoted)
+    state = "succeeded" if promoted else "failed" if task.first else "rejected"
+    runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
+    return {"state": state, **found}
+
+
+def _parent_still_serves(connection: Connection, task: Task) -> bool:
+    champion = registry.champion(connection, task.model["id"])
+    return (champion.to_version if champion else None) == task.run["parent_version"]
+
+
+def _add_version(connection: Connection, task: Task, verdict: Verdict, digest: str, promoted: bool) -> int:
+    number = registry.add_version(
+        connection,
+        task.model["id"],
+        digest=digest,
+        promoted=promoted,
+        parent=task.run["parent_version"],
+        run_id=task.run["id"],
+        gates=[asdict(gate) for gate in verdict.gates],
+        evidence=verdict.evidence,
+    )
+    if promoted:
+        kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)
+        epoch = registry.promote(
+            connection,
+            task.model["id"],
+            number,
+            kind=kind,
+            actor="loop",
+            reason=task.run["reason"],
+            run_id=task.run["id"],
+            evidence=evidence,
+        )
+        content = {"version": number, "epoch": epoch, "run": task.run["id"]}
+        audit.write(connection, actor="loop", action="version.promote", target=task.model["name"], **content)
+    return number
+
+
+def _note_window(connection: Connection, task: Task, turn: Turn) -> None:
+    """What the run found, written beside the window it learnt from; an alarm quarantines the window."""
+    if turn.drift is None:
+        return
+    labels = turn.labels
+    found = {
+        "drift": turn.drift.document,
+        "rows_pseudo_labelled": int(labels.accepted.sum()) if labels else 0,
+        "rows_refused": sum(labels.refused.values()) if labels else 0,
+        "rows_labelled": runs.get(connection, task.run["id"])["rows_labelled"] or 0,
+    }
+    if turn.drift.alarms:
+        found["state"] = "quarantined"
+    for number in task.run["windows"]:
+        catalog.note_window(connection, task.model["id"], number, **found)
+
+
+def _results(task: Task, turn: Turn) -> dict[str, Any]:
+    labels, verdict = turn.labels, turn.verdict
+    return {
+        "detail": turn.detail,
+        "drift": turn.drift.document if turn.drift else None,
+        "gates": [asdict(gate) for gate in verdict.gates] if verdict else None,
+        "evidence": verdict.evidence if verdict and not task.first else None,
+        "rows_pseudo_labelled": int(labels.accepted.sum()) if labels else None,
+        "refused": labels.refused if labels else None,
+        "config_digest": task.config_digest,
+    }
