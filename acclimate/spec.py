@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable
@@ -12,8 +13,12 @@ from typing import Any
 from acclimate.learning.triggers import schedule_problem
 from acclimate.learning.values import Gates, InputSpec, LogPolicy, ModelSpec, NetworkSpec, Policy, Problem
 
-BUILT_IN_NETWORKS = ("mlp",)
-KINDS = ("vector",)
+NETWORKS_OF = {"vector": ("mlp",), "image": ("mlp", "cnn"), "text": ("text",), "sequence": ("text",)}
+"""The built-in networks that read rows of a kind."""
+BUILT_IN_NETWORKS = ("mlp", "cnn", "text")
+AXES_OF = {"vector": (1,), "image": (2, 3), "text": (1,), "sequence": (1,)}
+SMALLEST_IMAGE = 8
+MOST_NUMBERS = 4_000_000
 RECIPES = ("self_training",)
 NAME = re.compile(r"[a-z0-9-]{1,63}")
 
@@ -71,8 +76,10 @@ class _Reader:
         name = self._value(model, "model", "name", str)
         if name is not None and not NAME.fullmatch(name):
             self._wrong("model/name", f"{name!r} is not a name: use 1 to 63 of a-z, 0-9 and -")
-        network = self._network(model)
+        network = self._network(model, input_.get("kind"))
         input_spec = self._input(input_)
+        weights = self._path(model, "model", "weights")
+        seed_path = self._path(seed, "seed", "path")
         log = self._settings("log", LogPolicy, self._check_log)
         policy = self._settings("policy", Policy, self._check_policy)
         gates = self._settings("gates", Gates, self._check_gates)
@@ -82,7 +89,8 @@ class _Reader:
             name=name,
             network=network,
             input=input_spec,
-            seed_path=seed.get("path"),
+            seed_path=seed_path,
+            weights_path=weights,
             log=log,
             policy=policy,
             gates=gates,
@@ -121,14 +129,19 @@ class _Reader:
             return None
         return value
 
-    def _network(self, model: dict[str, Any]) -> NetworkSpec | None:
+    def _path(self, table: dict[str, Any], where: str, key: str) -> str | None:
+        path = table.get(key)
+        if path is not None and (not isinstance(path, str) or not path):
+            self._wrong(f"{where}/{key}", f"{path!r} is not the path of a file")
+            return None
+        return path
+
+    def _network(self, model: dict[str, Any], kind: Any) -> NetworkSpec | None:
         name = self._value(model, "model", "network", str)
         args = model.get("network_args", {})
         members = model.get("members", 3)
         if not isinstance(members, int) or isinstance(members, bool) or not 1 <= members <= 5:
             self._wrong("model/members", f"{members!r} is not a whole number from 1 to 5")
-        if "weights" in model:
-            self._wrong("model/weights", "bringing trained weights is not supported yet: leave it out")
         if not isinstance(args, dict):
             self._wrong("model/network_args", "must be a table")
             return None
@@ -142,23 +155,46 @@ class _Reader:
             self._wrong(
                 "model/network", f"unknown network {name!r}; known: {', '.join(BUILT_IN_NETWORKS)}, or module:function"
             )
-        if name == "mlp":
-            self._check_keys("model/network_args", args, ("hidden",))
-            hidden = args.get("hidden", [256, 128])
-            if not _whole_numbers(hidden) or len(hidden) > 8 or any(not 1 <= width <= 8192 for width in hidden):
-                self._wrong("model/network_args/hidden", f"{hidden!r} is not a list of 1 to 8 widths from 1 to 8192")
+        elif ":" not in name and kind in NETWORKS_OF and name not in NETWORKS_OF[kind]:
+            known = ", ".join(NETWORKS_OF[kind])
+            self._wrong(
+                "model/network", f"{name!r} does not read rows of kind {kind!r}; use {known}, or module:function"
+            )
+        self._network_args(name, args, kind)
         return NetworkSpec(network=name, args=args, members=members)
+
+    def _network_args(self, name: str, args: dict[str, Any], kind: Any) -> None:
+        tokens = ("vocabulary",) if kind == "sequence" else ("buckets", "length")
+        known = {"mlp": ("hidden",), "cnn": ("channels", "hidden"), "text": (*tokens, "dim", "hidden")}
+        if name in known:
+            self._check_keys("model/network_args", args, known[name])
+            for key in ("hidden", "channels"):
+                widths = args.get(key, [1])
+                if not _whole_numbers(widths) or len(widths) > 8 or any(not 1 <= width <= 8192 for width in widths):
+                    self._wrong(
+                        f"model/network_args/{key}", f"{widths!r} is not a list of 1 to 8 widths from 1 to 8192"
+                    )
+        if name in known or kind in ("text", "sequence"):
+            for key, low, high in (
+                ("vocabulary", 2, 2**24),
+                ("buckets", 2, 2**20),
+                ("length", 1, 4096),
+                ("dim", 1, 4096),
+            ):
+                value = args.get(key, low)
+                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                    self._wrong(f"model/network_args/{key}", f"{value!r} is not a whole number from {low} to {high}")
 
     def _input(self, table: dict[str, Any]) -> InputSpec | None:
         kind = self._value(table, "input", "kind", str)
         shape = self._value(table, "input", "shape", list)
         classes = self._value(table, "input", "classes", list)
-        if kind is not None and kind not in KINDS:
-            self._wrong("input/kind", f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
-        if shape is not None and (not _whole_numbers(shape) or any(not 1 <= side <= 1_000_000 for side in shape)):
-            self._wrong("input/shape", f"{shape!r} is not a list of positive whole numbers")
-        elif shape is not None and kind == "vector" and len(shape) != 1:
-            self._wrong("input/shape", f"a vector has one axis, this shape has {len(shape)}: {shape!r}")
+        if kind is not None and kind not in AXES_OF:
+            near = difflib.get_close_matches(kind, AXES_OF, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(AXES_OF)}"
+            self._wrong("input/kind", f"unknown kind {kind!r}; {hint}")
+        if shape is not None:
+            self._shape(kind, shape)
         if classes is not None:
             if not all(isinstance(name, str) and name for name in classes):
                 self._wrong("input/classes", "each class must be a non-empty string")
@@ -167,6 +203,18 @@ class _Reader:
         if kind is None or shape is None or classes is None or self.problems:
             return None
         return InputSpec(kind=kind, shape=tuple(shape), classes=tuple(classes))
+
+    def _shape(self, kind: Any, shape: list[Any]) -> None:
+        axes = AXES_OF.get(kind, (len(shape),))
+        wanted = {"vector": "[D]", "image": "[H, W] or [C, H, W]", "text": "[1]: one string a row", "sequence": "[L]"}
+        if not _whole_numbers(shape) or any(not 1 <= side <= 1_000_000 for side in shape):
+            self._wrong("input/shape", f"{shape!r} is not a list of positive whole numbers")
+        elif math.prod(shape) > MOST_NUMBERS:
+            self._wrong("input/shape", f"a row of shape {shape!r} has more than {MOST_NUMBERS} numbers")
+        elif len(shape) not in axes or (kind == "text" and shape != [1]):
+            self._wrong("input/shape", f"{shape!r} is not the shape of one row of kind {kind!r}: give {wanted[kind]}")
+        elif kind == "image" and min(shape[-2:]) < SMALLEST_IMAGE:
+            self._wrong("input/shape", f"an image of {shape!r} is smaller than {SMALLEST_IMAGE}x{SMALLEST_IMAGE}")
 
     def _settings(self, name: str, kind: type[Any], check: Callable[[dict[str, Any]], None]) -> Any:
         table = self._table(name, tuple(field.name for field in fields(kind)), required=False)

@@ -79,7 +79,9 @@ class Trainer:
     def begin(self) -> Turn:
         """Version 1, from the seed set alone."""
         self.enter("snapshot")
-        return begin(self.task.spec, self.read_seed(), step=self.step, allowlist=self.settings.allowlist)
+        digest, seed = self.task.model["weights_digest"], self.read_seed()
+        weights = self.artifacts.read(digest)[1] if digest else None
+        return begin(self.task.spec, seed, step=self.step, allowlist=self.settings.allowlist, weights=weights)
 
     def learn(self) -> Turn:
         """One turn of the loop over the run's windows."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from acclimate.learning import augment
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Effect, Floats, Integers, SeedSet, Window
+from acclimate.learning.values import Drift, Effect, Floats, Integers, Rows, SeedSet, Window
 
 FULL_FALL = 0.10
 """Fall of the anchor's confidence or agreement that counts as full drift."""
@@ -61,7 +61,7 @@ def diagnose(
     if past is None:
         past = _opinion(champion, seed.judging.x, rng).agreement
     tick(2, 4)
-    z, seed_z = anchor.normalisation.apply(rows), anchor.normalisation.apply(_seed_rows(seed))
+    z, seed_z = anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed))
     n, slight = len(rows), NO_DRIFT * FULL_FALL
     effects = {
         "anchor_confidence": Effect(value=before.confidence - now.confidence, threshold=slight, n=n),
@@ -111,7 +111,7 @@ def _conclude(effects: dict[str, Effect], agreement: float) -> Drift:
     )
 
 
-def _opinion(bundle: Bundle, x: Floats, rng: np.random.Generator) -> _Opinion:
+def _opinion(bundle: Bundle, x: Rows, rng: np.random.Generator) -> _Opinion:
     opinions_VNC = augment.opinions(bundle, x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
     single_VN = opinions_VNC.argmax(axis=2)
@@ -122,7 +122,7 @@ def _opinion(bundle: Bundle, x: Floats, rng: np.random.Generator) -> _Opinion:
     )
 
 
-def _seed_rows(seed: SeedSet) -> Floats:
+def _seed_rows(seed: SeedSet) -> Rows:
     return np.concatenate([seed.train.x, seed.calibration.x, seed.judging.x])
 
 
@@ -138,8 +138,7 @@ def _histogram_shift(labels: Integers, seed: SeedSet, classes: int, rng: np.rand
 
 def _two_sample(a: Floats, b: Floats, rng: np.random.Generator) -> Effect:
     """Energy distance (Szekely and Rizzo 2013) of two sets of normalised rows, beside the 99 % quantile of its permutations."""
-    a = a[rng.permutation(len(a))[:COMPARED_ROWS]].reshape(-1, a[0].size)
-    b = b[rng.permutation(len(b))[:COMPARED_ROWS]].reshape(-1, b[0].size)
+    a, b = a[rng.permutation(len(a))[:COMPARED_ROWS]], b[rng.permutation(len(b))[:COMPARED_ROWS]]
     pooled = np.concatenate([a, b]).astype(np.float64)
     squares = (pooled**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * pooled @ pooled.T, 0))
@@ -158,9 +157,8 @@ def _lost_structure(z: Floats, seed_z: Floats, rng: np.random.Generator) -> Effe
 
     Turned, shifted or scaled rows correlate as strongly as before, other columns perhaps; rows of noise do not.
     """
-    columns = rng.permutation(z[0].size)[:COMPARED_COLUMNS]
-    usual = _mean_square_correlation(seed_z.reshape(len(seed_z), -1)[:, columns])
-    left = _mean_square_correlation(z.reshape(len(z), -1)[:, columns])
+    columns = rng.permutation(z.shape[1])[:COMPARED_COLUMNS]
+    usual, left = _mean_square_correlation(seed_z[:, columns]), _mean_square_correlation(z[:, columns])
     return Effect(value=1 - left / usual if usual > 0 else 0.0, threshold=LOST_STRUCTURE, n=len(z))
 
 

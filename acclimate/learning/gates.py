@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from acclimate.learning import network
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Verdict, Window
+from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
 
 HELD_OUT_ROWS = 20
 AUDITED_ROWS = 10
@@ -148,7 +148,7 @@ def _calibration(student: Bundle, judging: Part, gates: Gates, rng: np.random.Ge
     return [_at_most("max_ece", above, gates.max_ece, n), _at_most("raw_ece", raw, gates.max_ece, n, binds=False)]
 
 
-def _on_held_out(student: Bundle, champion: Bundle, held_out: Floats, gates: Gates) -> list[Gate]:
+def _on_held_out(student: Bundle, champion: Bundle, held_out: Rows, gates: Gates) -> list[Gate]:
     """Without labels: how the share of each class moved, and on how many rows both say the same."""
     n = len(held_out)
     if n < HELD_OUT_ROWS:

@@ -15,7 +15,7 @@ from acclimate.learning.gates import judge, judge_anchor
 from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
 from acclimate.learning.replay import Replay
-from acclimate.learning.student import train, train_anchor
+from acclimate.learning.student import bring, train, train_anchor
 from acclimate.learning.values import STAGES, Drift, Gates, ModelSpec, Policy, PseudoLabels, SeedSet, Verdict, Window
 
 
@@ -64,14 +64,24 @@ def turn(
     return Turn(drift=drift, labels=labels, student=student, verdict=verdict, detail=_refusal(verdict))
 
 
-def begin(spec: ModelSpec, seed: SeedSet, *, step: Step, allowlist: tuple[str, ...] = ()) -> Turn:
-    """Version 1, the anchor, from the seed set alone: trained, calibrated and judged.
+def begin(
+    spec: ModelSpec,
+    seed: SeedSet,
+    *,
+    step: Step,
+    allowlist: tuple[str, ...] = (),
+    weights: dict[str, np.ndarray[Any, Any]] | None = None,
+) -> Turn:
+    """Version 1, the anchor, from the seed set alone, or from weights that were brought: trained, calibrated and judged.
 
     Only finite weights, self-test and better than chance bind. Raises `network.BundleError` where the network cannot be made, and
     `student.NonFiniteLoss`.
     """
-    recipe = recipes.anchor(len(seed.train))
-    anchor = step("train", train_anchor, spec.input, spec.network, seed.train, recipe, allowlist)
+    if weights is None:
+        recipe = recipes.anchor(len(seed.train))
+        anchor = step("train", train_anchor, spec.input, spec.network, seed.train, recipe, allowlist)
+    else:
+        anchor = step("train", bring, spec.input, spec.network, seed.train, weights, allowlist)
     anchor = step("calibrate", calibrate, anchor, seed.calibration)
     anchor = network.with_self_test(anchor, seed.judging.x)
     verdict = step("judge", judge_anchor, anchor, seed.judging, spec.gates)

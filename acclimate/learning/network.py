@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,16 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from acclimate.learning import normalise, tokens
+from acclimate.learning.architectures import CNN_CHANNELS, Cnn, Mlp, Text
 from acclimate.learning.normalise import Normalisation
-from acclimate.learning.values import Floats, InputSpec, Json, NetworkSpec
+from acclimate.learning.tokens import Tokens
+from acclimate.learning.values import Floats, InputSpec, Json, NetworkSpec, Rows
 
-FORMAT = 1
+FORMAT = 2
 BATCH = 1024
 SELF_TEST_ROWS = 16
 SELF_TEST_TOLERANCE = 1e-4
 """Largest difference of a probability between the machine that trained a version and the one that serves it."""
 
 Array = NDArray[Any]
+Expected = tuple[tuple[int | None, ...], np.dtype[Any]]
+"""Shape (None: any length) and type of an array."""
+Encoding = Normalisation | Tokens
+"""Raw rows to what networks read, decided on the seed set's training part alone."""
 
 
 class BundleError(ValueError):
@@ -34,15 +40,17 @@ class Bundle:
     """One version in memory: answers the same for ever, and from many threads at once.
 
     The members are in eval mode and need no gradients; nobody changes them in place. selftest_x (K, *shape) are raw rows,
-    selftest_probabilities (K, C) what the version answered to them when it was made; K = 0 before `with_self_test`.
+    selftest_probabilities (K, C) what the version answered to them when it was made; K = 0 before `with_self_test`. `strength` is
+    that of the augmentation which its rows stand.
     """
 
     input_spec: InputSpec
     network_spec: NetworkSpec
     members: tuple[nn.Module, ...]
-    normalisation: Normalisation
+    encoding: Encoding
+    strength: float
     temperature: float
-    selftest_x: Floats
+    selftest_x: Rows
     selftest_probabilities: Floats
 
     @property
@@ -50,24 +58,24 @@ class Bundle:
         first = next(self.members[0].parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
-    def probabilities(self, x: Floats) -> Floats:
+    def probabilities(self, x: Rows) -> Floats:
         """The version's answer (N, C) float32 to raw rows x (N, *shape): the mean of its members' calibrated softmax.
 
         The same row has the same answer in whatever batch it comes, up to float32 rounding.
         """
         return np.asarray(self.member_probabilities(x).mean(axis=0), dtype=np.float32)
 
-    def member_probabilities(self, x: Floats, *, normalised: bool = False) -> Floats:
-        """Each member's calibrated softmax (M, N, C) float32."""
-        logits = torch.from_numpy(self.member_logits(x, normalised=normalised))
+    def member_probabilities(self, x: Array, *, encoded: bool = False) -> Floats:
+        """Each member's calibrated softmax (M, N, C) float32; `encoded` where x is what networks read already."""
+        logits = torch.from_numpy(self.member_logits(x, encoded=encoded))
         return np.asarray(torch.softmax(logits / self.temperature, dim=-1).numpy())
 
-    def member_logits(self, x: Floats, *, normalised: bool = False) -> Floats:
+    def member_logits(self, x: Array, *, encoded: bool = False) -> Floats:
         """Each member's logits (M, N, C) float32, uncalibrated."""
-        x = np.asarray(x, dtype=np.float32)
-        if x.shape[1:] != self.input_spec.shape:
-            raise ValueError(f"rows of shape {list(x.shape[1:])} given, {list(self.input_spec.shape)} expected")
-        z = x if normalised else self.normalisation.apply(x)
+        shape = self.encoding.shape if encoded else self.input_spec.shape
+        if x.shape[1:] != shape:
+            raise ValueError(f"rows of shape {list(x.shape[1:])} given, {list(shape)} expected")
+        z = x if encoded else self.encoding.apply(x)
         out = np.empty((len(self.members), len(z), len(self.input_spec.classes)), dtype=np.float32)
         device = self.device
         with torch.inference_mode():
@@ -76,27 +84,6 @@ class Bundle:
                 for index, member in enumerate(self.members):
                     out[index, start : start + BATCH] = member(chunk).float().cpu().numpy()
         return out
-
-
-class Mlp(nn.Module):
-    """A multi-layer perceptron: any shape flattened, ReLU between the layers. Drawn from `generator` alone."""
-
-    def __init__(self, size: int, classes: int, hidden: list[int], generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        widths = [size, *hidden, classes]
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise(widths):
-            # skip_init leaves the global generator alone; the draw below is that of nn.Linear itself.
-            layer: nn.Linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
-            bound = 1.0 / math.sqrt(fan_in)
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-            layers += [layer, nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
-
-    def forward(self, x_NS: torch.Tensor) -> torch.Tensor:
-        logits_NC: torch.Tensor = self.layers(x_NS.flatten(1))
-        return logits_NC
 
 
 def default_device() -> str:
@@ -113,14 +100,60 @@ def initialise(
     """
     seeds = rng.integers(2**63, size=network_spec.members)
     members = tuple(_module(input_spec, network_spec, int(seed), allowlist) for seed in seeds)
-    with torch.inference_mode():
-        answer = members[0].eval()(torch.zeros(2, *input_spec.shape))
+    check_answer(members[0], input_spec, network_spec)
+    return members
+
+
+def check_answer(member: nn.Module, input_spec: InputSpec, network_spec: NetworkSpec) -> None:
+    """Raises `BundleError` unless the network answers logits of the right shape to rows that say nothing."""
+    dtype = torch.int64 if input_spec.kind in ("text", "sequence") else torch.float32
+    try:
+        with torch.inference_mode():
+            answer = member.eval()(torch.zeros(2, *read_shape(input_spec, network_spec), dtype=dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise BundleError(f"network {network_spec.network!r} cannot read such rows: {error}") from error
     expected = (2, len(input_spec.classes))
     if tuple(answer.shape) != expected:
         raise BundleError(
             f"network {network_spec.network!r} answers shape {list(answer.shape)} to 2 rows; give {list(expected)}"
         )
-    return members
+
+
+def read_shape(input_spec: InputSpec, network_spec: NetworkSpec) -> tuple[int, ...]:
+    """The shape of one row as networks read it: that of the row itself, for text the number of its tokens."""
+    return tokens.of(input_spec, network_spec).shape if input_spec.kind == "text" else input_spec.shape
+
+
+def fit_encoding(x: Rows, input_spec: InputSpec, network_spec: NetworkSpec, *, raw: bool = False) -> Encoding:
+    """How a version reads rows, decided on trusted rows x; `raw` leaves numbers as they are, for weights that were brought."""
+    if input_spec.kind in ("text", "sequence"):
+        return tokens.of(input_spec, network_spec)
+    return normalise.fit(x, input_spec, raw=raw)
+
+
+def load(
+    input_spec: InputSpec, network_spec: NetworkSpec, weights: dict[str, Array], *, allowlist: tuple[str, ...] = ()
+) -> nn.Module:
+    """One member with weights that were brought. Raises `BundleError` where they are not those of the network."""
+    member = _module(input_spec, network_spec, 0, allowlist)
+    _match(weights, weights_of(member))
+    member.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+    check_answer(member, input_spec, network_spec)
+    return member.to(default_device())
+
+
+def expected_weights(
+    input_spec: InputSpec, network_spec: NetworkSpec, *, allowlist: tuple[str, ...] = ()
+) -> dict[str, Expected]:
+    """What the state of one member of the spec's network consists of. Raises `BundleError` where it cannot be made."""
+    return weights_of(_module(input_spec, network_spec, 0, allowlist))
+
+
+def weights_of(member: nn.Module) -> dict[str, Expected]:
+    """Shape and type of every array of a network's state, by name."""
+    return {
+        name: (tuple(tensor.shape), tensor.detach().cpu().numpy().dtype) for name, tensor in member.state_dict().items()
+    }
 
 
 def seal(members: tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
@@ -130,13 +163,13 @@ def seal(members: tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
     return members
 
 
-def with_self_test(bundle: Bundle, x: Floats) -> Bundle:
+def with_self_test(bundle: Bundle, x: Rows) -> Bundle:
     """The bundle with its answers to those of the raw rows x that it is least sure of, for whoever loads it later.
 
     Where it is sure, twice the weights give the same answer within the tolerance; where it is not, a thousandth more shows.
     """
     confidence = bundle.probabilities(x).max(axis=1)
-    rows = np.array(x[np.argsort(confidence, kind="stable")[:SELF_TEST_ROWS]], dtype=np.float32)
+    rows = bundle.input_spec.rows(x[np.argsort(confidence, kind="stable")[:SELF_TEST_ROWS]])
     return replace(bundle, selftest_x=rows, selftest_probabilities=bundle.probabilities(rows))
 
 
@@ -171,18 +204,17 @@ def self_test(bundle: Bundle) -> None:
 def warm_up(bundle: Bundle) -> None:
     """Pays the cost of the first forward passes, of one row and of a batch, before traffic does."""
     for rows in (1, 64):
-        bundle.probabilities(np.zeros((rows, *bundle.input_spec.shape), dtype=np.float32))
+        bundle.probabilities(bundle.input_spec.blank(rows))
 
 
 def pack(bundle: Bundle) -> tuple[Json, dict[str, Array]]:
     """The bundle as a manifest (JSON) and named arrays, from which `build` makes it again bit for bit."""
     arrays: dict[str, Array] = {
-        "normalisation.center": bundle.normalisation.center,
-        "normalisation.scale": bundle.normalisation.scale,
-        "normalisation.folded": bundle.normalisation.folded,
         "selftest.x": bundle.selftest_x,
         "selftest.probabilities": bundle.selftest_probabilities,
     }
+    if isinstance(bundle.encoding, Normalisation):
+        arrays |= {f"encoding.{name}": getattr(bundle.encoding, name) for name in ("center", "scale", "folded")}
     for index, member in enumerate(bundle.members):
         for name, tensor in member.state_dict().items():
             arrays[f"member.{index}.{name}"] = tensor.detach().cpu().numpy().copy()
@@ -194,6 +226,9 @@ def pack(bundle: Bundle) -> tuple[Json, dict[str, Array]]:
         "network": bundle.network_spec.network,
         "network_args": bundle.network_spec.args,
         "members": len(bundle.members),
+        "student_members": bundle.network_spec.members,
+        "raw": isinstance(bundle.encoding, Normalisation) and bundle.encoding.raw,
+        "strength": bundle.strength,
         "temperature": bundle.temperature,
     }
     return manifest, arrays
@@ -207,9 +242,11 @@ def build(
     Raises `BundleError` on an unknown format or network, a network outside the allow-list, and on arrays that are missing, too
     many, or of the wrong shape or type. Whether it answers as it did is for `self_test` to say.
     """
-    input_spec, network_spec, temperature = _read(manifest)
-    members = tuple(_module(input_spec, network_spec, 0, allowlist) for _ in range(network_spec.members))
-    _check(arrays, _expected(input_spec, members))
+    input_spec, network_spec, count = _read(manifest)
+    members = tuple(_module(input_spec, network_spec, 0, allowlist) for _ in range(count))
+    _match(arrays, _expected(input_spec, members))
+    if len(arrays["selftest.x"]) != len(arrays["selftest.probabilities"]):
+        raise BundleError("selftest.x and selftest.probabilities differ in length")
     for index, member in enumerate(members):
         names = member.state_dict().keys()
         # A copy: the arrays may be read-only memory of a file.
@@ -219,31 +256,34 @@ def build(
         input_spec=input_spec,
         network_spec=network_spec,
         members=seal(members),
-        normalisation=Normalisation(
-            center=arrays["normalisation.center"],
-            scale=arrays["normalisation.scale"],
-            folded=arrays["normalisation.folded"],
-        ),
-        temperature=temperature,
+        encoding=_encoding(manifest, arrays, input_spec, network_spec),
+        strength=float(manifest["strength"]),
+        temperature=float(manifest["temperature"]),
         selftest_x=arrays["selftest.x"],
         selftest_probabilities=arrays["selftest.probabilities"],
     )
 
 
 def _module(input_spec: InputSpec, network_spec: NetworkSpec, seed: int, allowlist: tuple[str, ...]) -> nn.Module:
-    """One untrained member: `mlp`, or what the user's `function(shape, classes, **network_args)` returns."""
-    name, classes = network_spec.network, len(input_spec.classes)
+    """One untrained member: a built-in network, or what the user's `function(shape, classes, **network_args)` returns."""
+    name, args, classes = network_spec.network, network_spec.args, len(input_spec.classes)
+    generator = torch.Generator().manual_seed(seed)
     if name == "mlp":
-        generator = torch.Generator().manual_seed(seed)
-        return Mlp(input_spec.size, classes, list(network_spec.args.get("hidden", (256, 128))), generator)
+        return Mlp(input_spec.size, classes, list(args.get("hidden", (256, 128))), generator)
+    if name == "cnn":
+        channels, hidden = list(args.get("channels", CNN_CHANNELS)), list(args.get("hidden", (128,)))
+        return Cnn(input_spec.shape, classes, channels, hidden, generator)
+    if name == "text":
+        buckets = tokens.of(input_spec, network_spec).buckets
+        return Text(buckets, classes, int(args.get("dim", 64)), list(args.get("hidden", (64,))), generator)
     if ":" not in name:
-        raise BundleError(f"unknown network {name!r}; known: mlp, or package.module:function")
+        raise BundleError(f"unknown network {name!r}; known: mlp, cnn, text, or package.module:function")
     if name not in allowlist:
         raise BundleError(f"network {name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first")
     module_name, function_name = name.split(":", 1)
     try:
         module = getattr(importlib.import_module(module_name), function_name)(
-            shape=input_spec.shape, classes=classes, **network_spec.args
+            shape=read_shape(input_spec, network_spec), classes=classes, **args
         )
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BundleError(f"network {name!r} could not be made: {type(error).__name__}: {error}") from error
@@ -252,7 +292,21 @@ def _module(input_spec: InputSpec, network_spec: NetworkSpec, seed: int, allowli
     return module
 
 
-def _read(manifest: Json) -> tuple[InputSpec, NetworkSpec, float]:
+def _encoding(manifest: Json, arrays: dict[str, Array], input_spec: InputSpec, network_spec: NetworkSpec) -> Encoding:
+    if input_spec.kind in ("text", "sequence"):
+        return tokens.of(input_spec, network_spec)
+    return Normalisation(
+        kind=input_spec.kind,
+        shape=input_spec.shape,
+        center=arrays["encoding.center"],
+        scale=arrays["encoding.scale"],
+        folded=arrays["encoding.folded"],
+        raw=bool(manifest["raw"]),
+    )
+
+
+def _read(manifest: Json) -> tuple[InputSpec, NetworkSpec, int]:
+    """The specs and how many members there are. Raises `BundleError`."""
     if manifest.get("format") != FORMAT:
         raise BundleError(f"the manifest has format {manifest.get('format')!r}; this release reads {FORMAT}")
     try:
@@ -262,37 +316,41 @@ def _read(manifest: Json) -> tuple[InputSpec, NetworkSpec, float]:
             classes=tuple(map(str, manifest["classes"])),
         )
         network_spec = NetworkSpec(
-            network=str(manifest["network"]), args=dict(manifest["network_args"]), members=int(manifest["members"])
+            network=str(manifest["network"]),
+            args=dict(manifest["network_args"]),
+            members=int(manifest["student_members"]),
         )
-        temperature = float(manifest["temperature"])
+        members, temperature = int(manifest["members"]), float(manifest["temperature"])
+        strength, _ = float(manifest["strength"]), bool(manifest["raw"])
     except KeyError as error:
         raise BundleError(f"the manifest lacks {error.args[0]!r}") from None
     except (TypeError, ValueError) as error:
         raise BundleError(f"the manifest is malformed: {error}") from None
-    if network_spec.members < 1 or not (math.isfinite(temperature) and temperature > 0):
-        raise BundleError(f"members {network_spec.members} and temperature {temperature} must be positive and finite")
-    return input_spec, network_spec, temperature
+    if min(members, network_spec.members) < 1 or not (math.isfinite(temperature) and temperature > 0):
+        raise BundleError(f"members {members} and temperature {temperature} must be positive and finite")
+    if not 0 <= strength <= 1:
+        raise BundleError(f"strength {strength} must be in 0..1")
+    return input_spec, network_spec, members
 
 
-def _expected(
-    input_spec: InputSpec, members: tuple[nn.Module, ...]
-) -> dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]:
-    """Shape (None: any length) and type of every array of a bundle, by name."""
-    floats, size = np.dtype(np.float32), input_spec.size
-    expected: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]] = {
-        "normalisation.center": ((size,), floats),
-        "normalisation.scale": ((size,), floats),
-        "normalisation.folded": ((size,), np.dtype(np.bool_)),
-        "selftest.x": ((None, *input_spec.shape), floats),
+def _expected(input_spec: InputSpec, members: tuple[nn.Module, ...]) -> dict[str, Expected]:
+    """Every array of a bundle, by name."""
+    floats = np.dtype(np.float32)
+    expected: dict[str, Expected] = {
+        "selftest.x": ((None, *input_spec.shape), input_spec.blank(0).dtype),
         "selftest.probabilities": ((None, len(input_spec.classes)), floats),
     }
+    if input_spec.kind in ("vector", "image"):
+        columns = (input_spec.size,)
+        expected |= {"encoding.center": (columns, floats), "encoding.scale": (columns, floats)}
+        expected["encoding.folded"] = (columns, np.dtype(np.bool_))
     for index, member in enumerate(members):
-        for name, tensor in member.state_dict().items():
-            expected[f"member.{index}.{name}"] = (tuple(tensor.shape), tensor.detach().cpu().numpy().dtype)
+        expected |= {f"member.{index}.{name}": fits for name, fits in weights_of(member).items()}
     return expected
 
 
-def _check(arrays: dict[str, Array], expected: dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]) -> None:
+def _match(arrays: dict[str, Array], expected: dict[str, Expected]) -> None:
+    """Raises `BundleError` unless the arrays are the expected ones, by name, shape and type."""
     missing, extra = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
     if missing or extra:
         raise BundleError(
@@ -306,5 +364,3 @@ def _check(arrays: dict[str, Array], expected: dict[str, tuple[tuple[int | None,
         if not fits or array.dtype != dtype:
             wanted = ["any" if want is None else want for want in shape]
             raise BundleError(f"array {name!r} is {array.dtype}{list(array.shape)}, not {dtype}{wanted}")
-    if len(arrays["selftest.x"]) != len(arrays["selftest.probabilities"]):
-        raise BundleError("selftest.x and selftest.probabilities differ in length")

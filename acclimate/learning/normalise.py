@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.values import Floats
+from acclimate.learning.values import Floats, InputSpec, Rows
 
 CLIP = 6.0
 """Standard deviations beyond which a number says no more than "very large"."""
@@ -24,15 +24,39 @@ class Normalisation:
     """Columns in the seed's standard deviations, heavy tails folded by sign(x) log1p(|x|) before, clipped to +-6 after.
 
     center (D,) and scale (D,) float32, folded (D,) bool; D is the size of one row. A column that was constant on the seed's
-    training part has scale 0 and answers 0 for ever: no weight behind it was ever trained.
+    training part has scale 0 and answers 0 for ever: no weight behind it was ever trained. With `raw`, networks read the
+    numbers as they came (their weights were brought, and know their own scale); rows are compared on the scale all the same.
     """
 
+    kind: str
+    shape: tuple[int, ...]
     center: Floats
     scale: Floats
     folded: NDArray[np.bool_]
+    raw: bool = False
 
-    def apply(self, x: Floats) -> Floats:
-        """Finite float32 of the same shape (N, *shape) for every finite input, row by row."""
+    def apply(self, x: Rows) -> Floats:
+        """Finite float32 of the same shape (N, *shape) for every finite input, row by row: what networks read."""
+        return np.asarray(x, dtype=np.float32) if self.raw else self._scaled(x)
+
+    def features(self, x: Rows) -> Floats:
+        """One vector (N, D) a row, in standard deviations, in which rows can be compared."""
+        return self._scaled(x).reshape(len(x), -1)
+
+    @property
+    def is_image(self) -> bool:
+        """Rows of more than one axis that is a picture's: what may be turned and moved."""
+        return self.kind == "image"
+
+    @property
+    def unit(self) -> Floats:
+        """One standard deviation of the seed (*shape), in what networks read."""
+        size = np.ones_like(self.scale)
+        if self.raw:
+            size = np.where(self.scale > 0, 1 / np.where(self.scale > 0, self.scale, 1), 0).astype(np.float32)
+        return size.reshape(self.shape)
+
+    def _scaled(self, x: Rows) -> Floats:
         flat = np.asarray(x, dtype=np.float32).reshape(len(x), self.center.size)
         if self.folded.any():
             flat = np.where(self.folded, _fold(flat), flat)
@@ -41,18 +65,36 @@ class Normalisation:
         return np.asarray(np.clip(z, -CLIP, CLIP), dtype=np.float32).reshape(x.shape)
 
 
-def fit(x: Floats) -> Normalisation:
-    """The normalisation of the rows x (N, *shape); decided column by column."""
+def fit(x: Rows, input_spec: InputSpec, *, raw: bool = False) -> Normalisation:
+    """The normalisation of the rows x (N, *shape): decided column by column, for images channel by channel without folding."""
     flat = x.reshape(len(x), -1).astype(np.float64)
-    logged = _fold(flat)
-    weight = _tail_weight(flat)
-    folded = (weight > HEAVY) & (_tail_weight(logged) < weight)
-    columns = np.where(folded, logged, flat)
-    center, deviation = columns.mean(axis=0), columns.std(axis=0)
+    if input_spec.kind == "image":
+        folded = np.zeros(input_spec.size, dtype=bool)
+        center, deviation = _by_channel(x, input_spec.shape)
+    else:
+        logged = _fold(flat)
+        weight = _tail_weight(flat)
+        folded = (weight > HEAVY) & (_tail_weight(logged) < weight) & (not raw)
+        columns = np.where(folded, logged, flat)
+        center, deviation = columns.mean(axis=0), columns.std(axis=0)
     constant = deviation <= 1e-6 * np.abs(center)  # float32 cannot tell such a column from a constant one
     scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
     scale = np.minimum(scale, np.finfo(np.float32).max)
-    return Normalisation(center=center.astype(np.float32), scale=scale.astype(np.float32), folded=folded)
+    return Normalisation(
+        kind=input_spec.kind,
+        shape=input_spec.shape,
+        center=center.astype(np.float32),
+        scale=scale.astype(np.float32),
+        folded=folded,
+        raw=raw,
+    )
+
+
+def _by_channel(x: Rows, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each channel of images, spread over its pixels: a moved image is scaled as before."""
+    channels = x.reshape(len(x), 1 if len(shape) == 2 else shape[0], -1).astype(np.float64)
+    pixels = channels.shape[2]
+    return np.repeat(channels.mean(axis=(0, 2)), pixels), np.repeat(channels.std(axis=(0, 2)), pixels)
 
 
 def _fold(x: NDArray[Any]) -> NDArray[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import augment
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, PseudoLabels, Window
+from acclimate.learning.values import Floats, PseudoLabels, Rows, Window
 
 NEEDED_SHARE = 0.1
 NEEDED_ROWS = 8
@@ -60,12 +61,17 @@ def thresholds(probabilities_NC: Floats) -> Floats:
     return np.asarray(expected / expected.max() * tau, dtype=np.float32)
 
 
-def _duplicates(x: Floats, held_out: Floats) -> NDArray[np.bool_]:
+def _duplicates(x: Rows, held_out: Rows) -> NDArray[np.bool_]:
     """Which rows of x equal, bit for bit, an earlier row of x or any held-out row."""
-    seen = {row.tobytes() for row in held_out}
+    seen = {_content(row) for row in held_out}
     out = np.zeros(len(x), dtype=bool)
     for index, row in enumerate(x):
-        key = row.tobytes()
+        key = _content(row)
         out[index] = key in seen
         seen.add(key)
     return out
+
+
+def _content(row: NDArray[Any]) -> bytes | str:
+    """What two equal rows have in common: an array of strings holds only where they lie."""
+    return str(row[0]) if row.dtype == object else row.tobytes()

@@ -13,8 +13,8 @@ class UnknownRecipe(ValueError):
 class Recipe:
     """One way to train the members of a version, each from its own draws.
 
-    A batch is `window_rows` pseudo-labelled and `replay_rows` trusted rows, all strongly augmented: `noise` in standard
-    deviations of the normalised columns, `mixed` the share of features taken from another row of the batch.
+    A batch is `window_rows` pseudo-labelled and `replay_rows` trusted rows, all augmented as strongly as the version's rows
+    stand.
     """
 
     name: str
@@ -23,8 +23,6 @@ class Recipe:
     replay_rows: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    noise: float = 0.15
-    mixed: float = 0.10
 
 
 RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=120),)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.learning.values import Floats, InputSpec, Integers, Part, Problem, SeedSet
+from acclimate.learning.values import InputSpec, Integers, Part, Problem, Rows, SeedSet
 
 ROWS_OF_A_CLASS = 8
 """Fewer than this leave no two rows of the class in each part."""
@@ -25,11 +25,12 @@ class SeedError(ValueError):
 def split(x: Any, y: Any, input_spec: InputSpec, *, rng: np.random.Generator) -> SeedSet:
     """Training 50, calibration 20 and judging 30 % of each class, at least two rows of each class in each part.
 
-    x (N, *shape) are numbers, y (N,) whole numbers into the classes. Every row lands in exactly one part; `rng` says in
-    which. Raises `SeedError` with every problem found.
+    x (N, *shape) are numbers, for text strings (N,) or (N, 1); y (N,) whole numbers into the classes. Every row lands in
+    exactly one part; `rng` says in which. Raises `SeedError` with every problem found.
     """
     problems: list[Problem] = []
-    rows = _rows(np.asarray(x), input_spec, problems)
+    read = {"text": _texts, "sequence": _tokens}.get(input_spec.kind, _numbers)
+    rows = read(np.asarray(x), input_spec, problems)
     labels = _labels(np.asarray(y), len(input_spec.classes), problems)
     if rows is not None and labels is not None and len(rows) != len(labels):
         problems.append(
@@ -47,7 +48,57 @@ def split(x: Any, y: Any, input_spec: InputSpec, *, rng: np.random.Generator) ->
     )
 
 
-def _rows(x: np.ndarray[Any, Any], input_spec: InputSpec, problems: list[Problem]) -> Floats | None:
+def _texts(x: np.ndarray[Any, Any], input_spec: InputSpec, problems: list[Problem]) -> Rows | None:
+    """x as strings (N, 1), or None and the problem."""
+    if x.shape[1:] not in ((), (1,)):
+        problems.append(
+            Problem("#/seed/x", f"has shape {list(x.shape)}; give one string a row, shape [rows] or [rows, 1]")
+        )
+        return None
+    if x.dtype.kind not in "UO" or not all(isinstance(text, str) for text in x.reshape(-1).tolist()):
+        problems.append(Problem("#/seed/x", f"holds {x.dtype} values; give strings, as a unicode array"))
+        return None
+    rows = x.reshape(-1, 1).astype(object)
+    bad = [index for index, (text,) in enumerate(rows.tolist()) if not _is_unicode(text)]
+    if bad:
+        problems.append(
+            Problem("#/seed/x", f"row {bad[0]} cannot be written in UTF-8 (the first of {len(bad)} such rows)")
+        )
+        return None
+    return rows
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _tokens(x: np.ndarray[Any, Any], input_spec: InputSpec, problems: list[Problem]) -> Rows | None:
+    """x as int64 (N, L), or None and the problem."""
+    if x.dtype.kind not in "iu":
+        problems.append(Problem("#/seed/x", f"holds {x.dtype} values; give token ids, as an integer array"))
+        return None
+    if x.ndim < 1 or x.shape[1:] != input_spec.shape:
+        problems.append(_misshapen(x, input_spec))
+        return None
+    bad = ((x < 0) | (x > np.iinfo(np.int64).max)).any(axis=1)
+    if bad.any():
+        first, rows = int(np.flatnonzero(bad)[0]), int(bad.sum())
+        detail = f"row {first} holds a token id below 0 or above int64 (the first of {rows} such rows)"
+        problems.append(Problem("#/seed/x", detail))
+        return None
+    return x.astype(np.int64)
+
+
+def _misshapen(x: np.ndarray[Any, Any], input_spec: InputSpec) -> Problem:
+    wanted = ", ".join(map(str, input_spec.shape))
+    return Problem("#/seed/x", f"has shape {list(x.shape)}; give [rows, {wanted}], as [input] shape says")
+
+
+def _numbers(x: np.ndarray[Any, Any], input_spec: InputSpec, problems: list[Problem]) -> Rows | None:
     """x as float32, or None and the problem."""
 
     def wrong(detail: str) -> None:
@@ -57,7 +108,7 @@ def _rows(x: np.ndarray[Any, Any], input_spec: InputSpec, problems: list[Problem
         wrong(f"holds {x.dtype} values; give numbers, as a float or integer array")
         return None
     if x.ndim < 1 or x.shape[1:] != input_spec.shape:
-        wrong(f"has shape {list(x.shape)}; give [rows, {', '.join(map(str, input_spec.shape))}], as [input] shape says")
+        problems.append(_misshapen(x, input_spec))
         return None
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and said so below
         rows = x.astype(np.float32)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acclimate.learning import augment, network, normalise
-from acclimate.learning.network import Bundle
+from acclimate.learning import augment, network
+from acclimate.learning.augment import Encoded
+from acclimate.learning.network import Array, Bundle, Encoding
 from acclimate.learning.values import Floats, InputSpec, Integers, NetworkSpec, Part, PseudoLabels, Window
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from acclimate.learning.replay import Replay
 
 Tick = Callable[[int, int], None]
-Batch = tuple[Floats, Integers]
+Batch = tuple[Encoded, Integers]
 
 TICK_STEPS = 10
+PROBED_SHARE = 1 / 3
+"""Of the trusted rows: what a network that learnt the others is shown in changed copies, to decide how strong they may be."""
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -47,18 +50,21 @@ def train(
 ) -> Bundle:
     """A new bundle, warm started from the champion's members, trained on the accepted rows and replay; not yet calibrated.
 
-    Self-training with hard labels and strong augmentation on both parts (Xie et al. 2020, Kumar et al. 2020). The champion is
-    left as it was; its normalisation is kept. Raises `NonFiniteLoss`.
+    Self-training with hard labels and strong augmentation on both parts (Xie et al. 2020, Kumar et al. 2020). A champion of
+    one member, whose weights were brought, starts as many as the spec wants. The champion is left as it was; its encoding is
+    kept. Raises `NonFiniteLoss`.
     """
-    kept = Part(x=champion.normalisation.apply(window.x[labels.accepted]), y=labels.label[labels.accepted])
+    encoding, strength = champion.encoding, champion.strength
+    kept = Part(x=encoding.apply(window.x[labels.accepted]), y=labels.label[labels.accepted])
 
     def batches(rng: np.random.Generator) -> Iterator[Batch]:
         for rows in _shuffled(len(kept), recipe.window_rows, rng):
             trusted = replay.draw(recipe.replay_rows, rng=rng)
-            z = np.concatenate([kept.x[rows], champion.normalisation.apply(trusted.x)])
-            yield _strong(z, recipe, rng), np.concatenate([kept.y[rows], trusted.y])
+            z = np.concatenate([kept.x[rows], encoding.apply(trusted.x)])
+            yield augment.strong(z, encoding, strength=strength, rng=rng), np.concatenate([kept.y[rows], trusted.y])
 
-    members = tuple(copy.deepcopy(member) for member in champion.members)
+    wanted = range(champion.network_spec.members)
+    members = tuple(copy.deepcopy(champion.members[index % len(champion.members)]) for index in wanted)
     _fit(members, batches, recipe, rng=rng, tick=tick)
     return replace(
         champion, members=members, selftest_x=champion.selftest_x[:0], selftest_probabilities=_nothing(champion)
@@ -75,30 +81,88 @@ def train_anchor(
     rng: np.random.Generator,
     tick: Tick,
 ) -> Bundle:
-    """Version 1: normalisation and differently drawn members, fitted to the seed's training part; not yet calibrated.
+    """Version 1: encoding and differently drawn members, fitted to the seed's training part; not yet calibrated.
+
+    How strongly rows are augmented is found before: a network that learnt two thirds of the rows plainly must stay as right on
+    changed copies of the others.
 
     Raises `NonFiniteLoss`, and `network.BundleError` where the network cannot be made.
     """
     members = network.initialise(input_spec, network_spec, rng=rng, allowlist=allowlist)
     for member in members:
         member.to(network.default_device())
-    normalisation = normalise.fit(trusted.x)
-    z = normalisation.apply(trusted.x)
+    encoding = network.fit_encoding(trusted.x, input_spec, network_spec)
+    encoded = Part(x=encoding.apply(trusted.x), y=trusted.y)
+    bundle = _new(input_spec, network_spec, members, encoding, trusted)
+    strength = _kept_strength(bundle, encoded, recipe, rng=rng, tick=tick)
+    _fit(members, _augmented(encoded, encoding, strength, recipe), recipe, rng=rng, tick=tick)
+    return replace(bundle, strength=strength)
 
-    def batches(rng: np.random.Generator) -> Iterator[Batch]:
-        for rows in _shuffled(len(trusted), recipe.replay_rows, rng):
-            yield _strong(z[rows], recipe, rng), trusted.y[rows]
 
-    _fit(members, batches, recipe, rng=rng, tick=tick)
+def bring(
+    input_spec: InputSpec,
+    network_spec: NetworkSpec,
+    trusted: Part,
+    weights: dict[str, Array],
+    allowlist: tuple[str, ...] = (),
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Bundle:
+    """Version 1 from weights that somebody trained elsewhere: one member, which reads numbers as they come; not yet calibrated.
+
+    Raises `network.BundleError` where the weights are not those of the network.
+    """
+    member = network.load(input_spec, network_spec, weights, allowlist=allowlist)
+    encoding = network.fit_encoding(trusted.x, input_spec, network_spec, raw=True)
+    bundle = _new(input_spec, network_spec, network.seal((member,)), encoding, trusted)
+    z = encoding.apply(trusted.x)
+    strength = augment.strongest_kept(lambda z: bundle.member_logits(z, encoded=True)[0], z, trusted.y, encoding, rng)
+    tick(1, 1)
+    return replace(bundle, strength=strength)
+
+
+def _new(
+    input_spec: InputSpec,
+    network_spec: NetworkSpec,
+    members: tuple[nn.Module, ...],
+    encoding: Encoding,
+    trusted: Part,
+) -> Bundle:
     return Bundle(
         input_spec=input_spec,
         network_spec=network_spec,
         members=members,
-        normalisation=normalisation,
+        encoding=encoding,
+        strength=0.0,
         temperature=1.0,
         selftest_x=trusted.x[:0],
         selftest_probabilities=np.empty((0, len(input_spec.classes)), dtype=np.float32),
     )
+
+
+def _kept_strength(bundle: Bundle, encoded: Part, recipe: Recipe, *, rng: np.random.Generator, tick: Tick) -> float:
+    """`augment.strongest_kept` of a member that learnt two thirds of the rows, without augmentation."""
+    order = rng.permutation(len(encoded))
+    out = round(PROBED_SHARE * len(encoded))
+    shown, learnt = (Part(x=encoded.x[rows], y=encoded.y[rows]) for rows in (order[:out], order[out:]))
+    probe = replace(bundle, members=(copy.deepcopy(bundle.members[0]),))
+    _fit(probe.members, _augmented(learnt, bundle.encoding, 0.0, recipe), recipe, rng=rng, tick=tick)
+    return augment.strongest_kept(
+        lambda z: probe.member_logits(z, encoded=True)[0], shown.x, shown.y, bundle.encoding, rng
+    )
+
+
+def _augmented(
+    encoded: Part, encoding: Encoding, strength: float, recipe: Recipe
+) -> Callable[[np.random.Generator], Iterator[Batch]]:
+    """Batches of trusted rows alone."""
+
+    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+        for rows in _shuffled(len(encoded), recipe.replay_rows, rng):
+            yield augment.strong(encoded.x[rows], encoding, strength=strength, rng=rng), encoded.y[rows]
+
+    return batches
 
 
 def _fit(
@@ -136,10 +200,6 @@ def _shuffled(rows: int, size: int, rng: np.random.Generator) -> Iterator[Intege
             queue = np.concatenate([queue, rng.permutation(rows)])
         yield queue[:size]
         queue = queue[size:]
-
-
-def _strong(z: Floats, recipe: Recipe, rng: np.random.Generator) -> Floats:
-    return augment.strong(z, noise=recipe.noise, mixed=recipe.mixed, rng=rng)
 
 
 def _nothing(bundle: Bundle) -> Floats:

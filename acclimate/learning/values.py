@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Rows = NDArray[Any]
+"""Raw rows: (N, *shape) float32 for vectors and images, (N, 1) strings as objects for text, (N, L) int64 for sequences."""
 Integers = NDArray[np.int64]
 Json = dict[str, Any]
 
@@ -47,10 +49,31 @@ class InputSpec:
         """How many numbers one row holds."""
         return math.prod(self.shape)
 
+    @property
+    def datatype(self) -> Literal["FP32", "BYTES", "INT64"]:
+        """What its numbers or strings are called in the Open Inference Protocol."""
+        if self.kind == "text":
+            return "BYTES"
+        return "INT64" if self.kind == "sequence" else "FP32"
+
+    def rows(self, values: Any) -> Rows:
+        """The values as raw rows of this kind, of the type in which all of the code hands them on."""
+        kinds = {"BYTES": np.dtype(object), "INT64": np.dtype(np.int64), "FP32": np.dtype(np.float32)}
+        return np.asarray(values, dtype=kinds[self.datatype])
+
+    def blank(self, count: int) -> Rows:
+        """So many rows that say nothing: zeros, or empty strings."""
+        if self.kind == "text":
+            return np.full((count, 1), "", dtype=object)
+        return self.rows(np.zeros((count, *self.shape)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """How the networks of a version are built: a built-in name or `package.module:function`, and its arguments."""
+    """How the networks of a version are built: a built-in name or `package.module:function`, and its arguments.
+
+    A version that was trained here has `members`; one whose weights were brought has one, and its students have `members`.
+    """
 
     network: str
     args: Json = field(default_factory=dict)
@@ -139,9 +162,9 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Labeled rows: x (N, *shape) float32, y (N,) int64."""
+    """Labeled rows: x (N, *shape) raw, y (N,) int64."""
 
-    x: Floats
+    x: Rows
     y: Integers
 
     def __len__(self) -> int:
@@ -166,8 +189,8 @@ class Window:
     window that was not quarantined, on that window; None at the first.
     """
 
-    x: Floats
-    held_out: Floats
+    x: Rows
+    held_out: Rows
     held_out_labels: Integers
     past_agreement: float | None = None
 
@@ -182,7 +205,7 @@ class Window:
 
     @staticmethod
     def split(
-        x: Floats,
+        x: Rows,
         labels: Integers,
         *,
         rng: np.random.Generator,

@@ -20,6 +20,7 @@ from acclimate.storage.store import Store, StoreMissing
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """A larger header is refused unread: ours hold a manifest and some hundred names."""
+UTF8, ENDS, SHAPE = "#utf8", "#ends", "#shape"
 DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 )
@@ -46,14 +47,16 @@ class Artifacts:
     def write(self, manifest: Json, arrays: dict[str, NDArray[Any]]) -> str:
         """The digest ("sha256:<hex>") under which manifest and arrays can be read from now on; equal content, equal digest.
 
-        Arrays are numbers or booleans of any shape. Raises `ArtifactError` naming an array or manifest that cannot be kept.
+        Arrays are numbers, booleans or strings (as objects, read back as such) of any shape. Raises `ArtifactError` naming an
+        array or manifest that cannot be kept.
         """
         try:
             text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"the manifest is not plain JSON: {error}") from error
         data = safetensors.numpy.save(
-            {name: _plain(name, arrays[name]) for name in sorted(arrays)}, metadata={"manifest": text}
+            {stored: plain for name in sorted(arrays) for stored, plain in _storable(name, arrays[name]).items()},
+            metadata={"manifest": text},
         )
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         # Written even if it is there already: the same bytes, and a damaged copy is healed.
@@ -92,6 +95,38 @@ def _key(digest: str) -> str:
     return f"artifacts/sha256/{digest.removeprefix('sha256:')}.safetensors"
 
 
+def _storable(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The array under its name; one of strings as their bytes in UTF-8, where each ends, and its shape: safetensors has none."""
+    if array.dtype.kind not in "OU":
+        return {name: _plain(name, array)}
+    try:
+        texts = [text.encode() for text in array.reshape(-1).tolist()]
+    except (AttributeError, UnicodeEncodeError):
+        raise ArtifactError(f"array {name!r} holds objects that are not text in UTF-8") from None
+    return {
+        f"{name}{UTF8}": np.frombuffer(b"".join(texts), dtype=np.uint8),
+        f"{name}{ENDS}": np.cumsum([len(text) for text in texts], dtype=np.int64),
+        f"{name}{SHAPE}": np.array(array.shape, dtype=np.int64),
+    }
+
+
+def _texts(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The inverse of `_storable`, for all arrays of a file. Raises ValueError, KeyError."""
+    out = {}
+    for name in arrays:
+        if name.endswith((ENDS, SHAPE)):
+            continue
+        if not name.endswith(UTF8):
+            out[name] = arrays[name]
+            continue
+        name = name.removesuffix(UTF8)
+        data, ends, shape = arrays[name + UTF8].tobytes(), arrays[name + ENDS].tolist(), arrays[name + SHAPE].tolist()
+        texts = np.empty(len(ends), dtype=object)
+        texts[:] = [data[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        out[name] = texts.reshape(shape)
+    return out
+
+
 def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """The array contiguous and in this machine's byte order; safetensors writes little-endian, so digests agree everywhere."""
     if array.dtype.name not in DTYPES:
@@ -116,7 +151,7 @@ def _manifest(data: bytes, digest: str) -> Json:
 
 def _arrays(data: bytes, digest: str) -> dict[str, NDArray[Any]]:
     try:
-        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(data)
+        arrays = _texts(safetensors.numpy.load(data))
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ArtifactDamaged(f"{digest} is not an artifact: {error}") from error
     return arrays

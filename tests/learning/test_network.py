@@ -10,7 +10,9 @@ from torch import nn
 from turned_digits import DIGITS
 
 from acclimate.learning import network
-from acclimate.learning.values import NetworkSpec
+from acclimate.learning.values import InputSpec, NetworkSpec
+from acclimate.storage.artifacts import Artifacts
+from acclimate.storage.store import Store
 
 
 def brought(shape: tuple[int, ...], classes: int, width: int = 8) -> nn.Module:
@@ -89,17 +91,19 @@ def test_sealed_members_need_no_gradients(anchor):
         (lambda m, a: a.pop("member.2.layers.0.bias"), "missing: member.2.layers.0.bias"),
         (lambda m, a: a.update(stray=np.zeros(1)), "not expected: stray"),
         (
-            lambda m, a: a.update({"normalisation.center": np.zeros(63, np.float32)}),
+            lambda m, a: a.update({"encoding.center": np.zeros(63, np.float32)}),
             r"float32\[63\], not float32\[64\]",
         ),
         (lambda m, a: a.update({"selftest.x": a["selftest.x"].astype(np.float64)}), "is float64"),
         (lambda m, a: a.update({"selftest.x": a["selftest.x"][:3]}), "differ in length"),
-        (lambda m, a: m.update(format=2), "format 2; this release reads 1"),
+        (lambda m, a: m.update(format=1), "format 1; this release reads 2"),
         (lambda m, a: m.pop("classes"), "lacks 'classes'"),
         (lambda m, a: m.update(members=4), "missing: member.3"),
         (lambda m, a: m.update(members="three"), "malformed"),
         (lambda m, a: m.update(temperature=float("nan")), "must be positive and finite"),
-        (lambda m, a: m.update(network="cnn"), "unknown network 'cnn'; known: mlp"),
+        (lambda m, a: m.update(network="rnn"), "unknown network 'rnn'; known: mlp, cnn, text"),
+        (lambda m, a: m.update(strength=2), "strength 2.0 must be in 0..1"),
+        (lambda m, a: m.pop("raw"), "lacks 'raw'"),
         (lambda m, a: m.update(network="os:system"), "not in ACCLIMATE_NETWORK_ALLOWLIST"),
     ],
 )
@@ -161,3 +165,70 @@ def test_building_leaves_the_given_arrays_alone(anchor, stream):
         array.flags.writeable = False  # as a memory map gives them
     network.build(manifest, arrays, device="cpu").probabilities(stream.x[:5])
     assert all((arrays[name] == kept[name]).all() for name in kept)
+
+
+KINDS = {
+    "vector": (InputSpec(kind="vector", shape=(5,), classes=("a", "b", "c")), "mlp", {}),
+    "grey": (InputSpec(kind="image", shape=(8, 8), classes=("a", "b", "c")), "cnn", {"channels": [4, 8], "hidden": []}),
+    "colour": (InputSpec(kind="image", shape=(3, 40, 9), classes=("a", "b", "c")), "cnn", {}),
+    "flat image": (InputSpec(kind="image", shape=(9, 8), classes=("a", "b", "c")), "mlp", {"hidden": [16]}),
+    "text": (
+        InputSpec(kind="text", shape=(1,), classes=("a", "b", "c")),
+        "text",
+        {"buckets": 50, "length": 6, "dim": 4},
+    ),
+    "sequence": (InputSpec(kind="sequence", shape=(7,), classes=("a", "b", "c")), "text", {"vocabulary": 30}),
+}
+
+
+def some_rows(spec: InputSpec, n: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    if spec.kind == "text":
+        return np.array(
+            [[" ".join(rng.choice(["free", "clip!", "Où", "好", ""], size=i % 9))] for i in range(n)], dtype=object
+        )
+    if spec.kind == "sequence":
+        return rng.integers(0, 2**40, size=(n, 7))
+    return rng.standard_normal((n, *spec.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_version_of_every_kind_answers_its_rows_and_comes_back_as_it_was(kind, tmp_path):
+    spec, name, args = KINDS[kind]
+    network_spec = NetworkSpec(network=name, args=args, members=2)
+    x = some_rows(spec, 40)
+    members = network.seal(network.initialise(spec, network_spec, rng=np.random.default_rng(0)))
+    bundle = network.Bundle(
+        input_spec=spec,
+        network_spec=network_spec,
+        members=members,
+        encoding=network.fit_encoding(x, spec, network_spec),
+        strength=0.5,
+        temperature=1.5,
+        selftest_x=x[:0],
+        selftest_probabilities=np.empty((0, 3), np.float32),
+    )
+    bundle = network.with_self_test(bundle, x)
+    artifacts = Artifacts(Store(f"file://{tmp_path}/store", tmp_path / "cache"))
+    again = network.build(*artifacts.read(artifacts.write(*network.pack(bundle))), device="cpu")
+    network.self_test(again)
+    network.warm_up(again)
+    answers = again.probabilities(x)
+    assert (answers == bundle.probabilities(x)).all()
+    np.testing.assert_allclose(answers[:7], again.probabilities(x[:7]), atol=1e-6)
+    assert len({row.tobytes() for row in answers}) > 1
+    assert network.pack(again)[0] == network.pack(bundle)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_built_in_network_draws_from_its_own_generator(kind):
+    spec, name, args = KINDS[kind]
+    before = torch.get_rng_state()
+    drawn = [
+        network.initialise(spec, NetworkSpec(network=name, args=args, members=2), rng=np.random.default_rng(0))
+        for _ in range(2)
+    ]
+    assert torch.equal(torch.get_rng_state(), before)
+    states = [[tensor for tensor in member.state_dict().values()] for members in drawn for member in members]
+    assert all(torch.equal(one, same) for one, same in zip(states[0], states[2], strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(states[0], states[1], strict=True))

@@ -113,3 +113,44 @@ def test_all_problems_are_reported_at_once():
 def test_an_empty_seed_set_is_refused_not_an_exception_of_numpy():
     found = problems(np.zeros((0, 2)), np.zeros(0, dtype=int))
     assert len(found) == 2
+
+
+TEXT = InputSpec(kind="text", shape=(1,), classes=("no", "yes"))
+SEQUENCE = InputSpec(kind="sequence", shape=(3,), classes=("no", "yes"))
+
+
+def problem_of(x: object, spec: InputSpec) -> str:
+    with pytest.raises(seed.SeedError) as error:
+        seed.split(x, np.arange(16) % 2, spec, rng=np.random.default_rng(0))
+    [problem] = error.value.problems
+    assert problem.pointer == "#/seed/x"
+    return problem.detail
+
+
+@pytest.mark.parametrize("shape", [(16,), (16, 1)])
+def test_texts_are_split_like_numbers(shape):
+    x = np.array([f"text {i}" for i in range(16)]).reshape(shape)
+    parts = seed.split(x, np.arange(16) % 2, TEXT, rng=np.random.default_rng(0))
+    together = np.concatenate([part.x for part in (parts.train, parts.calibration, parts.judging)])
+    assert together.dtype == object
+    assert sorted(together[:, 0].tolist()) == sorted(x.reshape(-1).tolist())
+
+
+def test_what_is_no_text_is_refused():
+    assert "give strings" in problem_of(np.arange(16), TEXT)
+    assert "give strings" in problem_of(np.array(["a", None] * 8, dtype=object), TEXT)
+    assert "one string a row" in problem_of(np.array([["a", "b"]] * 16), TEXT)
+    assert "row 1 cannot be written in UTF-8" in problem_of(np.array(["a", "\ud800"] * 8, dtype=object), TEXT)
+
+
+def test_token_ids_stay_exact():
+    x = np.full((16, 3), 2**53 + 1)
+    parts = seed.split(x, np.arange(16) % 2, SEQUENCE, rng=np.random.default_rng(0))
+    assert parts.train.x.dtype == np.int64
+    assert (parts.train.x == 2**53 + 1).all()
+
+
+def test_what_is_no_token_id_is_refused():
+    assert "give token ids" in problem_of(np.zeros((16, 3)), SEQUENCE)
+    assert "[rows, 3]" in problem_of(np.zeros((16, 4), dtype=int), SEQUENCE)
+    assert "below 0" in problem_of(np.array([[1, 2, 3], [1, -2, 3]] * 8), SEQUENCE)

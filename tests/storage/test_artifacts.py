@@ -169,7 +169,7 @@ def test_what_is_no_digest_is_refused(artifacts, digest):
 
 
 @pytest.mark.parametrize(
-    "array", [np.array([{}]), np.array(["text"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")]
+    "array", [np.array([{}]), np.array(["\ud800"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")]
 )
 def test_an_array_that_is_not_numbers_is_refused_by_name_and_nothing_is_written(artifacts, store, array):
     with pytest.raises(ArtifactError, match="'seeds' holds"):
@@ -181,3 +181,13 @@ def test_an_array_that_is_not_numbers_is_refused_by_name_and_nothing_is_written(
 def test_a_manifest_that_is_not_json_is_refused(artifacts, manifest):
     with pytest.raises(ArtifactError, match="not plain JSON"):
         artifacts.write(manifest, {})
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (2, 2), (4,)])
+def test_strings_of_any_length_come_back_as_they_were(artifacts, shape):
+    texts = np.array(["", "Où est 好?", "a" * 70_000, "\x00\n"], dtype=object).reshape(shape)
+    _, found = artifacts.read(artifacts.write({}, {"x": texts, "none": texts[:0], "n": np.arange(3)}))
+    assert found["x"].dtype == object
+    assert found["x"].tolist() == texts.tolist()
+    assert found["none"].shape == texts[:0].shape
+    assert found["n"].tolist() == [0, 1, 2]

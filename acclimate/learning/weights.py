@@ -1,0 +1,52 @@
+"""Weights that somebody trained elsewhere: do they fit the network, before a number of them is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning import network
+from acclimate.learning.network import BundleError
+from acclimate.learning.values import ModelSpec, Problem
+
+POINTER = "#/weights"
+SHOWN = 5
+
+
+def check(
+    header: dict[str, tuple[str, tuple[int, ...]]], spec: ModelSpec, *, allowlist: tuple[str, ...] = ()
+) -> list[Problem]:
+    """What keeps tensors of these numpy types and shapes, by name, from being the weights of the spec's network."""
+    try:
+        expected = network.expected_weights(spec.input, spec.network, allowlist=allowlist)
+    except BundleError as error:
+        return [Problem("#/model/network", str(error))]
+    problems = []
+    missing, extra = sorted(expected.keys() - header.keys()), sorted(header.keys() - expected.keys())
+    if missing:
+        problems.append(Problem(POINTER, f"tensors are missing: {_some(missing)}"))
+    if extra:
+        problems.append(Problem(POINTER, f"tensors that the network does not have: {_some(extra)}"))
+    for name in sorted(expected.keys() & header.keys()):
+        shape, dtype = expected[name]
+        if header[name] != (dtype.name, shape):
+            found, size = header[name]
+            problems.append(
+                Problem(POINTER, f"{name!r} is {found}{list(size)}, the network has {dtype.name}{list(shape)}")
+            )
+    return problems
+
+
+def finite(arrays: dict[str, NDArray[Any]]) -> list[Problem]:
+    """One problem for each tensor that holds NaN or infinity."""
+    bad = {name: int((~np.isfinite(array)).sum()) for name, array in arrays.items() if array.dtype.kind == "f"}
+    return [
+        Problem(POINTER, f"{name!r} holds {count} numbers that are not finite") for name, count in bad.items() if count
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
