@@ -56,6 +56,12 @@ class Refusal(Exception):
         return TITLES[self.slug][0]
 
 
+def bad_request(pointer: str, detail: str) -> Refusal:
+    """The refusal of a request with rows for one thing that is wrong in it."""
+    said = "the request is refused and nothing of it is logged"
+    return Refusal("bad-request", said, problems=[Problem(pointer, detail)])
+
+
 def refusal_of(error: Exception) -> Refusal | None:
     """What HTTP says of an exception of the inner rooms; None for one that is nobody's fault but ours."""
     match error:

@@ -28,7 +28,8 @@ log = structlog.get_logger()
 SEAL_BYTES = 64 * 2**20
 SEAL_SECONDS = 60.0
 MOST_WAITING_ROWS = 200_000
-"""More rows than this waiting for the disk are refused: memory stays bounded when the disk is slow."""
+MOST_WAITING_BYTES = 512 * 2**20
+"""More rows or bytes than this waiting for the disk are refused: memory stays bounded when the disk is slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Entry:
 
     model: Model
     rows: LoggedRows
+    bytes: int
     loop: asyncio.AbstractEventLoop
     logged: asyncio.Future[str]
 
@@ -63,6 +65,7 @@ class Recorder:
         self._journals: dict[str, Journal] = {}
         self._retired: list[tuple[str, SealedFile]] = []
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._count = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -81,13 +84,15 @@ class Recorder:
         """
         durability = model.spec.log.durability
         rows = LoggedRows.of_request(**columns)
-        if self._waiting_rows + len(rows) > MOST_WAITING_ROWS:
+        size = _bytes(rows)
+        if self._waiting_rows + len(rows) > MOST_WAITING_ROWS or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self._metrics.logged.labels(model.name, "dropped").inc(len(rows))
             raise Refusal("unavailable", "the log cannot keep up; try again", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
-        entry = Entry(model=model, rows=rows, loop=loop, logged=loop.create_future())
+        entry = Entry(model=model, rows=rows, bytes=size, loop=loop, logged=loop.create_future())
         with self._count:
             self._waiting_rows += len(rows)
+            self._waiting_bytes += size
         self._queue.put(entry)
         if durability == "none":
             # Nobody waits for the outcome, a failure is counted all the same.
@@ -158,6 +163,7 @@ class Recorder:
             _tell(entries, error)
         with self._count:
             self._waiting_rows -= sum(len(entry.rows) for entry in group)
+            self._waiting_bytes -= sum(entry.bytes for entry in group)
 
     def _append(self, model: Model, rows: LoggedRows) -> Exception | None:
         try:
@@ -208,6 +214,11 @@ class Recorder:
             request.sealed.set_result(sealed)
         except Exception as error:
             request.sealed.set_exception(error)
+
+
+def _bytes(rows: LoggedRows) -> int:
+    """About how much memory the inputs take while they wait: that of the strings where they are text."""
+    return sum(map(len, rows.x.flat)) if rows.x.dtype == object else rows.x.nbytes
 
 
 def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
