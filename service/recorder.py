@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -218,7 +219,7 @@ class Recorder:
 
 def _bytes(rows: LoggedRows) -> int:
     """About how much memory the inputs take while they wait: that of the strings where they are text."""
-    return sum(map(len, rows.x.flat)) if rows.x.dtype == object else rows.x.nbytes
+    return sum(map(sys.getsizeof, rows.x.flat)) if rows.x.dtype == object else rows.x.nbytes
 
 
 def _tell(entries: Iterable[Entry], error: Exception | None) -> None:

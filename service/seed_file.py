@@ -1,4 +1,7 @@
-"""Reads an uploaded seed set: .npz with x and y, or .parquet and .csv with a column y and one column a number. No pickle."""
+"""Reads an uploaded seed set: .npz with x and y, or .parquet and .csv with a column y beside the input. No pickle.
+
+The input of a table is one column a number, in row-major order; of text it is one column of strings, named x or text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ import pyarrow.parquet
 
 from acclimate.learning.values import InputSpec, Problem
 from service.errors import Refusal
+from service.text_rows import MOST_BYTES
 
+TEXT_COLUMNS = ("x", "text")
 MOST_UNPACKED_BYTES = 2 * 2**30
 UNREADABLE = (
     ValueError,
@@ -34,18 +39,23 @@ UNREADABLE = (
 
 
 def read(name: str, data: bytes, spec: InputSpec) -> tuple[Any, Any]:
-    """(x, y) as the file has them; what they must be is checked by `learning.seed`. Raises the 422 refusal."""
+    """(x, y) as the file has them; what they must be is checked by `learning.seed`. Raises the 422 refusal.
+
+    Text comes as objects that are strings of UTF-8, none longer than a request may send.
+    """
     ending = name.rpartition(".")[2].lower()
     try:
         if ending == "npz":
-            return _npz(data)
-        if ending == "csv":
-            return _table(pa.csv.read_csv(io.BytesIO(data)), spec)
-        if ending == "parquet":
-            return _table(pa.parquet.read_table(io.BytesIO(data)), spec)
+            x, y = _npz(data)
+        elif ending == "csv":
+            x, y = _table(_csv(data, spec), spec)
+        elif ending == "parquet":
+            x, y = _table(pa.parquet.read_table(io.BytesIO(data)), spec)
+        else:
+            raise _wrong(f"{name!r} is not .npz, .parquet or .csv")
+        return (_strings(x) if spec.kind == "text" else x), y
     except UNREADABLE as error:
         raise _wrong(f"this is not a readable .{ending} file: {error}") from None
-    raise _wrong(f"{name!r} is not .npz, .parquet or .csv")
 
 
 def _npz(data: bytes) -> tuple[Any, Any]:
@@ -59,15 +69,63 @@ def _npz(data: bytes) -> tuple[Any, Any]:
         return arrays["x"], arrays["y"]
 
 
+def _csv(data: bytes, spec: InputSpec) -> Any:
+    if spec.kind != "text":
+        return pa.csv.read_csv(io.BytesIO(data))
+    return pa.csv.read_csv(
+        io.BytesIO(data),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        # A comment that says 007 or NA is text, and so is an empty one.
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(TEXT_COLUMNS, pa.string()), strings_can_be_null=False
+        ),
+    )
+
+
 def _table(table: Any, spec: InputSpec) -> tuple[Any, Any]:
     names = table.column_names
     if "y" not in names:
         raise _wrong(f"the column 'y' is missing; it has {', '.join(names[:20])}")
+    y = table.column("y").to_numpy()
+    if spec.kind == "text":
+        return _text_column(table), y
     columns = [table.column(name).to_numpy() for name in names if name != "y"]
     if len(columns) != spec.size:
         raise _wrong(f"{len(columns)} columns besides y, a row has {spec.size} numbers")
-    return np.column_stack(columns).reshape(-1, *spec.shape), table.column("y").to_numpy()
+    return np.column_stack(columns).reshape(-1, *spec.shape), y
 
 
-def _wrong(detail: str) -> Refusal:
-    return Refusal("invalid", "the seed set is wrong", problems=[Problem("#/seed", detail)])
+def _text_column(table: Any) -> Any:
+    found = [name for name in table.column_names if name in TEXT_COLUMNS]
+    if len(found) != 1:
+        raise _wrong(f"one column of text is needed, named x or text; it has {', '.join(table.column_names[:20])}")
+    column = table.column(found[0])
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise _wrong(f"the column {found[0]!r} holds {column.type}, not strings")
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def _strings(x: Any) -> Any:
+    """The strings of a text array as objects."""
+    if x.dtype.kind not in "UO":
+        return x
+    strings = np.empty(x.shape, dtype=object)
+    for place, text in enumerate(x.reshape(-1).tolist()):
+        if not isinstance(text, str):
+            raise _wrong(f"row {place} holds no string; an empty one is legal", "#/seed/x")
+        try:
+            encoded = text.encode()
+            # numpy makes strings of numbers that no character has, and encoding lets them pass.
+            encoded.decode()
+        except UnicodeError:
+            raise _wrong(f"row {place} is not text in UTF-8", "#/seed/x") from None
+        size = len(encoded)
+        if size > MOST_BYTES:
+            raise _wrong(f"row {place} has {size} bytes, at most {MOST_BYTES}", "#/seed/x")
+        strings.flat[place] = text
+    return strings
+
+
+def _wrong(detail: str, pointer: str = "#/seed") -> Refusal:
+    return Refusal("invalid", "the seed set is wrong", problems=[Problem(pointer, detail)])
