@@ -110,7 +110,7 @@ def _text_column(table: Any) -> Any:
 
 def _strings(x: Any) -> Any:
     """The strings of a text array as objects."""
-    if x.dtype.kind == "U":
+    if x.dtype.kind == "U" and x.size:
         _refuse_no_characters(x)
     elif x.dtype != object:
         return x

@@ -17,30 +17,34 @@ from acclimate.client.errors import FileError
 SUFFIXES = (".csv", ".npy", ".npz", ".parquet", ".jsonl")
 NOT_INPUT = ("y", "t", "label", "class")
 """Columns of a table that are never part of a row."""
+TEXT_COLUMNS = ("x", "text")
 LABEL_KEYS = ("prediction_id", "row", "label", "source")
 
 
-def read_rows(path: Path) -> list[Any]:
-    """The rows of a file, each a list of numbers (nested where the file nests them), in file order, unchecked.
+def read_rows(path: Path, kind: str = "vector") -> list[Any]:
+    """The rows of a file for a model of this kind of input, in file order, unchecked.
 
-    npy: the array's first axis; npz: its `x`; parquet: its column `x`, else all columns but y, t, label, class; csv: the same
-    with a header, or every column without one; jsonl: one array a line, or an object with `x`. What is no number in a csv
-    stays text, so that the row can be refused and the others kept.
+    Numbers: each row a list, nested where the file nests it. npy: the array's first axis; npz: its `x`; parquet: its column
+    `x`, else all columns but y, t, label, class; csv: the same with a header, or every column without one; jsonl: one array a
+    line, or an object with `x`. What is no number in a csv stays text, so that the row can be refused and the others kept.
+
+    Text: each row a string. npy, npz: a unicode array; parquet and csv: the column `x` or `text`, or the only column of a csv
+    without a header; jsonl: one string a line, or an object with `x` or `text`.
     """
     match _suffix(path):
         case ".npy":
-            return _listed(path, _load(path))
+            return _listed(path, _load(path), kind)
         case ".npz":
             with _load(path) as arrays:
                 if "x" not in arrays.files:
                     raise FileError(f"{path}: no array x; it holds {', '.join(arrays.files) or 'nothing'}")
-                return _listed(path, arrays["x"])
+                return _listed(path, arrays["x"], kind)
         case ".parquet":
-            return _rows_of_columns(_parquet(path))
+            return _rows_of_columns(path, _parquet(path), kind)
         case ".csv":
-            return _csv_rows(path)
+            return _csv_rows(path, kind)
         case _:
-            return [_row_of_line(path, number, value) for number, value in _json_lines(path)]
+            return [_row_of_line(path, number, value, kind) for number, value in _json_lines(path)]
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
@@ -65,8 +69,15 @@ def read_labels(path: Path) -> list[dict[str, Any]]:
     return [_label(path, number, record) for number, record in enumerate(records)]
 
 
-def shaped(row: Any, shape: Sequence[int]) -> tuple[list[Any] | None, str | None]:
-    """The row as numbers of this shape, or None and what is wrong with it. A flat row of the right length is folded."""
+def shaped(row: Any, shape: Sequence[int], kind: str = "vector") -> tuple[Any, str | None]:
+    """The row as a model of this kind and shape takes it, or None and what is wrong with it.
+
+    A flat row of numbers of the right length is folded; a sequence may be shorter than the shape.
+    """
+    if kind == "text":
+        return _text(row)
+    if kind == "sequence":
+        return _sequence(row, shape[0])
     try:
         numbers = np.asarray(row, dtype=np.float64)
     except (TypeError, ValueError):
@@ -77,6 +88,28 @@ def shaped(row: Any, shape: Sequence[int]) -> tuple[list[Any] | None, str | None
         return None, "holds NaN or infinity"
     folded: list[Any] = numbers.reshape(tuple(shape)).tolist()
     return folded, None
+
+
+def _text(row: Any) -> tuple[str | None, str | None]:
+    text = row[0] if isinstance(row, list) and len(row) == 1 else row
+    if not isinstance(text, str):
+        return None, "not a string"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None, "not text in UTF-8"
+    return text, None
+
+
+def _sequence(row: Any, length: int) -> tuple[list[int] | None, str | None]:
+    """The ids as whole numbers, of which none passes through a float that a file did not already hold."""
+    if not isinstance(row, list):
+        return None, "not a list of ids"
+    if len(row) > length:
+        return None, f"has {len(row)} ids, the model takes at most {length}"
+    if not all(type(value) is int or (isinstance(value, float) and value.is_integer()) for value in row):
+        return None, "not all whole numbers"
+    return [int(value) for value in row], None
 
 
 def _suffix(path: Path) -> str:
@@ -95,8 +128,11 @@ def _load(path: Path) -> Any:
         raise FileError(f"{path}: not a numpy file without objects: {error}") from None
 
 
-def _listed(path: Path, array: NDArray[Any]) -> list[Any]:
-    if array.ndim < 2:
+def _listed(path: Path, array: NDArray[Any], kind: str) -> list[Any]:
+    if kind == "text":
+        if array.dtype.kind != "U" or array.ndim < 1:
+            raise FileError(f"{path}: the model takes text: a unicode array is needed, it holds {array.dtype}")
+    elif array.ndim < 2:
         raise FileError(f"{path}: one axis of rows and at least one of numbers are needed; its shape is {array.shape}")
     rows: list[Any] = array.tolist()
     return rows
@@ -112,30 +148,64 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     return columns
 
 
-def _rows_of_columns(columns: Mapping[str, list[Any]]) -> list[Any]:
+def _rows_of_columns(path: Path, columns: Mapping[str, list[Any]], kind: str) -> list[Any]:
+    if kind == "text":
+        return list(columns[_text_column(path, list(columns))])
     if "x" in columns:
         return list(columns["x"])
     inputs = [values for name, values in columns.items() if name not in NOT_INPUT]
     return [list(row) for row in zip(*inputs, strict=True)]
 
 
-def _csv_rows(path: Path) -> list[Any]:
+def _text_column(path: Path, names: Sequence[str]) -> str:
+    found = [name for name in names if name in TEXT_COLUMNS]
+    if len(found) != 1:
+        raise FileError(f"{path}: one column named x or text is needed, it has {', '.join(names)}")
+    return found[0]
+
+
+def _csv_rows(path: Path, kind: str) -> list[Any]:
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        table = [line for line in csv.reader(lines) if line]
+        table = list(csv.reader(lines))
+    if kind == "text":
+        return _csv_texts(path, table)
+    table = [line for line in table if line]
     if not table:
         return []
     keep = range(len(table[0]))
     if any(isinstance(_number(text), str) for text in table[0]):
         header = [name.strip() for name in table.pop(0)]
         keep = [place for place, name in enumerate(header) if name not in NOT_INPUT]  # type: ignore[assignment]
-    return [[_number(line[place]) if place < len(line) else "" for place in keep] for line in table]
+    rows = [[_number(line[place]) if place < len(line) else "" for place in keep] for line in table]
+    return [_without_end(row) for row in rows] if kind == "sequence" else rows
+
+
+def _csv_texts(path: Path, table: list[list[str]]) -> list[Any]:
+    if not table:
+        return []
+    header = [name.strip() for name in table[0]]
+    if len(header) == 1 and header[0] not in TEXT_COLUMNS:
+        return ["".join(line) if len(line) < 2 else line for line in table]
+    place = header.index(_text_column(path, header))
+    # An empty line is an empty string where there is one column, else it is no line.
+    return [line[place] if place < len(line) else "" for line in table[1:] if line or len(header) == 1]
+
+
+def _without_end(row: list[Any]) -> list[Any]:
+    """A table pads short sequences with empty cells."""
+    end = len(row)
+    while end and row[end - 1] == "":
+        end -= 1
+    return row[:end]
 
 
 def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -148,7 +218,12 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     raise FileError(f"{path}: line {number} is not JSON: {error}") from None
 
 
-def _row_of_line(path: Path, number: int, value: Any) -> Any:
+def _row_of_line(path: Path, number: int, value: Any, kind: str) -> Any:
+    if kind == "text":
+        row = value.get("x", value.get("text")) if isinstance(value, dict) else value
+        if not isinstance(row, str | list):
+            raise FileError(f"{path}: line {number} is neither a string nor an object with a string x or text")
+        return row
     row = value.get("x") if isinstance(value, dict) else value
     if not isinstance(row, list):
         raise FileError(f"{path}: line {number} is neither an array nor an object with an array x")

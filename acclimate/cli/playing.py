@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.cli import scoring
+from acclimate.cli import portions, scoring
 from acclimate.cli.following import wait_for
 from acclimate.cli.scoring import Played
 from acclimate.client.errors import FileError, NotEnoughRowsError, NotFoundError, RunActiveError
 from acclimate.client.http import Client
 
-REQUEST_ROWS = 256
 LABELS_AT_ONCE = 5000
 SERVED_SECONDS = 5.0
 """How much longer than the run's end the next window waits for every replica to answer with the new champion."""
@@ -29,7 +28,10 @@ Say = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledStream:
-    """Rows x (N, *shape), classes y (N,), window numbers t (N,), and what is odd about some windows."""
+    """Rows x, classes y (N,), window numbers t (N,), and what is odd about some windows.
+
+    x (N, *shape) is float32, whole numbers as the file has them, or text: a unicode array (N,) or (N, 1).
+    """
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -63,7 +65,22 @@ def read(path: Path) -> LabeledStream:
         named = {int(window): str(text) for window, text in marks.items()}
     except (ValueError, AttributeError, TypeError):
         raise FileError(f'{path}: meta is not JSON like {{"marks": {{"4": "why"}}}}') from None
-    return LabeledStream(x=held["x"].astype(np.float32), y=held["y"], t=held["t"], marks=named)
+    return LabeledStream(x=_inputs(path, held["x"]), y=held["y"], t=held["t"], marks=named)
+
+
+def _inputs(path: Path, x: NDArray[Any]) -> NDArray[Any]:
+    if x.dtype.kind in "iu":  # ids of a sequence must stay exact
+        return x
+    if x.dtype.kind == "f":
+        return x.astype(np.float32)
+    if x.dtype.kind != "U":
+        raise FileError(f"{path}: x holds {x.dtype}; a stream has numbers, or text as a unicode array")
+    for place, text in enumerate(x.reshape(-1).tolist()):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise FileError(f"{path}: row {place} of x is not text in UTF-8") from None
+    return x
 
 
 def play(client: Client, model: str, stream: LabeledStream, *, audit: int = 0, say: Say) -> Iterator[Played]:
@@ -102,8 +119,8 @@ def _ask(
     """The champion's answers, and where each row is kept: (prediction id, index)."""
     answers: list[dict[str, Any]] = []
     places: list[tuple[str, int]] = []
-    for start in range(0, len(x), REQUEST_ROWS):
-        reply = client.predict(model, x[start : start + REQUEST_ROWS])
+    for request in portions.cut(x):
+        reply = client.predict(model, x[request])
         answers += reply["predictions"]
         places += [(reply["id"], index) for index in range(len(reply["predictions"]))]
         tick(len(answers))
@@ -113,9 +130,8 @@ def _ask(
 def _ask_anchor(client: Client, model: str, x: NDArray[Any]) -> NDArray[Any]:
     """The classes that version 1 says of the same rows, which are not logged for it."""
     classes: list[int] = []
-    for start in range(0, len(x), REQUEST_ROWS):
-        part = x[start : start + REQUEST_ROWS]
-        reply = client.infer(model, part, version="1", parameters={"log": False}, outputs=("class",))
+    for request in portions.cut(x):
+        reply = client.infer(model, x[request], version="1", parameters={"log": False}, outputs=("class",))
         classes += next(output["data"] for output in reply["outputs"] if output["name"] == "class")
     return np.array(classes)
 

@@ -19,7 +19,6 @@ from acclimate.cli.options import AsJson, Home, Model, Rejects, Url
 from acclimate.client.errors import InvalidError, Json
 from acclimate.client.http import Client
 
-REQUEST_ROWS = 256
 LABELS_AT_ONCE = 5000
 SECONDS_A_LINE = 10.0
 ROW_POINTER = re.compile(r"#?/rows/(\d+)")
@@ -37,15 +36,16 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask the champion about every row of a file: csv on stdout, or one JSON object a row. Exit 1 when rows were refused."""
-    from acclimate.cli import files
+    from acclimate.cli import files, portions
 
     with connect(home, url) as client:
-        rows = files.read_rows(file)
-        good, refused = _sort(rows, client.model(model)["shape"])
+        about = client.model(model)
+        rows = files.read_rows(file, about["kind"])
+        good, refused = _sort(rows, about)
         write = _json_writer() if as_json else _csv_writer()
         with _progress(f"{model}: rows", len(good)) as tick:
-            for start in range(0, len(good), REQUEST_ROWS):
-                part = good[start : start + REQUEST_ROWS]
+            for request in portions.cut([row for _, row in good]):
+                part = good[request]
                 for place, answer in answers(client, model, part, None if log else False, refused):
                     write(place, answer)
                 tick(len(part))
@@ -104,15 +104,15 @@ def answers(
         return
 
 
-def _sort(rows: Sequence[Any], shape: Sequence[int]) -> tuple[list[tuple[int, Any]], dict[int, str]]:
+def _sort(rows: Sequence[Any], about: Json) -> tuple[list[tuple[int, Any]], dict[int, str]]:
     from acclimate.cli import files
 
     good: list[tuple[int, Any]] = []
     refused: dict[int, str] = {}
     for place, row in enumerate(rows):
-        numbers, problem = files.shaped(row, shape)
+        fitting, problem = files.shaped(row, about["shape"], about["kind"])
         if problem is None:
-            good.append((place, numbers))
+            good.append((place, fitting))
         else:
             refused[place] = problem
     return good, refused

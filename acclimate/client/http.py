@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from acclimate.client import tensors
 from acclimate.client.errors import FileError, Json, UnreachableError, problem
 
 TERMINAL = ("succeeded", "rejected", "failed", "cancelled")
@@ -99,8 +100,11 @@ class Client:
     # rows
 
     def predict(self, model: str, rows: Any, *, log: bool | None = None, subject: str | None = None) -> Json:
-        """The champion's answers to rows (N, *shape), as lists or an array; N at most 512 where the service sets no more."""
-        body: Json = {"rows": _plain(rows)}
+        """The champion's answers to rows (N, *shape), as lists or an array; a row of text is a string.
+
+        N is at most 512 where the service sets no more.
+        """
+        body: Json = {"rows": tensors.plain(rows)}
         if log is not None:
             body["log"] = log
         if subject is not None:
@@ -117,8 +121,11 @@ class Client:
         parameters: Mapping[str, Any] | None = None,
         outputs: Sequence[str] = (),
     ) -> Json:
-        """The Open Inference Protocol's reply to rows (N, *shape) as one FP32 tensor, by the champion or a version by name."""
-        body: Json = {"inputs": [{"name": "input", "datatype": "FP32", **_tensor(rows)}]}
+        """The Open Inference Protocol's reply to rows (N, *shape) as one tensor, by the champion or a version by name.
+
+        Its datatype follows from the rows: BYTES for strings (N,) or (N, 1), INT64 for whole numbers, else FP32.
+        """
+        body: Json = {"inputs": [{"name": "input", **tensors.tensor(rows)}]}
         if id is not None:
             body["id"] = id
         if parameters:
@@ -347,20 +354,6 @@ def _entry(document: Mapping[str, Any], table: str, key: str) -> str | None:
     found = document.get(table)
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _plain(rows: Any) -> Any:
-    return rows.tolist() if hasattr(rows, "tolist") else rows
-
-
-def _tensor(rows: Any) -> Json:
-    if hasattr(rows, "tolist"):
-        return {"shape": list(rows.shape), "data": rows.reshape(-1).tolist()}
-    shape, data = [len(rows)], rows
-    while data and isinstance(data[0], list):
-        shape.append(len(data[0]))
-        data = [number for part in data for number in part]
-    return {"shape": shape, "data": data}
 
 
 def _body(reply: httpx.Response) -> Json:

@@ -140,11 +140,13 @@ def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(service: Any
     service.on("POST /v2/models/gas/versions/1/infer", answer(200, {"outputs": []}))
     x = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     with Client(service.url) as client:
-        for rows in (x, x.tolist()):
+        for rows in (x + 0.5, (x + 0.5).tolist()):
             client.infer("gas", rows, version="1", parameters={"log": False}, outputs=("class",))
     first, second = (request.json for request in service.requests)
     assert first == second
-    assert first["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [2, 2, 3], "data": list(range(12))}]
+    assert first["inputs"] == [
+        {"name": "input", "datatype": "FP32", "shape": [2, 2, 3], "data": [number + 0.5 for number in range(12)]}
+    ]
     assert (first["parameters"], first["outputs"]) == ({"log": False}, [{"name": "class"}])
 
 

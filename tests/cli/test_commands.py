@@ -50,7 +50,7 @@ def test_json_is_the_document_of_the_api(acclimate: Any, service: Any, answer: A
 def test_predict_writes_one_line_a_row_with_where_the_row_is_kept(
     acclimate: Any, service: Any, answer: Any, problem: Any, tmp_path: Path
 ) -> None:
-    service.on(f"GET {MODEL}", answer(200, {"shape": [2]}))
+    service.on(f"GET {MODEL}", answer(200, {"kind": "vector", "shape": [2]}))
     service.on(f"POST {MODEL}/predict", lambda request: predictions(request, answer, problem))
     np.save(tmp_path / "rows.npy", np.zeros((300, 2), dtype=np.float32))
     ended = acclimate("predict", "gas", tmp_path / "rows.npy", "--url", service.url)
@@ -71,7 +71,7 @@ def test_predict_writes_one_line_a_row_with_where_the_row_is_kept(
 def test_predict_refuses_bad_rows_one_by_one_and_answers_the_others(
     acclimate: Any, service: Any, answer: Any, problem: Any, tmp_path: Path
 ) -> None:
-    service.on(f"GET {MODEL}", answer(200, {"shape": [2]}))
+    service.on(f"GET {MODEL}", answer(200, {"kind": "vector", "shape": [2]}))
     service.on(f"POST {MODEL}/predict", lambda request: predictions(request, answer, problem))
     (tmp_path / "rows.csv").write_text("a,b\n1,2\nx,2\n3,13\n1,nan\n5,6\n7\n")
     rejects = tmp_path / "rejects.jsonl"
