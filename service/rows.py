@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from numpy.typing import NDArray
 
-from acclimate.learning.values import InputSpec, Problem
+from acclimate.learning.values import InputSpec, Problem, Rows
 from service import number_rows, text_rows
 from service.errors import Refusal, bad_request
 
@@ -24,7 +23,7 @@ class Asked:
     x is float32; int64 for sequences, padded with 0; str objects (N, 1) for text.
     """
 
-    x: NDArray[Any]
+    x: Rows
     log: bool | None = None
     """None where the request does not say."""
     subject: str | None = None
@@ -72,7 +71,7 @@ def _document(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
     return document
 
 
-def _rows(rows: Any, spec: InputSpec, most_rows: int) -> NDArray[Any]:
+def _rows(rows: Any, spec: InputSpec, most_rows: int) -> Rows:
     if not isinstance(rows, list):
         raise bad_request("#/rows", f"must be a list of {_rows_in_words(spec)}")
     _count(len(rows), "#/rows", most_rows)
@@ -91,7 +90,7 @@ def _rows_in_words(spec: InputSpec) -> str:
     return f"rows of shape {list(spec.shape)}"
 
 
-def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> NDArray[Any]:
+def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise bad_request("#/inputs", "give exactly one input tensor, named input")
     tensor = inputs[0]

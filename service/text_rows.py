@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from acclimate.learning.values import Rows
 from service.errors import bad_request
 
 MOST_BYTES = 64 * 2**10
 """Longer strings are refused: a row is a message or a document, not a file."""
 
 
-def texts(rows: list[Any], pointer: str) -> NDArray[Any]:
+def texts(rows: list[Any], pointer: str) -> Rows:
     """The strings, each bare or alone in a list, as (N, 1) objects. Raises the 400 refusal that names the first wrong row.
 
     Any string of UTF-8 is a row, the empty one and one with NUL characters too.

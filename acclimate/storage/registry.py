@@ -41,14 +41,16 @@ class EpochMoved(Exception):
     """Somebody promoted first: the epoch is not the one that the caller had seen."""
 
 
-def create_model(connection: Connection, spec: ModelSpec, *, seed_digest: str, actor: str) -> str:
+def create_model(
+    connection: Connection, spec: ModelSpec, *, seed_digest: str, weights_digest: str | None = None, actor: str
+) -> str:
     """The id of the new model, with its first open window and first revisions of policy and gates."""
     if connection.execute(select(models.c.id).where(models.c.name == spec.name)).first():
         raise ModelExists(spec.name)
     model_id = str(ULID())
     values = {"id": model_id, "name": spec.name, "spec": spec.as_json(), "seed_digest": seed_digest}
     try:
-        connection.execute(insert(models).values(**values, created_at=now()))
+        connection.execute(insert(models).values(**values, weights_digest=weights_digest, created_at=now()))
     except IntegrityError as error:  # somebody else took the name at the same moment
         raise ModelExists(spec.name) from error
     connection.execute(insert(windows).values(model_id=model_id, number=1, state="open"))

@@ -11,12 +11,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate import spec
-from acclimate.learning import seed
+from acclimate.learning import weights
+from acclimate.learning.seed import split
 from acclimate.learning.values import ModelSpec, Problem, SeedSet
+from acclimate.spec import parse, settings
 from acclimate.storage import audit, catalog, registry, runs
 from acclimate.storage.keys import Key
-from service import documents, seed_file
+from service import documents, seed_file, weights_file
 from service.auth import Scope
 from service.equipment import Equipment, equipment
 from service.errors import Refusal
@@ -39,15 +40,18 @@ class Learning(BaseModel):
 
 @router.post("", status_code=202, operation_id="create_model")
 async def create_model(request: Request, held: Held, key: Ruling) -> Response:
-    """Register a model: multipart parts `spec` (TOML) and `seed` (.npz, .parquet, .csv). The answer is the run for version 1."""
+    """Register a model: multipart parts `spec` (TOML), `seed` (.npz, .parquet, .csv), and `weights` (safetensors) if the spec
+    names some. The answer is the run for version 1."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Refusal("bad-request", "send multipart/form-data with the parts spec and seed")
     form = await request.form(max_files=3, max_fields=3)
-    parts = {name: await _part(form.get(name)) for name in ("spec", "seed")}
-    problems = [Problem(f"#/{name}", f"the part {name!r} is missing") for name, part in parts.items() if part is None]
+    parts = {name: await _part(form.get(name)) for name in ("spec", "seed", "weights")}
+    problems = [
+        Problem(f"#/{name}", f"the part {name!r} is missing") for name in ("spec", "seed") if parts[name] is None
+    ]
     if problems:
         raise Refusal("invalid", "the request is wrong", problems=problems)
-    run = await run_in_threadpool(_register, held, key, parts["spec"], parts["seed"])
+    run = await run_in_threadpool(_register, held, key, **parts)
     await held.doorbell.ring(run["id"])
     return JSONResponse(run, 202, headers={"Location": f"/api/v1/runs/{run['id']}", "Retry-After": "2"})
 
@@ -127,7 +131,7 @@ def _revise(
     with held.database.write() as connection:
         row = registry.model(connection, name)
         _, content = registry.revision(connection, row["id"], kind)
-        changed = asdict(spec.settings(kind, {**content, **change}))
+        changed = asdict(settings(kind, {**content, **change}))
         revision = registry.revise(connection, row["id"], kind, changed, actor=key.name, expected=expected)
         audit.write(connection, actor=key.name, action=f"{kind}.set", target=name, before=content, change=change)
     response.headers["ETag"] = f'"{revision}"'
@@ -142,26 +146,54 @@ async def _part(part: Any) -> tuple[str, bytes] | None:
     return part.filename or "", await part.read()
 
 
-def _register(held: Equipment, key: Key, spec_part: Any, seed_part: Any) -> dict[str, Any]:
-    """Check everything, write the seed set's artifact, then model and run in one transaction."""
+Upload = tuple[str, bytes]
+"""The file name and the bytes of one part."""
+
+
+def _register(held: Equipment, key: Key, *, spec: Upload, seed: Upload, weights: Upload | None) -> dict[str, Any]:
+    """Check everything, write the artifacts of seed set and weights, then model and run in one transaction."""
     try:
-        text = spec_part[1].decode()
+        text = spec[1].decode()
     except UnicodeDecodeError:
         raise Refusal("invalid", "the spec is wrong", problems=[Problem("#/spec", "is not text in UTF-8")]) from None
-    model_spec = spec.parse(text, network_allowlist=held.settings.allowlist)
-    x, y = seed_file.read(*seed_part, model_spec.input)
-    seed_set = seed.split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
+    model_spec = parse(text, network_allowlist=held.settings.allowlist)
+    brought = _weights(held, model_spec, weights)
+    x, y = seed_file.read(*seed, model_spec.input)
+    seed_set = split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
     with held.database.read() as connection:
         if any(row["name"] == model_spec.name for row in registry.all_models(connection)):
             raise registry.ModelExists(model_spec.name)
-    digest = held.artifacts.write({"format": 1, "holds": "seed set"}, _arrays(seed_set))
+    seed_digest = held.artifacts.write({"format": 1, "holds": "seed set"}, _arrays(seed_set))
+    weights_digest = held.artifacts.write({"format": 1, "holds": "weights"}, brought) if brought else None
     with held.database.write() as connection:
-        run_id = _insert(connection, model_spec, digest, key)
+        run_id = _insert(connection, model_spec, seed_digest, weights_digest, key)
         return documents.run(runs.get(connection, run_id))
 
 
-def _insert(connection: Any, model_spec: ModelSpec, digest: str, key: Key) -> str:
-    model_id = registry.create_model(connection, model_spec, seed_digest=digest, actor=key.name)
+def _weights(held: Equipment, model_spec: ModelSpec, part: Upload | None) -> dict[str, Any] | None:
+    """The tensors that were brought, which fit the network and are finite; None where the spec names none."""
+    named = model_spec.weights_path
+    if part is None and named is None:
+        return None
+    if part is None:
+        raise weights_file.wrong(f"the part 'weights' is missing: [model] weights names {named!r}")
+    if named is None:
+        raise weights_file.wrong("the spec names no weights: give [model] weights the name of this file")
+    found = weights_file.read(part[1])
+    arrays = {}
+    problems = weights.check(found.header, model_spec, allowlist=held.settings.allowlist)
+    if not problems:
+        arrays = found.arrays()
+        problems = weights.finite(arrays)
+    if problems:
+        raise Refusal("invalid", "the weights are wrong", problems=problems)
+    return arrays
+
+
+def _insert(connection: Any, model_spec: ModelSpec, seed_digest: str, weights_digest: str | None, key: Key) -> str:
+    model_id = registry.create_model(
+        connection, model_spec, seed_digest=seed_digest, weights_digest=weights_digest, actor=key.name
+    )
     run_id = runs.create(
         connection,
         model_id,
@@ -170,7 +202,7 @@ def _insert(connection: Any, model_spec: ModelSpec, digest: str, key: Key) -> st
         recipe=model_spec.policy.recipe,
         windows=[],
         rows=None,
-        data_digest=digest,
+        data_digest=seed_digest,
         policy_revision=1,
         gates_revision=1,
         parent_version=None,
