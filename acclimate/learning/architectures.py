@@ -78,17 +78,19 @@ class Text(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self.embedding: nn.Embedding = nn.utils.skip_init(nn.Embedding, 2 * vocabulary, dim)  # type: ignore[no-untyped-call]
+        bag = nn.utils.skip_init(nn.EmbeddingBag, 2 * vocabulary, dim, mode="sum", padding_idx=0)  # type: ignore[no-untyped-call]
+        self.embedding: nn.EmbeddingBag = bag
         nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(dim), generator=generator)
         self.layers = _dense([dim, *hidden, classes], generator)
 
     def forward(self, tokens_NL: torch.Tensor) -> torch.Tensor:
+        longest = int((tokens_NL > 0).sum(dim=1).max()) if len(tokens_NL) else 0
+        tokens_NL = tokens_NL[:, : max(longest, 1)]  # tokens stand at the front
         left, right = tokens_NL[:, :-1], tokens_NL[:, 1:]
         pairs = torch.where((left > 0) & (right > 0), self.vocabulary + (left * BIGRAM + right) % self.vocabulary, 0)
         all_NT = torch.cat([tokens_NL, pairs], dim=1)
-        there_NT1 = (all_NT > 0).unsqueeze(2)
-        summed_ND = (self.embedding(all_NT) * there_NT1).sum(dim=1)
-        logits_NC: torch.Tensor = self.layers(summed_ND / there_NT1.sum(dim=1).clamp(min=1).sqrt())
+        number_N1 = (all_NT > 0).sum(dim=1, keepdim=True).clamp(min=1)
+        logits_NC: torch.Tensor = self.layers(self.embedding(all_NT) / number_N1.sqrt())
         return logits_NC
 
 

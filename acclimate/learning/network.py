@@ -275,7 +275,7 @@ def _module(input_spec: InputSpec, network_spec: NetworkSpec, seed: int, allowli
         return Cnn(input_spec.shape, classes, channels, hidden, generator)
     if name == "text":
         buckets = tokens.of(input_spec, network_spec).buckets
-        return Text(buckets, classes, int(args.get("dim", 64)), list(args.get("hidden", (64,))), generator)
+        return Text(buckets, classes, int(args.get("dim", 32)), list(args.get("hidden", (32,))), generator)
     if ":" not in name:
         raise BundleError(f"unknown network {name!r}; known: mlp, cnn, text, or package.module:function")
     if name not in allowlist:

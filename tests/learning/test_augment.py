@@ -90,19 +90,19 @@ def test_augmenting_leaves_the_given_rows_alone(kind, shape):
 def test_the_strength_is_what_rows_stand_that_nobody_learnt():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=4000)
-    z = np.stack([y * 2.0 - 1, *rng.standard_normal((9, 4000))], axis=1).astype(np.float32)
+    z = np.stack([y * 2.0 - 1] * 9 + [rng.standard_normal(4000)], axis=1).astype(np.float32)
     reads = encoding("vector", z)
 
-    def sure(
-        z: np.ndarray,
-    ) -> np.ndarray:  # reads the one column that matters: a tenth of mixing turns every twentieth row
-        return np.stack([-z[:, 0], z[:, 0]], axis=1)
+    def sure(z: np.ndarray) -> np.ndarray:
+        score = z[:, :9].mean(axis=1)
+        return np.stack([-score, score], axis=1)
 
-    def blind(z: np.ndarray) -> np.ndarray:  # answers by a column that says nothing
-        return np.stack([-z[:, 1], z[:, 1]], axis=1)
+    def brittle(z: np.ndarray) -> np.ndarray:  # right only on rows that stand exactly where they stood
+        return np.where(np.abs(np.abs(z[:, :1]) - 1) < 1e-6, sure(z), -sure(z))
 
-    assert augment.strongest_kept(sure, z, y, reads, rng) == 0.25
-    assert augment.strongest_kept(blind, z, y, reads, rng) == 1.0
+    assert augment.strongest_kept(lambda strength: sure, z, y, reads, rng) == 1.0
+    assert augment.strongest_kept(lambda strength: brittle, z, y, reads, rng) == 0.0
+    assert augment.strongest_kept(lambda strength: brittle if strength > 0.5 else sure, z, y, reads, rng) == 0.5
 
 
 def test_a_version_of_one_member_votes_with_weak_views(parts):

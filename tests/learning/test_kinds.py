@@ -1,0 +1,84 @@
+"""The loop over the other kinds of rows: images that turn, and texts and sequences whose words are slowly replaced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from turned_digits import DIGITS, accuracy, learn, spec, window_of
+
+from acclimate.learning import loop, network, seed
+from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Rows
+
+CLASSES = ("ham", "spam", "other")
+TEXT = InputSpec(kind="text", shape=(1,), classes=CLASSES)
+SEQUENCE = InputSpec(kind="sequence", shape=(16,), classes=CLASSES)
+
+
+def replaced(share: float, rows: int, *, draw: int) -> tuple[Integers, Integers]:
+    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was replaced by new ones; 100 say nothing."""
+    rng = np.random.default_rng(draw)
+    y = rng.integers(3, size=rows)
+    own = 1 + 60 * y[:, None] + rng.integers(30, size=(rows, 12))
+    own += 30 * (rng.random((rows, 12)) < share)
+    words = np.where(rng.random((rows, 12)) < 0.4, own, 200 + rng.integers(100, size=(rows, 12)))
+    return np.pad(words, ((0, 0), (0, 4))), y
+
+
+def rows_of(spec: InputSpec, tokens: Integers) -> Rows:
+    if spec.kind == "sequence":
+        return tokens
+    return spec.rows([[" ".join(f"word{token}" for token in row if token)] for row in tokens])
+
+
+def test_images_that_turn_are_followed(stream):
+    image = replace(DIGITS, kind="image", shape=(8, 8))
+    parts = seed.split(stream.seed_x.reshape(-1, 8, 8), stream.seed_y, image, rng=np.random.default_rng(0))
+    given = replace(spec(image), network=NetworkSpec(network="cnn", args={"channels": [8], "hidden": [64]}))
+    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    assert anchor.strength > 0
+    champion, past, promoted = anchor, None, 0
+    for number in range(1, 6):
+        x, y = stream.turned(8 * number, rng=np.random.default_rng([0, number]))
+        x = x.reshape(-1, 8, 8)
+        served = accuracy(champion, x, y)
+        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
+        past = past if turn.drift.alarms else turn.drift.agreement
+        if turn.promoted:
+            champion, promoted = turn.student, promoted + 1
+    assert promoted >= 3
+    assert served > accuracy(anchor, x, y) + 0.1
+
+
+@pytest.mark.parametrize("spec", [TEXT, SEQUENCE], ids=["text", "sequence"])
+def test_words_that_are_slowly_replaced_are_followed(spec):
+    tokens, y = replaced(0.0, 400, draw=0)
+    parts = seed.split(rows_of(spec, tokens), y, spec, rng=np.random.default_rng(0))
+    network_spec = NetworkSpec(network="text", args={"dim": 16, "hidden": [16]}, members=2)
+    given = ModelSpec(name="words", network=network_spec, input=spec, seed_path=None)
+    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    champion, past, promoted = anchor, None, 0
+    for number in range(1, 7):
+        tokens, y = replaced(0.15 * number, 300, draw=number)
+        x = rows_of(spec, tokens)
+        served = accuracy(champion, x, y)
+        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
+        past = past if turn.drift.alarms else turn.drift.agreement
+        if turn.promoted:
+            champion, promoted = turn.student, promoted + 1
+    assert promoted >= 3
+    assert served > accuracy(anchor, x, y) + 0.05
+    again = network.build(*network.pack(champion), device="cpu")
+    assert (again.probabilities(x) == champion.probabilities(x)).all()
+
+
+def test_a_repeated_text_teaches_once():
+    tokens, y = replaced(0.0, 200, draw=0)
+    parts = seed.split(rows_of(TEXT, tokens), y, TEXT, rng=np.random.default_rng(0))
+    given = ModelSpec(name="w", network=NetworkSpec(network="text", members=1), input=TEXT, seed_path=None)
+    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    x = rows_of(TEXT, replaced(0.3, 40, draw=1)[0])
+    repeated = window_of(np.repeat(x, 5, axis=0))
+    labels = loop.choose(repeated, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    assert (labels.refusal == "duplicate").sum() >= len(repeated.x) - 40
