@@ -7,7 +7,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ENVIRONMENT = SettingsConfigDict(env_prefix="ACCLIMATE_", use_attribute_docstrings=True, extra="ignore")
+ENVIRONMENT = SettingsConfigDict(
+    env_prefix="ACCLIMATE_", use_attribute_docstrings=True, extra="ignore", env_ignore_empty=True
+)
 
 
 class Settings(BaseSettings):
@@ -42,8 +44,13 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     """Port that `acclimate serve` listens on."""
 
+    metrics_dir: Path | None = None
+    """Folder in which the API processes of one machine count together, emptied by whoever starts them all; None is one of this
+    process alone, in the home. Never a network disk."""
+
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """A second, open port for /metrics of the API; None leaves it on the API port behind the view scope."""
+    """A second, open port for /metrics of the API; None leaves it on the API port behind the view scope. Of several replicas on
+    one machine one has it, and tells the numbers of all."""
 
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port of the worker's own /metrics; None is none."""
@@ -107,6 +114,16 @@ class Settings(BaseSettings):
         return (self.journal_dir or self.home / "journal").resolve() / self.replica
 
     @property
+    def metrics(self) -> Path:
+        """Folder of the counts of serving."""
+        return (self.metrics_dir or self.home / "metrics" / self.replica).resolve()
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes."""
+        return int(self.body_limit_mib * 2**20)
+
+    @property
     def cache(self) -> Path:
         return (self.cache_dir or self.home / "cache").resolve()
 
@@ -151,7 +168,7 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 def share_metrics_in(folder: Path) -> None:
-    """Tell prometheus_client, before it is imported, to count in files that a worker and its forked children share."""
+    """Tell prometheus_client, before it is imported, to count in files that several processes share."""
     import os
 
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -7,6 +7,7 @@ again after a pause that doubles up to half a minute and is forgotten once it ha
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,6 +71,7 @@ class Supervisor:
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 print(f"{child.name} ended with {child.process.returncode}; starting it again", file=sys.stderr)
+                _forget_gauges(self.home, child.name)
                 if now - child.started_at > SOUND_SECONDS:
                     child.pause = FIRST_PAUSE_SECONDS
                 child.process, child.start_at = None, now + child.pause
@@ -110,6 +112,8 @@ def run(home: Path, host: str, port: int, replicas: int, workers: int) -> int:
         return 1
     url = f"http://{host}:{listener.getsockname()[1]}"
     settings = server_settings().model_copy(update={"home": home})
+    shutil.rmtree(_metrics_folder(home), ignore_errors=True)
+    _metrics_folder(home).mkdir(parents=True)
     broker = home / "run" / "broker.sock"
     socket_folder = _short_folder(broker)
     environment = {"ACCLIMATE_HOME": str(home)}
@@ -152,12 +156,12 @@ def _children(
     fd = os.dup(listener.fileno())
     for number in range(replicas):
         name = f"api-{number}"
-        metrics = {"ACCLIMATE_METRICS_PORT": ""} if number else {}
+        own = {"ACCLIMATE_REPLICA": name, "ACCLIMATE_METRICS_DIR": str(_metrics_folder(settings.home))}
         children.append(
             Child(
                 name=name,
                 command=[python, "-m", "service.app", "--fd", str(fd)],
-                environment={**environment, "ACCLIMATE_REPLICA": name, **metrics},
+                environment={**environment, **own},
                 fds=(fd,),
             )
         )
@@ -235,6 +239,17 @@ def _on_signals() -> Callable[[], bool]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: asked.append(received))
     return lambda: bool(asked)
+
+
+def _metrics_folder(home: Path) -> Path:
+    """Where all replicas of this home count, so that each of them can tell the sum."""
+    return home / "metrics" / "api"
+
+
+def _forget_gauges(home: Path, name: str) -> None:
+    """What a dead replica was is no longer so. What it has counted stays: its successor counts on."""
+    for left in _metrics_folder(home).glob(f"gauge_*_{name}.db"):
+        left.unlink(missing_ok=True)
 
 
 def _pid_file(home: Path, name: str) -> Path:

@@ -30,10 +30,10 @@ from service.body_limit import BodyLimit
 from service.champion_follower import ChampionFollower
 from service.doorbell import Doorbell
 from service.equipment import Equipment
-from service.metrics import ServingMetrics, serve_openly
+from service.metrics import ServingMetrics, count_in_files, serve_openly
 from service.model_slot import ModelSlots
 from service.recorder import Recorder
-from service.routes import history, log, models, operator, predict, runs
+from service.routes import history, inference, log, models, operator, predict, runs
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -64,9 +64,9 @@ def build(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for room in (predict, runs, history, log, models, operator):
+    for room in (predict, inference, runs, history, log, models, operator):
         app.include_router(room.router)
-    app.add_middleware(BodyLimit, most=int(settings.body_limit_mib * 2**20), most_model=int(MODEL_UPLOAD_MIB * 2**20))
+    app.add_middleware(BodyLimit, most=settings.body_limit, most_model=int(MODEL_UPLOAD_MIB * 2**20))
     app.add_middleware(RequestIds)
     return app
 
@@ -75,7 +75,7 @@ def equip(settings: Settings) -> Equipment:
     """Everything that this process holds, made of its settings."""
     database = Database(settings.database_address)
     store = Store(settings.store_address, settings.cache)
-    metrics, slots = ServingMetrics(), ModelSlots()
+    metrics, slots = ServingMetrics(count_in_files(settings)), ModelSlots()
     segments, artifacts = Segments(store), Artifacts(store)
     recorder = Recorder(settings.journals, settings.replica, metrics)
     follower = ChampionFollower(

@@ -1,10 +1,17 @@
-"""Bounds a request's body while it streams in, whatever its headers say."""
+"""Bounds a request's body while it streams in, whatever its headers say, and again while it is inflated."""
 
 from __future__ import annotations
 
+import zlib
+
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import Refusal
+
+WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""What zlib calls the two encodings: deflate is the zlib format, as HTTP says and clients send it."""
 MODELS = "/api/v1/models"
 
 
@@ -28,9 +35,38 @@ class BodyLimit:
             message = await receive()
             came += len(message.get("body", b""))
             if came > most:
-                raise HTTPException(
-                    413, f"the body is larger than {most / 2**20:g} MiB: send the rows in several requests"
-                )
+                raise HTTPException(413, _larger_than(most))
             return message
 
         await self.app(scope, receive_bounded, send)
+
+
+async def whole_body(request: Request, *, most: int) -> bytes:
+    """The body as its sender had it before Content-Encoding, at most `most` bytes.
+
+    Raises the refusals 400 for a body that is not what the header says, 413 and 415.
+    """
+    body = await request.body()
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in WINDOW_BITS:
+        raise Refusal(
+            "unsupported-encoding",
+            f"the body has the encoding {encoding[:32]!r}: send it plain, or as gzip or deflate",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    inflater = zlib.decompressobj(WINDOW_BITS[encoding])
+    try:
+        inflated = inflater.decompress(body, most + 1)
+    except zlib.error:
+        raise Refusal("bad-request", f"the body is not {encoding}") from None
+    if len(inflated) > most:
+        raise Refusal("too-large", _larger_than(most))
+    if not inflater.eof or inflater.unused_data:
+        raise Refusal("bad-request", f"the body is not one whole {encoding} stream")
+    return inflated
+
+
+def _larger_than(most: int) -> str:
+    return f"the body is larger than {most / 2**20:g} MiB: send the rows in several requests"

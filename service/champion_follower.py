@@ -1,7 +1,8 @@
 """Follows the database: says that this replica lives, loads each new champion beside the old one, seals journals when a run asks.
 
 A champion is swapped in only after its digest and its self-test held and it was warmed up; whatever goes wrong, the old one
-keeps serving, the failure is counted and told.
+keeps serving, the failure is counted and told, and the replica tries again until it succeeds. A replica that has just started has
+no old one: it serves the newest earlier champion that it can load, but none that somebody rolled back from.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from acclimate.learning import network
 from acclimate.learning.values import ModelSpec
 from acclimate.storage import catalog, registry
-from acclimate.storage.artifacts import ArtifactError, Artifacts
+from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.catalog import SegmentLine
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.journal import SealedFile
 from acclimate.storage.segments import Segments
-from acclimate.storage.store import StoreError
 from service.metrics import ServingMetrics
 from service.model_slot import Model, ModelSlots, Served
 from service.recorder import Recorder
@@ -30,8 +32,10 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 1.0
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = 5.0
 """How long a champion that could not be loaded is left alone."""
+MOST_FALLBACKS = 3
+"""How many earlier champions a replica without any tries."""
 
 
 class ChampionFollower:
@@ -60,6 +64,7 @@ class ChampionFollower:
         self._acknowledged: dict[str, int] = {}
         self._reported: dict[str, int] = {}
         self._failed: dict[str, tuple[int, float]] = {}
+        self._asked_at: dict[str, float] = {}
         self._unregistered: list[tuple[str, SealedFile]] = []
         self._beat_at = 0.0
         self._registering = threading.Lock()
@@ -76,7 +81,7 @@ class ChampionFollower:
         """Give a sign of life, learn of new models, seal what is asked for or due."""
         with self._database.read() as connection:
             rows = registry.all_models(connection)
-        self._slots.know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
+        self._know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
         self._register_left_over()
         due = set(self._recorder.due())
         for row in rows:
@@ -95,12 +100,11 @@ class ChampionFollower:
         for model in list(self._slots.models.values()):
             with self._database.read() as connection:
                 promotion = registry.champion(connection, model.id)
-                if promotion is None:
-                    continue
-                version = registry.version(connection, model.id, promotion.to_version)
+            if promotion is None:
+                continue
             if model.served is None or model.served.epoch < promotion.epoch:
-                self._swap(model, promotion.epoch, version["number"], version["digest"])
-            elif self._reported.get(model.id) != model.served.epoch:
+                self._follow(model, promotion.epoch, promotion.to_version)
+            elif self._reported.get(model.id) != model.served.epoch or self._still_waited_for(promotion):
                 self._report(model.served)
 
     def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
@@ -150,30 +154,64 @@ class ChampionFollower:
                 self.register(*self._unregistered[0])
                 self._unregistered.pop(0)
 
-    def _swap(self, model: Model, epoch: int, version: int, digest: str) -> None:
-        started = time.monotonic()
+    def _know(self, models: Iterable[Model]) -> None:
+        for gone in self._slots.know(models):
+            if gone.served is not None:
+                self._metrics.model_info.labels(gone.name, str(gone.served.version), gone.served.digest).set(0)
+
+    def _follow(self, model: Model, epoch: int, version: int) -> None:
         failed_epoch, failed_at = self._failed.get(model.id, (0, 0.0))
-        if failed_epoch == epoch and started - failed_at < RETRY_SECONDS:
+        if failed_epoch == epoch and time.monotonic() - failed_at < RETRY_SECONDS:
             return
+        problem = self._swap(model, epoch, version)
+        if problem is None:
+            self._failed.pop(model.id, None)
+            return
+        self._metrics.load_failures.labels(model.name).inc()
+        log.error("champion not loaded, the old one keeps serving", model=model.name, version=version, error=problem)
+        if model.served is None:
+            self._fall_back(model, version)
+        with self._database.write() as connection:
+            registry.report_problem(connection, self._replica, model.id, f"version {version}: {problem}")
+        self._failed[model.id] = (epoch, time.monotonic())
+
+    def _swap(self, model: Model, epoch: int, version: int) -> str | None:
+        """Serve the version from now on; else say why that cannot be."""
+        started = time.monotonic()
+        with self._database.read() as connection:
+            digest = registry.version(connection, model.id, version)["digest"]
         try:
-            served = self.load(model.id, version, digest, epoch=epoch)
-        except (ArtifactError, StoreError, network.BundleError) as error:
-            self._failed[model.id] = (epoch, time.monotonic())
-            self._metrics.load_failures.labels(model.name).inc()
-            log.error(
-                "champion not loaded, the old one keeps serving", model=model.name, version=version, error=str(error)
-            )
-            with self._database.write() as connection:
-                registry.report_problem(connection, self._replica, model.id, f"version {version}: {error}")
-            return
+            # What is in memory needs no store: a rollback is quick, and works while the store does not.
+            held = self._slots.held(model.id, version)
+            served = replace(held, epoch=epoch) if held else self.load(model.id, version, digest, epoch=epoch)
+        except Exception as error:  # a brought network or a broken store may raise anything
+            return f"{type(error).__name__}: {error}"
         old = model.served
         self._slots.swap(served)
         self._metrics.swaps.labels(model.name).observe(time.monotonic() - started)
         if old is not None and old.version != version:
-            self._metrics.model_info.remove(model.name, str(old.version), old.digest)
+            self._metrics.model_info.labels(model.name, str(old.version), old.digest).set(0)
         self._metrics.model_info.labels(model.name, str(version), digest).set(1)
         log.info("champion swapped in", model=model.name, version=version, epoch=epoch)
         self._report(served)
+        return None
+
+    def _fall_back(self, model: Model, failed: int) -> None:
+        with self._database.read() as connection:
+            history = registry.history(connection, model.id)
+        unwanted = {failed, *(row["from_version"] for row in history if row["kind"] == "rollback")}
+        earlier = {row["to_version"]: row["epoch"] for row in history if row["to_version"] not in unwanted}
+        for version, epoch in sorted(earlier.items(), key=lambda entry: -entry[1])[:MOST_FALLBACKS]:
+            if self._swap(model, epoch, version) is None:
+                return
+
+    def _still_waited_for(self, promotion: Any) -> bool:
+        """Once a second while a promotion counts as not served: the replica that was waited for may have died since."""
+        now = time.monotonic()
+        if promotion.served_at is not None or now - self._asked_at.get(promotion.model_id, 0.0) < HEARTBEAT_SECONDS:
+            return False
+        self._asked_at[promotion.model_id] = now
+        return True
 
     def _report(self, served: Served) -> None:
         with self._database.write() as connection:

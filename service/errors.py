@@ -34,6 +34,7 @@ TITLES = {
     "learning-paused": (409, "Learning is paused"),
     "epoch-moved": (412, "Somebody was first"),
     "too-large": (413, "The request is too large"),
+    "unsupported-encoding": (415, "The body has an encoding that is not understood"),
     "invalid": (422, "The request was understood and is wrong"),
     "precondition-required": (428, "If-Match is needed"),
     "internal": (500, "Something went wrong here"),

@@ -1,22 +1,88 @@
-"""The numbers of serving, one registry a process; the numbers of learning are read from the database when they are asked for."""
+"""The numbers of serving, exact over the replicas of one machine; those of learning are read from the database when asked for.
+
+Each replica counts in files of its own in one folder, and whichever is asked tells the sum over all files. A file belongs to
+the slot and not to the process: a successor counts on where its predecessor was killed, and files stay as few as replicas.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
 
+import numpy as np
+import structlog
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from acclimate.learning.values import Floats
+from acclimate.settings import Settings, share_metrics_in
 from service.learning_metrics import LearningCollector, families
+
+log = structlog.get_logger()
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+KINDS = ("counter", "histogram", "gauge_livemax")
+FILE_BYTES = 2**20
+"""Room for some five thousand label sets of each kind before a file has to grow."""
+PORT_RETRY_SECONDS = 5.0
+
+
+def count_in_files(settings: Settings) -> Path | None:
+    """The folder in which metrics made from now on count together with those of other replicas.
+
+    None, and each process counts for itself, when the folder cannot be had: answering matters more than counting.
+    """
+    folder, slot = settings.metrics, quote(settings.replica, safe="").replace("_", "%5F")
+    try:
+        if settings.metrics_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            _make_room(folder / f"{kind}_{slot}.db", anew=kind.startswith("gauge"))
+    except OSError as error:
+        log.error(
+            "counting in memory: replicas do not know one another's numbers", folder=str(folder), error=str(error)
+        )
+        return None
+    disable_created_metrics()
+    share_metrics_in(folder)
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
+    return folder
+
+
+def _make_room(path: Path, *, anew: bool) -> None:
+    """Blocks for the file: it is written through a memory map, where a full disk would kill the process instead of raising."""
+    if anew:
+        path.unlink(missing_ok=True)
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
 
 
 class ServingMetrics:
-    """What this process has served. Label values are bounded: no ids, no text of a client."""
+    """What this process counts, and what it tells: the sum over `folder`, or its own numbers without one.
 
-    def __init__(self) -> None:
+    Label values are bounded: no ids, no text of a client.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self.registry = CollectorRegistry()
         this = {"registry": self.registry}
         self.requests = Counter(
@@ -46,8 +112,9 @@ class ServingMetrics:
         )
         self.model_info = Gauge(
             "acclimate_model_info",
-            "1 for the version that this replica serves.",
+            "1 for each version that a live replica serves.",
             ("model", "version", "digest"),
+            multiprocess_mode="livemax",
             **this,
         )
         self.swaps = Histogram(
@@ -67,20 +134,63 @@ class ServingMetrics:
             "acclimate_journal_quarantined", "Damaged batches and files found while recovering a journal.", **this
         )
 
+    def collect(self) -> Iterator[Metric]:
+        """Every number of serving, without the versions that nobody serves any more."""
+        source = MultiProcessCollector(None, str(self._folder)) if self._folder else self.registry
+        for metric in source.collect():
+            if metric.name == "acclimate_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+    def text(self) -> bytes:
+        """Prometheus text of `collect`."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+
+def observe_all(histogram: Histogram, observed: Floats) -> None:
+    """As `observe` for each value, at the price of one value a bucket.
+
+    The library has no such verb; one call a row through a memory map would cost more than answering the row.
+    """
+    edges = histogram._upper_bounds
+    for index, count in enumerate(np.bincount(np.searchsorted(edges, observed), minlength=len(edges))):
+        if count:
+            histogram._buckets[index].inc(int(count))
+    histogram._sum.inc(float(observed.sum()))
+
 
 def serve_openly(app: FastAPI, host: str, port: int) -> None:
-    """A second port that answers /metrics without a key, for a private network."""
+    """A second port that answers /metrics without a key, for a private network.
+
+    Of several replicas on one machine the first has it, and tells the numbers of all; when it dies, another takes it.
+    """
 
     class Everything:
         def collect(self) -> Iterator[Metric]:
             equipment = getattr(app.state, "equipment", None)
             if equipment is not None:
-                yield from equipment.metrics.registry.collect()
+                yield from equipment.metrics.collect()
                 yield from LearningCollector(equipment.database).collect()
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Everything())
-    start_http_server(port, addr=host, registry=registry)
+
+    def take() -> None:
+        said = False
+        while True:
+            try:
+                start_http_server(port, addr=host, registry=registry)
+                log.info("the metrics port is open", port=port)
+                return
+            except OSError as error:
+                if not said:
+                    log.warning("the metrics port is taken; trying again", port=port, error=str(error))
+                said = True
+                time.sleep(PORT_RETRY_SECONDS)
+
+    threading.Thread(target=take, name="metrics-port", daemon=True).start()
 
 
 def names() -> frozenset[str]:

@@ -12,7 +12,7 @@ from acclimate.learning.values import ModelSpec
 from service.errors import Refusal
 
 HELD_BUNDLES = 4
-"""Versions asked for by number that stay in memory, besides the champions."""
+"""Versions that were served or asked for by number lately and stay in memory, besides the champions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +37,31 @@ class Served:
 
 
 class ModelSlots:
-    """The models by name, and recently asked versions by number. Readers take no lock: they read one reference."""
+    """The models by name, and recently used versions by number. Readers take no lock: they read one reference."""
 
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
-        self._asked: OrderedDict[tuple[str, int], Served] = OrderedDict()
+        self._held: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._lock = threading.Lock()
 
-    def know(self, models: Iterable[Model]) -> None:
-        """These models and no others; one that was known keeps what it serves."""
+    def know(self, models: Iterable[Model]) -> list[Model]:
+        """These models and no others; one that was known keeps what it serves. Returns those that are gone."""
         with self._lock:
             known = {model.id: model for model in self.models.values()}
-            self.models = {model.name: known.get(model.id, model) for model in models}
+            self.models = {model.name: known.pop(model.id, model) for model in models}
+            for key in [key for key in self._held if key[0] in known]:
+                del self._held[key]
+        return list(known.values())
 
     def swap(self, served: Served) -> None:
-        """Answer with this version from the next request on; requests under way keep the one they took."""
+        """Answer with this version from the next request on; requests under way keep the one they took.
+
+        The version before stays in memory for a while: it is the one that a rollback would want.
+        """
         with self._lock:
+            for model in self.models.values():
+                if model.id == served.model_id and model.served is not None:
+                    self._hold(model.served)
             swapped = (
                 replace(model, served=served) if model.id == served.model_id else model
                 for model in self.models.values()
@@ -73,16 +82,34 @@ class ModelSlots:
             raise Refusal("unavailable", f"model {name!r} has no version yet", headers={"Retry-After": "2"})
         return served
 
+    def held(self, model_id: str, version: int) -> Served | None:
+        """The version, if it is in memory."""
+        with self._lock:
+            for model in self.models.values():
+                if model.id == model_id and model.served is not None and model.served.version == version:
+                    return model.served
+            if (model_id, version) in self._held:
+                self._held.move_to_end((model_id, version))
+            return self._held.get((model_id, version))
+
+    def versions(self, model_id: str) -> set[int]:
+        """Numbers of the versions in memory."""
+        with self._lock:
+            served = {model.served.version for model in self.models.values() if model.id == model_id and model.served}
+            return served | {version for id, version in self._held if id == model_id}
+
     def asked(self, model_id: str, version: int, load: Callable[[], Served]) -> Served:
         """The version by number, loaded when it is not held. `load` may take its time and runs outside the lock."""
-        key = (model_id, version)
-        with self._lock:
-            if key in self._asked:
-                self._asked.move_to_end(key)
-                return self._asked[key]
-        served = load()
-        with self._lock:
-            self._asked[key] = served
-            while len(self._asked) > HELD_BUNDLES:
-                self._asked.popitem(last=False)
+        served = self.held(model_id, version)
+        if served is None:
+            served = load()
+            with self._lock:
+                self._hold(served)
         return served
+
+    def _hold(self, served: Served) -> None:
+        key = (served.model_id, served.version)
+        self._held[key] = served
+        self._held.move_to_end(key)
+        while len(self._held) > HELD_BUNDLES:
+            self._held.popitem(last=False)

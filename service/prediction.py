@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +14,8 @@ import structlog
 from acclimate.learning.values import Floats, Integers
 from acclimate.storage.keys import Key
 from service.equipment import Equipment
+from service.errors import refusal_of
+from service.metrics import observe_all
 from service.model_slot import Model, Served
 from service.rows import Asked
 
@@ -66,13 +70,26 @@ async def predict(equipment: Equipment, model: Model, served: Served, asked: Ask
     return answered
 
 
+@contextmanager
+def measured(equipment: Equipment, name: str, protocol: str) -> Iterator[None]:
+    """Count the request by its answer and take its time. An unknown model is counted under no name of the client's."""
+    model, started, code = name if name in equipment.slots.models else "unknown", time.perf_counter(), 200
+    try:
+        yield
+        equipment.metrics.duration.labels(model).observe(time.perf_counter() - started)
+    except Exception as error:
+        refusal = refusal_of(error)
+        code = refusal.status if refusal else getattr(error, "status_code", 500)
+        raise
+    finally:
+        equipment.metrics.requests.labels(model, str(code), protocol).inc()
+
+
 def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
     metrics, n = equipment.metrics, len(answered.best)
     metrics.rows.labels(model.name, answered.version).inc(n)
     metrics.logged.labels(model.name, outcome).inc(n)
-    confidence = metrics.confidence.labels(model.name)
-    for value in answered.confidence:
-        confidence.observe(float(value))
+    observe_all(metrics.confidence.labels(model.name), answered.confidence)
     classes = model.spec.input.classes
     for index, count in enumerate(np.bincount(answered.best, minlength=len(classes))):
         if count:

@@ -46,7 +46,9 @@ def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
 def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
     """A JSON body of `/v2 .../infer`: one input tensor named `input`, nested or flat."""
     document = _document(body, ("id", "parameters", "inputs", "outputs"))
-    parameters = document.get("parameters", {})
+    parameters = document.get("parameters")
+    if parameters is None:  # KServe's clients send null for what is absent
+        parameters = {}
     if not isinstance(parameters, dict):
         raise bad_request("#/parameters", "must be an object")
     return Asked(

@@ -235,7 +235,12 @@ def _document(connection: Any, row: Any) -> dict[str, Any]:
         "active_run": active["id"] if active else None,
         "open_window": {"rows": catalog.open_rows(connection, row["id"])},
         "replicas": [
-            {"id": replica["replica"], "version": documents.text(replica["version"]), "epoch": replica["epoch"] or 0}
+            {
+                "id": replica["replica"],
+                "version": documents.text(replica["version"]),
+                "epoch": replica["epoch"] or 0,
+                "problem": replica["problem"],
+            }
             for replica in catalog.live_replicas(connection, row["id"])
         ],
         "created_at": documents.time(row["created_at"]),

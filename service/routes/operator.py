@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.values import Problem
@@ -91,6 +91,6 @@ def list_audit(
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
 def metrics(held: Held, key: Viewing) -> Response:
-    """Prometheus text: what this replica served, and what the database says of learning."""
-    text = generate_latest(held.metrics.registry) + learning_metrics.text(held.database)
+    """Prometheus text: what the replicas of this machine served, and what the database says of learning."""
+    text = held.metrics.text() + learning_metrics.text(held.database)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

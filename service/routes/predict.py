@@ -1,24 +1,18 @@
-"""Answers: `/api/v1 predict`, and the Open Inference Protocol at `/v2`. Bodies are read by hand, bytes first."""
+"""Answers over `/api/v1`. Bodies are read by hand, bytes first."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from acclimate.storage import registry
-from acclimate.storage.artifacts import ArtifactError
 from acclimate.storage.keys import Key
-from acclimate.storage.store import StoreError
-from service import documents, rows
+from service import rows
 from service.auth import Scope
+from service.body_limit import whole_body
 from service.equipment import Equipment, equipment
-from service.errors import Refusal, refusal_of
-from service.model_slot import Model, Served
-from service.prediction import Answered, predict
+from service.prediction import measured, predict
 
 router = APIRouter()
 Held = Annotated[Equipment, Depends(equipment)]
@@ -28,8 +22,8 @@ Predicting = Annotated[Key, Depends(Scope("predict"))]
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
 async def predict_rows(name: str, request: Request, held: Held, key: Predicting) -> Response:
     """Answer the rows with the champion, and log them unless the request opts out."""
-    with _measured(held, name, "api"):
-        body = await request.body()
+    with measured(held, name, "api"):
+        body = await whole_body(request, most=held.settings.body_limit)
         served, model = held.slots.champion(name), held.slots.model(name)
         asked = rows.read_predict(body, model.spec.input, most_rows=held.settings.max_request_rows)
         answered = await predict(held, model, served, asked, key, log=asked.log is not False)
@@ -47,148 +41,4 @@ async def predict_rows(name: str, request: Request, held: Held, key: Predicting)
             )
         ]
         document = {"id": answered.id, "version": answered.version, "log": answered.log, "predictions": predictions}
-        return _json(document)
-
-
-@router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
-async def infer(name: str, request: Request, held: Held, key: Predicting) -> Response:
-    """Answer one input tensor with the champion, and log its rows unless the request opts out."""
-    with _measured(held, name, "v2"):
-        body = await request.body()
-        served, model = held.slots.champion(name), held.slots.model(name)
-        asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
-        answered = await predict(held, model, served, asked, key, log=asked.log is not False)
-        return _json(_inference(model, answered, asked.outputs))
-
-
-@router.post("/v2/models/{name}/versions/{version}/infer", tags=["inference"], operation_id="infer_version")
-async def infer_version(name: str, version: str, request: Request, held: Held, key: Predicting) -> Response:
-    """Answer with the named version; the rows are logged only when the request asks for it.
-
-    A version that was never champion answers only with `log: false`: nothing is learnt from its answers.
-    """
-    with _measured(held, name, "v2"):
-        body = await request.body()
-        model = held.slots.model(name)
-        served, was_champion = await asyncio.to_thread(_version, held, model, version)
-        asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
-        if not was_champion and asked.log is not False:
-            raise Refusal("bad-request", f"version {version} was never champion: ask it with parameters.log false")
-        answered = await predict(held, model, served, asked, key, log=asked.log is True)
-        return _json(_inference(model, answered, asked.outputs))
-
-
-@router.get("/v2", tags=["inference"], operation_id="server_metadata", dependencies=[Depends(Scope("predict"))])
-@router.get("/v2/", include_in_schema=False, dependencies=[Depends(Scope("predict"))])
-async def server_metadata(held: Held) -> dict[str, Any]:
-    """Name, version and extensions of this server."""
-    return {"name": "acclimate", "version": "0.1.0", "extensions": []}
-
-
-@router.get("/v2/health/live", tags=["health"], operation_id="live")
-async def live() -> dict[str, bool]:
-    """The process answers. Open."""
-    return {"live": True}
-
-
-@router.get("/v2/health/ready", tags=["health"], operation_id="ready")
-async def ready() -> dict[str, bool]:
-    """This replica takes requests; models without a version answer 503 by themselves. Open."""
-    return {"live": True, "ready": True}
-
-
-@router.get("/v2/models/{name}/ready", tags=["inference"], operation_id="model_ready")
-async def model_ready(name: str, held: Held, key: Predicting) -> dict[str, Any]:
-    """200 when the model's champion is loaded here."""
-    held.slots.champion(name)
-    return {"name": name, "ready": True}
-
-
-@router.get("/v2/models/{name}/versions/{version}/ready", tags=["inference"], operation_id="version_ready")
-async def version_ready(name: str, version: str, held: Held, key: Predicting) -> dict[str, Any]:
-    """200 when the version can answer; it is loaded for this."""
-    await asyncio.to_thread(_version, held, held.slots.model(name), version)
-    return {"name": name, "ready": True}
-
-
-@router.get("/v2/models/{name}", tags=["inference"], operation_id="model_metadata")
-@router.get("/v2/models/{name}/versions/{version}", tags=["inference"], operation_id="version_metadata")
-async def model_metadata(name: str, held: Held, key: Predicting, version: str | None = None) -> dict[str, Any]:
-    """Inputs and outputs of the model, and the versions worth asking."""
-    model = held.slots.model(name)
-    spec, classes = model.spec.input, len(model.spec.input.classes)
-    if version is not None:
-        await asyncio.to_thread(_version, held, model, version)
-    versions = [version] if version else [str(model.served.version)] if model.served else []
-    outputs = [("probabilities", "FP32", [-1, classes]), ("label", "BYTES", [-1]), ("class", "INT64", [-1])]
-    outputs += [("confidence", "FP32", [-1]), ("abstain", "BOOL", [-1])]
-    return {
-        "name": name,
-        "versions": versions,
-        "platform": "pytorch_torchscript",
-        "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, *spec.shape]}],
-        "outputs": [{"name": output, "datatype": kind, "shape": shape} for output, kind, shape in outputs],
-    }
-
-
-def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]:
-    """The version, loaded when needed, and whether it was ever champion."""
-    number = documents.number(version)
-    if number is None:
-        raise Refusal("not-found", f"there is no version {version[:32]!r}")
-    with held.database.read() as connection:
-        row = registry.version(connection, model.id, number)
-    try:
-        served = held.slots.asked(
-            model.id, row["number"], lambda: held.follower.load(model.id, row["number"], row["digest"])
-        )
-    except (ArtifactError, StoreError, ValueError) as error:
-        raise Refusal("unavailable", f"version {version} cannot be loaded: {error}") from error
-    return served, row["state"] == "promoted"
-
-
-def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> dict[str, Any]:
-    n, classes = answered.probabilities.shape
-    names = model.spec.input.classes
-    best = answered.best.tolist()
-    known = {
-        "probabilities": ("FP32", [n, classes], lambda: answered.probabilities.ravel().tolist()),
-        "label": ("BYTES", [n], lambda: [names[index] for index in best]),
-        "class": ("INT64", [n], lambda: best),
-        "confidence": ("FP32", [n], lambda: answered.confidence.tolist()),
-        "abstain": ("BOOL", [n], lambda: [False] * n),
-    }
-    tensors = []
-    for name in outputs:
-        datatype, shape, data = known[name]
-        tensors.append({"name": name, "datatype": datatype, "shape": shape, "data": data()})
-    return {
-        "model_name": model.name,
-        "model_version": answered.version,
-        "id": answered.id,
-        "parameters": {"log": answered.log},
-        "outputs": tensors,
-    }
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
-
-
-class _measured:  # noqa: N801 - reads as a clause of the with statement
-    """Counts the request by its answer and takes its time. An unknown model is counted under no name of the client's."""
-
-    def __init__(self, held: Equipment, name: str, protocol: str) -> None:
-        self._metrics = held.metrics
-        self._model = name if name in held.slots.models else "unknown"
-        self._protocol = protocol
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        refusal = refusal_of(error) if isinstance(error, Exception) else None
-        code = 200 if error is None else refusal.status if refusal else getattr(error, "status_code", 500)
-        self._metrics.requests.labels(self._model, str(code), self._protocol).inc()
-        if error is None:
-            self._metrics.duration.labels(self._model).observe(time.perf_counter() - self._started)
+        return Response(orjson.dumps(document), media_type="application/json")

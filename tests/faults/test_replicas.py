@@ -1,0 +1,275 @@
+"""Two replicas on one port: they swap together and under load, one that cannot says so, and their numbers add up exactly."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from digits_model import create, learn, send, stream, window
+from prometheus_client.parser import text_string_to_metric_families
+from running import Service, wait_for
+
+NAME = "turns"
+PREDICT = f"/api/v1/models/{NAME}/predict"
+SWAPS = 50
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
+    """Two replicas with a model of two versions, of which the second was promoted by its run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = {"ACCLIMATE_METRICS_PORT": str(free.getsockname()[1])}
+    if request.param == "postgres":
+        environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+    running = Service(home=short_folder / f"pair-{request.param}", environment=environment, replicas=2).start()
+    with running.http() as http:
+        create(http, NAME)
+        send(http, NAME, window(1)[0])
+        run = learn(http, NAME)
+        assert run["promoted"] and run["version"] == "2", run
+    yield running
+    assert running.stop() == 0, running.logs()
+
+
+def promotions(http: httpx.Client) -> list[dict[str, Any]]:
+    return http.get(f"/api/v1/models/{NAME}/promotions").json()["items"]
+
+
+def replicas(http: httpx.Client) -> dict[str, dict[str, Any]]:
+    return {replica["id"]: replica for replica in http.get(f"/api/v1/models/{NAME}").json()["replicas"]}
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def served(http: httpx.Client, seconds: float = 30.0) -> dict[str, Any]:
+    """The newest promotion, once every live replica answers with it."""
+    return wait_for(lambda: newest if (newest := promotions(http)[-1])["served_at"] else None, seconds)
+
+
+def swap(http: httpx.Client, version: str) -> None:
+    """Ask for the version to be champion; half of the swaps are promotions, half rollbacks."""
+    path = f"/api/v1/models/{NAME}"
+    if version == "1":
+        body = {"to": "1", "reason": "back", "pause_learning": False}
+        reply = http.post(f"{path}/rollback", json=body)
+    else:
+        etag = http.get(f"{path}/aliases/champion").headers["ETag"]
+        body = {"version": version, "reason": "forth"}
+        reply = http.put(f"{path}/aliases/champion", json=body, headers={"If-Match": etag})
+    assert reply.status_code == 200, reply.text
+
+
+def versions_answering(service: Service, requests: int = 24) -> set[str]:
+    """Versions that answer over as many new connections."""
+    row, found = stream()[0][:1].tolist(), set()
+    for _ in range(requests):
+        with service.http() as http:
+            found.add(http.post(PREDICT, json={"rows": row, "log": False}).json()["version"])
+    return found
+
+
+def artifact(service: Service, http: httpx.Client, version: str) -> Path:
+    digest = http.get(f"/api/v1/models/{NAME}/versions/{version}").json()["digest"]
+    return service.home / "store/artifacts/sha256" / f"{digest.removeprefix('sha256:')}.safetensors"
+
+
+def totals(text: str) -> dict[str, float]:
+    """Every counter of the model over all its labels, by name."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.labels.get("model") == NAME and sample.name.endswith(("_total", "_count")):
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found
+
+
+def told(text: str) -> set[str]:
+    """Versions of the model in acclimate_model_info."""
+    return {
+        sample.labels["version"]
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.name == "acclimate_model_info" and sample.labels["model"] == NAME
+    }
+
+
+def scraped(service: Service) -> str:
+    """What any replica tells on the shared port, over a new connection."""
+    with service.http() as http:
+        return http.get("/metrics").text
+
+
+def killed(service: Service, name: str) -> None:
+    """Returns when the replica was killed and its successor follows the champion."""
+    dead, log = service.pid(name), service.home / "log" / f"{name}.log"
+    said = log.stat().st_size
+    service.signal(name)
+    wait_for(lambda: service.pid(name) != dead)
+    wait_for(lambda: "champion swapped in" in log.read_text()[said:])
+
+
+def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(pair: Service) -> None:
+    with pair.http() as http:
+        wait_for(lambda: served(http))
+        for run in http.get("/api/v1/runs", params={"model": NAME}).json()["items"]:
+            assert 0 <= seconds_between(run["ended_at"], run["served_at"]) <= 2, run
+        assert {replica["version"] for replica in replicas(http).values()} == {"2"}
+        assert set(replicas(http)) == {"api-0", "api-1"}
+    assert versions_answering(pair) == {"2"}
+
+
+def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(pair: Service) -> None:
+    x = stream()[0][:64]
+    truth = {}
+    with pair.http() as http:
+        for version in ("1", "2"):
+            tensor = {"name": "input", "shape": [64, 64], "datatype": "FP32", "data": x.ravel().tolist()}
+            body = {"parameters": {"log": False}, "inputs": [tensor], "outputs": [{"name": "probabilities"}]}
+            reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
+            truth[version] = np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
+    assert np.abs(truth["1"] - truth["2"]).max() > 1e-3
+    answers: list[tuple[str, float]] = []
+    failures: list[Any] = []
+    stop = threading.Event()
+
+    def load(number: int) -> None:
+        rng = np.random.default_rng(number)
+        while not stop.is_set():
+            # A few requests a connection, so that each client meets both replicas.
+            with pair.http() as client:
+                for _ in range(10):
+                    start = int(rng.integers(0, 60))
+                    rows = slice(start, start + int(rng.integers(1, 5)))
+                    try:
+                        reply = client.post(PREDICT, json={"rows": x[rows].tolist(), "log": number % 2 == 0})
+                        assert reply.status_code == 200, reply.text
+                    except (httpx.HTTPError, AssertionError) as error:
+                        failures.append(error)
+                        continue
+                    given = np.array([row["probabilities"] for row in reply.json()["predictions"]])
+                    version = reply.json()["version"]
+                    answers.append((version, float(np.abs(given - truth[version][rows]).max())))
+
+    clients = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+    for client in clients:
+        client.start()
+    with pair.http() as http:
+        for number in range(SWAPS):
+            swap(http, "12"[number % 2])
+            newest = served(http)
+            assert seconds_between(newest["at"], newest["served_at"]) <= 2, newest
+    stop.set()
+    for client in clients:
+        client.join()
+    assert failures == []
+    assert {version for version, _ in answers} == {"1", "2"} and len(answers) > 2 * SWAPS
+    assert max(apart for _, apart in answers) < 1e-5
+
+
+def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(pair: Service) -> None:
+    with pair.http() as http:
+        assert served(http)["to"] == "2"
+        killed(pair, "api-1")  # its successor has version 2 alone in memory, the other replica both
+        whole = artifact(pair, http, "1").read_bytes()
+        # Never in place: the store may share these bytes with a copy that is being read.
+        artifact(pair, http, "1").unlink()
+        artifact(pair, http, "1").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        swap(http, "1")
+        problem = wait_for(lambda: replicas(http)["api-1"]["problem"])
+        assert "version 1" in problem and "damaged" in problem
+        wait_for(lambda: replicas(http)["api-0"]["version"] == "1")
+        assert replicas(http)["api-0"]["problem"] is None
+        assert (replicas(http)["api-1"]["version"], promotions(http)[-1]["served_at"]) == ("2", None)
+        assert versions_answering(pair) == {"1", "2"}
+        assert told(scraped(pair)) == {"1", "2"}
+        lamp = http.get("/api/v1/status").json()["healthy"]
+        assert lamp["state"] == "warn" and any("api-1" in reason for reason in lamp["reasons"])
+        assert totals(scraped(pair))["acclimate_model_load_failures_total"] >= 1
+        artifact(pair, http, "1").unlink()
+        artifact(pair, http, "1").write_bytes(whole)
+        assert served(http)["to"] == "1"
+        assert replicas(http)["api-1"] == {**replicas(http)["api-0"], "id": "api-1"}
+        assert http.get("/api/v1/status").json()["healthy"]["state"] == "ok"
+    assert versions_answering(pair) == {"1"}
+    assert told(scraped(pair)) == {"1"}
+
+
+def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(pair: Service) -> None:
+    with pair.http() as http:
+        if promotions(http)[-1]["to"] != "1":
+            swap(http, "1")
+        swap(http, "2")
+        served(http)
+        whole = artifact(pair, http, "2").read_bytes()
+        artifact(pair, http, "2").unlink()
+        dead = pair.pid("api-1")
+        pair.signal("api-1")
+        wait_for(lambda: pair.pid("api-1") != dead)
+        wait_for(lambda: replicas(http).get("api-1", {}).get("problem"))
+        assert versions_answering(pair) <= {"1", "2"}
+        artifact(pair, http, "2").write_bytes(whole)
+        wait_for(lambda: replicas(http)["api-1"]["problem"] is None)
+        assert replicas(http)["api-1"]["version"] == "2"
+
+
+def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service) -> None:
+    x = stream()[0][:3].tolist()
+
+    def ask(requests: int) -> None:
+        for _ in range(requests):
+            with pair.http() as http:
+                assert http.post(PREDICT, json={"rows": x, "log": False}).status_code == 200
+
+    before = totals(scraped(pair))
+    ask(20)
+    killed(pair, "api-0")
+    ask(20)
+    after = {totals(scraped(pair))["acclimate_predict_rows_total"] for _ in range(8)}
+    assert after == {before["acclimate_predict_rows_total"] + 120}
+    now = totals(scraped(pair))
+    grown = {name: now[name] - before[name] for name in now if now[name] != before.get(name)}
+    assert grown == {
+        "acclimate_predict_requests_total": 40,
+        "acclimate_predict_duration_seconds_count": 40,
+        "acclimate_predict_rows_total": 120,
+        "acclimate_prediction_confidence_ratio_count": 120,
+        "acclimate_predicted_class_total": 120,
+        "acclimate_inputs_logged_total": 120,
+        "acclimate_model_swap_duration_seconds_count": 1,
+    }
+    assert len(list((pair.home / "metrics/api").iterdir())) == 6
+
+
+def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Service) -> None:
+    url = f"http://127.0.0.1:{pair.environment['ACCLIMATE_METRICS_PORT']}/metrics"
+
+    def answer() -> str | None:
+        try:
+            return httpx.get(url, timeout=5).text
+        except httpx.TransportError:
+            return None
+
+    def serving(name: str) -> set[str]:
+        folder = pair.home / "metrics/api"
+        return {path.name for path in folder.glob(f"gauge_*_{name}.db")}
+
+    assert totals(wait_for(answer)) == totals(scraped(pair))
+    for name in ("api-0", "api-1"):
+        files = serving(name)
+        assert files
+        killed(pair, name)
+        wait_for(answer)
+        assert serving(name) == files
+    with pair.http() as http:
+        champion = promotions(http)[-1]["to"]
+    assert told(wait_for(answer)) == {champion}
