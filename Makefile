@@ -1,11 +1,12 @@
 # Short verbs; each sets up what it needs. `make` lists them.
 SHELL := /bin/sh
 VENV := .venv
+CLIENTS := .venv-clients
 PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test lint clean
+.PHONY: help setup run test test-clients lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -31,8 +32,21 @@ run: setup ## the main job on real data: digits that slowly turn; keeps serving 
 test: setup ## every test that needs no GPU
 	@exec $(VENV)/bin/python -m pytest -m "not gpu"
 
+test-clients: $(CLIENTS)/.ready ## the tests with clients that others wrote (tritonclient), in an environment of their own
+	@exec $(CLIENTS)/bin/python -m pytest tests/clients
+
+# Over $(VENV), which it sees and leaves as it is; a client that needs another version of a package gets it here alone.
+$(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
+	@echo "setting up $(CLIENTS) (some seconds)" >&2
+	@rm -rf $(CLIENTS) && $(VENV)/bin/python -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -c 'import pathlib, sys, sysconfig; \
+	  pathlib.Path(sysconfig.get_path("purelib"), "below.pth").write_text(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
+	  "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt 'tritonclient[http]'
+	@touch $@
+
 lint: setup ## ruff and mypy alone (the tests run them too)
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 
 clean: ## remove the virtual environment and the caches, never the data
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

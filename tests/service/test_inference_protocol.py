@@ -197,8 +197,8 @@ def test_a_malformed_tensor_is_a_400(http: httpx.Client, changes: dict[str, Any]
         b'{"inputs": [null]}',
         b"\x00",
         b"NaN",
-    ]
-    + [sent(inputs=[tensor()["inputs"][0]] * 2), sent(parameters=[]), sent(outputs={}), sent(id=7), sent(inptus=[])],
+        *(sent(inputs=[tensor()["inputs"][0]] * 2), sent(parameters=[]), sent(outputs={}), sent(id=7), sent(inptus=[])),
+    ],
 )
 def test_a_malformed_body_is_a_400(http: httpx.Client, content: bytes) -> None:
     assert error(http.post(INFER, content=content), 400)
