@@ -36,10 +36,13 @@ class Bearer(triton.InferenceServerClientPlugin):
 @pytest.fixture(scope="module")
 def running(short_folder: Path) -> Iterator[Service]:
     running = Service(home=short_folder / "clients").start()
-    with running.http() as http:
-        create(http, NAME)
-    yield running
-    assert running.stop() == 0, running.logs()
+    try:
+        with running.http() as http:
+            create(http, NAME)
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0, running.logs()
 
 
 @pytest.fixture

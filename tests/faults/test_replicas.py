@@ -34,16 +34,19 @@ def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     running = Service(home=short_folder / f"pair-{request.param}", environment=environment, replicas=2).start()
-    with running.http() as http:
-        create(http, NAME)
-        # Between the clouds of the seed set, so that the second version learns something that the first did not know.
-        rows = (labeled(120, seed=1)[0] + 0.5).tolist()
-        assert http.post(PREDICT, json={"rows": rows}).status_code == 200
-        run = learn(http, NAME)
-        assert run["version"] == "2", run
-        swap(http, "2", override=True)
-    yield running
-    assert running.stop() == 0, running.logs()
+    try:
+        with running.http() as http:
+            create(http, NAME)
+            # Away from the clouds of the seed set, so that there is something to learn; too few rows to pass the gates.
+            rows = (labeled(150, seed=1)[0] + 0.8).tolist()
+            assert http.post(PREDICT, json={"rows": rows}).status_code == 200
+            run = learn(http, NAME)
+            assert run["version"] == "2", run
+            swap(http, "2", override=True)
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0, running.logs()
 
 
 def promotions(http: httpx.Client) -> list[dict[str, Any]]:
