@@ -155,6 +155,10 @@ class ChampionFollower:
                 self._unregistered.pop(0)
 
     def _know(self, models: Iterable[Model]) -> None:
+        models = list(models)
+        for model in models:
+            # Zero from the beginning: an alert on an increase would miss the first failure otherwise.
+            self._metrics.load_failures.labels(model.name)
         for gone in self._slots.know(models):
             if gone.served is not None:
                 self._metrics.model_info.labels(gone.name, str(gone.served.version), gone.served.digest).set(0)

@@ -81,6 +81,7 @@ class ServingMetrics:
     Label values are bounded: no ids, no text of a client.
     """
 
+    # long: one table of metrics
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self.registry = CollectorRegistry()
