@@ -42,7 +42,7 @@ $(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
 	@$(CLIENTS)/bin/python -c 'import pathlib, sys, sysconfig; \
 	  pathlib.Path(sysconfig.get_path("purelib"), "below.pth").write_text(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
 	  "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	@$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt 'tritonclient[http]'
+	@$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[clients]'
 	@touch $@
 
 lint: setup ## ruff and mypy alone (the tests run them too)

@@ -20,7 +20,8 @@ from small_model import create, labeled
 NAME = "pair"
 PREDICT = f"/api/v1/models/{NAME}/predict"
 SWAPS = 50
-X = labeled(64)[0]
+X = np.random.default_rng(0).uniform(-1, 5, (64, 4)).astype(np.float32)
+"""On and between the clouds that the model knows, so that two versions do not agree."""
 on_postgres = pytest.mark.parametrize("pair", ["postgres"], indirect=True)
 """What has nothing to do with the database is shown on one of them."""
 
