@@ -104,14 +104,13 @@ async def model_metadata(name: str, held: Held, key: Predicting, version: str | 
         versions = {int(version)}
     else:
         versions = held.slots.versions(model.id) | await asyncio.to_thread(_aliased, held, model)
-    datatype = getattr(spec, "datatype", "FP32")
     outputs = [("probabilities", "FP32", [-1, classes]), ("label", "BYTES", [-1]), ("class", "INT64", [-1])]
     outputs += [("confidence", "FP32", [-1]), ("abstain", "BOOL", [-1])]
     return {
         "name": name,
         "versions": [str(number) for number in sorted(versions)],
         "platform": "pytorch_torchscript",
-        "inputs": [{"name": "input", "datatype": datatype, "shape": [-1, *spec.shape]}],
+        "inputs": [{"name": "input", "datatype": spec.datatype, "shape": [-1, *spec.shape]}],
         "outputs": [{"name": output, "datatype": kind, "shape": shape} for output, kind, shape in outputs],
     }
 

@@ -162,7 +162,7 @@ def test_binary_tensors_are_refused_by_name(http: httpx.Client) -> None:
         {"shape": [-1, 4]},
         {"shape": [1, -4]},
         {"shape": [-1, -4]},
-        {"shape": [10**12, 4]},
+        {"shape": [4000, 4]},
         {"shape": [1, 10**30]},
         {"shape": [4]},
         {"shape": []},
