@@ -156,7 +156,8 @@ def observe_all(histogram: Histogram, observed: Floats) -> None:
     The library has no such verb; one call a row through a memory map would cost more than answering the row.
     """
     edges = histogram._upper_bounds
-    for index, count in enumerate(np.bincount(np.searchsorted(edges, observed), minlength=len(edges))):
+    buckets = np.minimum(np.searchsorted(edges, observed), len(edges) - 1)
+    for index, count in enumerate(np.bincount(buckets, minlength=len(edges))):
         if count:
             histogram._buckets[index].inc(int(count))
     histogram._sum.inc(float(observed.sum()))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -120,6 +123,14 @@ def scraped(service: Service) -> str:
         return http.get("/metrics").text
 
 
+def answers(service: Service) -> bool:
+    try:
+        with service.http() as http:
+            return http.get(f"/v2/models/{NAME}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def killed(service: Service, name: str) -> None:
     """Returns when the replica was killed and its successor follows the champion."""
     dead, log = service.pid(name), service.home / "log" / f"{name}.log"
@@ -208,6 +219,11 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
         lamp = http.get("/api/v1/status").json()["healthy"]
         assert lamp["state"] == "warn" and any("api-1" in reason for reason in lamp["reasons"])
         assert totals(scraped(pair))["acclimate_model_load_failures_total"] >= 1
+        # Its successor has nothing to keep, and version 2 is the one that was rolled back from.
+        dead = pair.pid("api-1")
+        pair.signal("api-1")
+        wait_for(lambda: told(scraped(pair)) == {"1"})
+        wait_for(lambda: pair.pid("api-1") != dead)
         artifact(pair, http, "1").unlink()
         artifact(pair, http, "1").write_bytes(whole)
         assert served(http)["to"] == "1"
@@ -289,3 +305,44 @@ def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Ser
     with pair.http() as http:
         champion = promotions(http)[-1]["to"]
     assert told(wait_for(answer)) == {champion}
+
+
+@on_postgres
+def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_for_once_dead(
+    pair: Service, short_folder: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    own = {"ACCLIMATE_HOME": str(short_folder / "alone"), "ACCLIMATE_REPLICA": "api_alone", "ACCLIMATE_PORT": port}
+    own["ACCLIMATE_STORE_URL"] = f"file://{(pair.home / 'store').resolve()}"
+    environment = {**os.environ, "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"], **own}
+    alone = Service(home=pair.home, url=f"http://127.0.0.1:{port}")
+
+    def started() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", "acclimate.cli.app", "serve"], env=environment)
+        wait_for(lambda: answers(alone))
+        return process
+
+    def rows_told() -> float:
+        return totals(scraped(alone)).get("acclimate_predict_rows_total", 0.0)
+
+    for _ in range(2):  # begun again, it counts from zero: nobody else counts in its folder
+        process = started()
+        with alone.http() as http:
+            before = totals(scraped(pair))
+            for _ in range(3):
+                assert http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code == 200
+        assert rows_told() == 15
+        assert totals(scraped(pair)) == before
+        process.terminate()
+        assert process.wait(30) == 0
+    process = started()
+    with pair.http() as http:
+        assert set(replicas(http)) == {"api-0", "api-1", "api_alone"}
+        assert served(http)
+        process.kill()
+        process.wait()
+        swap(http, "2" if promotions(http)[-1]["to"] == "1" else "1")
+        assert served(http)
+        assert set(replicas(http)) == {"api-0", "api-1"}
