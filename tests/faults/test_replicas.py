@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -319,30 +320,37 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
     environment = {**os.environ, "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"], **own}
     alone = Service(home=pair.home, url=f"http://127.0.0.1:{port}")
 
-    def started() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", "acclimate.cli.app", "serve"], env=environment)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-m", "acclimate.cli.app", "serve"], env=environment))
         wait_for(lambda: answers(alone))
-        return process
+        return started[-1]
 
     def rows_told() -> float:
         return totals(scraped(alone)).get("acclimate_predict_rows_total", 0.0)
 
-    for _ in range(2):  # begun again, it counts from zero: nobody else counts in its folder
-        process = started()
-        with alone.http() as http:
+    try:
+        for _ in range(2):  # begun again, it counts from zero: nobody else counts in its folder
+            process = start()
             before = totals(scraped(pair))
-            for _ in range(3):
-                assert http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code == 200
-        assert rows_told() == 15
-        assert totals(scraped(pair)) == before
-        process.terminate()
-        assert process.wait(30) == 0
-    process = started()
-    with pair.http() as http:
-        assert set(replicas(http)) == {"api-0", "api-1", "api_alone"}
-        assert served(http)
-        process.kill()
-        process.wait()
-        swap(http, "2" if promotions(http)[-1]["to"] == "1" else "1")
-        assert served(http)
-        assert set(replicas(http)) == {"api-0", "api-1"}
+            with alone.http() as http:
+                for _ in range(3):
+                    assert http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code == 200
+            assert rows_told() == 15
+            assert totals(scraped(pair)) == before
+            process.terminate()
+            assert process.wait(30) == -signal.SIGTERM  # after it has shut down in good order
+        process = start()
+        with pair.http() as http:
+            assert set(replicas(http)) == {"api-0", "api-1", "api_alone"}
+            assert served(http)
+            process.kill()
+            process.wait()
+            swap(http, "2" if promotions(http)[-1]["to"] == "1" else "1")
+            assert served(http)
+            assert set(replicas(http)) == {"api-0", "api-1"}
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
