@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from acclimate.learning import network
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import catalog, journal
@@ -48,6 +49,7 @@ def build(settings: Settings) -> FastAPI:
         equipment = equip(settings)
         app.state.equipment = equipment
         equipment.recorder.start()
+        wake_torch()
         await asyncio.to_thread(recover, equipment)
         following = asyncio.create_task(equipment.follower.follow())
         try:
@@ -101,6 +103,11 @@ def equip(settings: Settings) -> Equipment:
         doorbell=Doorbell(settings.broker_address),
         metrics=metrics,
     )
+
+
+def wake_torch() -> None:
+    """Pay what torch imports for its first network, a third of a second of one core, before a promotion waits for it."""
+    network.Mlp(1, 2, [1], torch.Generator())
 
 
 def recover(equipment: Equipment) -> None:
