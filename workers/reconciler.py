@@ -1,4 +1,4 @@
-"""Puts right what was lost: runs that nobody works on are rung for again, the log is kept within its bounds."""
+"""Puts right what was lost or left over: runs that nobody works on are rung for again, and what is not needed is deleted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from acclimate.learning.values import LogPolicy
-from acclimate.storage import catalog, registry, runs
+from acclimate.storage import catalog, idempotency, registry, run_events, runs, stages
+from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 log = structlog.get_logger()
+HISTORY_DAYS = 30.0
+"""How long the events and the log lines of a run are kept after its end; its row stays."""
 
 
 def ring_again(database: Database, ring: Callable[[str], None]) -> None:
@@ -35,6 +39,25 @@ def bound_logs(database: Database, segments: Segments) -> None:
         with database.write() as connection:
             catalog.mark_deleted(connection, [segment["id"]])
         log.info("segment deleted, the log is bounded", segment=segment["id"], rows=segment["rows"])
+
+
+def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
+    """Delete what ended runs had kept for another attempt, their outdated events and logs, and outdated idempotency keys."""
+    with database.read() as connection:
+        left = stages.left_over(connection)
+        needed = {row["digest"] for row in left if stages.is_needed(connection, row["digest"])}
+        outdated = [runs.get(connection, run_id) for run_id in run_events.outdated(connection, keep_days=HISTORY_DAYS)]
+    for row in left:
+        if row["digest"] not in needed:
+            artifacts.delete(row["digest"])
+        with database.write() as connection:
+            stages.forget(connection, row["run_id"], row["stage"])
+    for row in outdated:
+        logs.delete(row["id"], row["attempt"])
+        with database.write() as connection:
+            run_events.forget(connection, row["id"])
+    with database.write() as connection:
+        idempotency.purge(connection)
 
 
 def _surplus(connection: Connection, model: RowMapping) -> list[RowMapping]:

@@ -1,9 +1,12 @@
-"""Works on one run: claims it, starts its trainer as a process, and lets go of the lease at once when that process dies."""
+"""Works on one run: claims it, starts its trainer as a process, keeps its log, and lets go of the lease at once when it dies."""
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import structlog
@@ -11,9 +14,13 @@ import structlog
 from acclimate.settings import Settings, child_environment
 from acclimate.storage import runs
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.runs import Claim
+from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()
+LOG_SECONDS = 2.0
+"""How old the stored log of a running attempt gets; what a worker that is killed with its trainer loses at most."""
 
 
 def work(settings: Settings, database: Database, run_id: str, *, owner: str) -> None:
@@ -36,16 +43,93 @@ def work(settings: Settings, database: Database, run_id: str, *, owner: str) -> 
 def _train(settings: Settings, claim: Claim) -> int:
     """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
     command = [sys.executable, "-m", "workers.trainer", claim.run_id, str(claim.token), str(claim.attempt)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=child_environment())
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=child_environment()
+    )
     pid_file = settings.home / "run" / f"trainer-{claim.run_id}.pid"
+    kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     try:
         _write(pid_file, process.pid)
-        return process.wait()
+        _follow(process, kept)
+        code = process.wait()
+        kept.end(code)
+        return code
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
         pid_file.unlink(missing_ok=True)
+
+
+class AttemptLog:
+    """The log lines of one attempt, on their way from its trainer to the store.
+
+    Only lines that are JSON objects are kept: those are the trainer's own, which hold no values of rows; what a user's network
+    prints is seen in the worker's log alone.
+    """
+
+    def __init__(self, logs: RunLogs, claim: Claim) -> None:
+        self._logs = logs
+        self._claim = claim
+        self._lines = b""
+        self._rest = b""
+        self._stored_at = time.monotonic()
+        self._stored = b""
+
+    def take(self, data: bytes) -> None:
+        """The next bytes that the trainer wrote, also passed on to this process's own log."""
+        os.write(sys.stderr.fileno(), data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self._lines += b"".join(line + b"\n" for line in whole if line.startswith(b"{") and line.endswith(b"}"))
+
+    def store_when_due(self) -> None:
+        if time.monotonic() - self._stored_at >= LOG_SECONDS:
+            self.store()
+
+    def store(self) -> None:
+        """Keep the lines so far. A store that fails costs log lines, never the run."""
+        self._stored_at = time.monotonic()
+        if self._lines == self._stored:
+            return
+        try:
+            self._logs.write(self._claim.run_id, self._claim.attempt, self._lines)
+            self._stored = self._lines
+        except (StoreError, OSError) as error:
+            log.warning("the log of an attempt is not stored", run=self._claim.run_id, error=str(error))
+
+    def end(self, code: int) -> None:
+        """The trainer has ended with this code, which is the last line."""
+        ended = structlog.processors.JSONRenderer()(log, "info", _last_line(self._claim, code))
+        self._lines += str(ended).encode() + b"\n"
+        self.store()
+
+
+def _last_line(claim: Claim, code: int) -> dict[str, object]:
+    said = "the trainer ended" if code == 0 else "the trainer died"
+    line = {
+        "run": claim.run_id,
+        "attempt": claim.attempt,
+        "code": code,
+        "event": said,
+        "level": "info" if code == 0 else "error",
+    }
+    return structlog.processors.TimeStamper(fmt="iso", utc=True)(log, "info", line)
+
+
+def _follow(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
+    """Returns when the trainer has closed its log, which its death does too."""
+    assert process.stderr is not None
+    with process.stderr as pipe:
+        while True:
+            ready, _, _ = select.select([pipe], [], [], LOG_SECONDS / 4)
+            if ready:
+                data = os.read(pipe.fileno(), 65_536)
+                if not data:
+                    return
+                kept.take(data)
+            elif process.poll() is not None:  # a child of the trainer holds the pipe
+                return
+            kept.store_when_due()
 
 
 def _write(pid_file: Path, pid: int) -> None:

@@ -6,7 +6,9 @@ import structlog
 from celery import Celery
 
 from acclimate.settings import Settings
+from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
 from workers import metrics, monitor, reconciler, run
@@ -35,7 +37,9 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
             database = Database(settings.database_address)
             try:
                 reconciler.ring_again(database, ring)
-                reconciler.bound_logs(database, Segments(Store(settings.store_address, settings.cache)))
+                store = Store(settings.store_address, settings.cache)
+                reconciler.bound_logs(database, Segments(store))
+                reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
             finally:
                 database.close()
 

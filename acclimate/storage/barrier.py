@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
-from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage import audit, catalog, idempotency, registry, runs
 from acclimate.storage.database import Database
+from acclimate.storage.idempotency import Once
 
 MOST_SECONDS = 12.0
 """A replica that neither acknowledges nor misses its heartbeat for so long is not waited for; its rows go to the next window."""
@@ -32,26 +33,28 @@ def start_run(
     recipe: str | None = None,
     windows: list[int] | None = None,
     slot: float | None = None,
+    once: Once | None = None,
 ) -> str:
-    """The id of the new queued run.
+    """The id of the new queued run; with `once`, of the one that the same request has started before.
 
     Every row acknowledged before this call by a live replica is in the run's window, unless `windows` names closed ones to
     learn from again. Takes as long as the slowest live replica needs to seal, at most 12 s. Raises `RunActive`,
     `NotEnoughRows` (the rows stay where they are), `UnknownModel`, `UnknownWindow`, `WindowOpen`, `WindowQuarantined`,
-    `NothingServed`.
+    `NothingServed`, `KeyReused`.
     """
     with database.read() as connection:
         model_id = registry.model(connection, model_name)["id"]
-        active = runs.active(connection, model_id)
-        if active is not None:
-            raise runs.RunActive(active["id"])
+        started = _started(connection, model_id, once)
+    if started is not None:
+        return started
     if windows is None:
         seal(database, model_id)
     with database.write() as connection:
         registry.lock(connection, model_id)
-        active = runs.active(connection, model_id)
-        if active is not None:
-            raise runs.RunActive(active["id"])
+        # Asked again under the lock: of two that come at the same moment one starts the run.
+        started = _started(connection, model_id, once)
+        if started is not None:
+            return started
         policy_revision, policy = registry.policy(connection, model_id)
         gates_revision, _ = registry.gates(connection, model_id)
         champion = registry.champion(connection, model_id)
@@ -75,6 +78,8 @@ def start_run(
             parent_version=champion.to_version,
             slot=slot,
         )
+        if once is not None:
+            idempotency.remember(connection, once, run_id)
         audit.write(connection, actor=actor, action="run.start", target=model_name, run=run_id, trigger=trigger)
     return run_id
 
@@ -89,6 +94,15 @@ def seal(database: Database, model_id: str) -> None:
             if not catalog.unsealed_replicas(connection, model_id, number):
                 return
         time.sleep(LOOK_SECONDS)
+
+
+def _started(connection: Connection, model_id: str, once: Once | None) -> str | None:
+    """The run that the same request has started. Raises `RunActive` where there is another."""
+    started = None if once is None else idempotency.started_run(connection, once)
+    active = runs.active(connection, model_id) if started is None else None
+    if active is not None:
+        raise runs.RunActive(active["id"])
+    return started
 
 
 def _closed(window: RowMapping) -> RowMapping:

@@ -76,6 +76,16 @@ class Store:
         with _arriving(self._path(key)) as temporary:
             temporary.write_bytes(data)
 
+    def get_bytes(self, key: str) -> bytes:
+        """The bytes that stand under `key` now, past any cached copy. Raises `StoreMissing`."""
+        _check(key)
+        try:
+            if self._folder is not None:
+                return self._path(key).read_bytes()
+            return bytes(self._remote.cat_file(self._address(key)))
+        except FileNotFoundError:
+            raise StoreMissing(f"{key} is not in {self.url}") from None
+
     def local(self, key: str) -> Path:
         """A path on this machine with the whole file of `key`, not to be written to. Raises `StoreMissing`."""
         _check(key)
