@@ -8,7 +8,7 @@ import sys
 import structlog
 
 
-def configure(level: str, **bound: str) -> None:
+def configure(level: str, **bound: str | int) -> None:
     """Send structlog and the standard library's loggers through one formatter. `bound` is in every line of this process."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import structlog
 import torch
@@ -22,6 +23,7 @@ from acclimate.settings import Settings, server_settings
 from acclimate.storage import catalog, journal
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
 from service import errors
@@ -33,6 +35,7 @@ from service.doorbell import Doorbell
 from service.equipment import Equipment
 from service.metrics import ServingMetrics, count_in_files, serve_openly
 from service.model_slot import ModelSlots
+from service.planner import Planner
 from service.recorder import Recorder
 from service.routes import history, inference, log, models, operator, predict, runs
 
@@ -102,6 +105,8 @@ def equip(settings: Settings) -> Equipment:
         follower=follower,
         doorbell=Doorbell(settings.broker_address),
         metrics=metrics,
+        planner=Planner(database, segments, artifacts, slots, follower),
+        run_logs=RunLogs(store),
     )
 
 
@@ -137,6 +142,7 @@ def retire(equipment: Equipment) -> None:
         logger.warning("open journals are left to the successor", error=type(error).__name__)
     equipment.recorder.close()
     equipment.batcher.close()
+    equipment.planner.close()
     equipment.doorbell.close()
     equipment.database.close()
 
@@ -175,6 +181,20 @@ class RequestIds:
             await self.app(scope, receive, send_with_id)
 
 
+class Server(uvicorn.Server):
+    """Asked to stop, it says so to the answers that wait for something, which would else hold it up."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        equipment: Equipment | None = getattr(self._app.state, "equipment", None)
+        if equipment is not None:
+            equipment.stopping.set()
+        super().handle_exit(sig, frame)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="acclimate serve", description=__doc__)
     parser.add_argument("--fd", type=int, help="a listening socket that the supervisor hands over; replicas share it")
@@ -196,7 +216,7 @@ def main() -> None:
         timeout_keep_alive=30,
     )
     sockets = [socket.socket(fileno=arguments.fd)] if arguments.fd is not None else None
-    uvicorn.Server(config).run(sockets=sockets)
+    Server(app, config).run(sockets=sockets)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
 from acclimate.settings import Settings
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from service.auth import Keyring
 from service.batcher import Batcher
@@ -16,6 +18,7 @@ from service.champion_follower import ChampionFollower
 from service.doorbell import Doorbell
 from service.metrics import ServingMetrics
 from service.model_slot import ModelSlots
+from service.planner import Planner
 from service.recorder import Recorder
 
 
@@ -34,6 +37,10 @@ class Equipment:
     follower: ChampionFollower
     doorbell: Doorbell
     metrics: ServingMetrics
+    planner: Planner
+    run_logs: RunLogs
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when this process is asked to stop: answers that wait for something end then."""
 
 
 def equipment(request: Request) -> Equipment:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from acclimate.learning.seed import SeedError
 from acclimate.learning.values import Problem
 from acclimate.spec import SpecError
-from acclimate.storage import barrier, catalog, database, registry, runs
+from acclimate.storage import barrier, catalog, database, idempotency, registry, runs
 
 log = structlog.get_logger()
 
@@ -36,6 +36,7 @@ TITLES = {
     "too-large": (413, "The request is too large"),
     "unsupported-encoding": (415, "The body has an encoding that is not understood"),
     "invalid": (422, "The request was understood and is wrong"),
+    "idempotency-key-reused": (422, "This Idempotency-Key came before with another request"),
     "precondition-required": (428, "If-Match is needed"),
     "internal": (500, "Something went wrong here"),
     "unavailable": (503, "Not ready yet"),
@@ -93,6 +94,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("window-quarantined", str(error))
         case barrier.NothingServed():
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
+        case idempotency.KeyReused():
+            return Refusal("idempotency-key-reused", "take a new Idempotency-Key for a new request")
         case registry.GateNotPassed():
             return Refusal(
                 "gate-not-passed", f"{error.args[0]}; override is true makes it champion all the same, on record"
@@ -176,6 +179,7 @@ def install(app: FastAPI) -> None:
         catalog.WindowOpen,
         barrier.WindowQuarantined,
         barrier.NothingServed,
+        idempotency.KeyReused,
         Exception,
     ):
         app.add_exception_handler(kind, refused)

@@ -14,7 +14,7 @@ import structlog
 from acclimate.settings import Settings, child_environment
 from acclimate.storage import runs
 from acclimate.storage.database import Database
-from acclimate.storage.run_logs import RunLogs
+from acclimate.storage.run_logs import RunLogs, newest
 from acclimate.storage.runs import Claim
 from acclimate.storage.store import Store, StoreError
 
@@ -81,6 +81,7 @@ class AttemptLog:
         os.write(sys.stderr.fileno(), data)
         *whole, self._rest = (self._rest + data).split(b"\n")
         self._lines += b"".join(line + b"\n" for line in whole if line.startswith(b"{") and line.endswith(b"}"))
+        self._lines = newest(self._lines)
 
     def store_when_due(self) -> None:
         if time.monotonic() - self._stored_at >= LOG_SECONDS:

@@ -18,11 +18,11 @@ import structlog
 import torch
 
 from acclimate.learning import network, stage_results
-from acclimate.learning.loop import Turn, begin, stage_rng, turn
+from acclimate.learning.loop import Turn, begin, run_seed, stage_rng, turn
 from acclimate.learning.network import Bundle, BundleError
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.student import NonFiniteLoss
-from acclimate.learning.values import UNLABELLED, ModelSpec, Part, SeedSet, Snapshot, Window
+from acclimate.learning.values import UNLABELLED, ModelSpec, SeedSet, Snapshot, Window
 from acclimate.logs import configure
 from acclimate.parenthood import die_with_parent
 from acclimate.settings import Settings, server_settings
@@ -60,8 +60,7 @@ class Trainer:
             self.finished = stages.finished(connection, claim.run_id)
         spec = ModelSpec.from_json(model["spec"])
         self.task = Task(claim=claim, run=run, model=model, spec=spec, policy=policy, gates=gates)
-        # All randomness of the run follows from this: another attempt draws what this one draws.
-        self.seed = policy.seed * 1_000_003 + max(run["windows"], default=0)
+        self.seed = run_seed(policy, run["windows"])
 
     def work(self) -> None:
         """Bring the run to its end. Raises `LeaseLost` when it is somebody else's by now."""
@@ -161,11 +160,7 @@ class Trainer:
         return stage_results.unpack(content, arrays, allowlist=self.settings.allowlist)
 
     def read_seed(self) -> SeedSet:
-        _, arrays = self.artifacts.read(self.task.model["seed_digest"])
-        train, calibration, judging = (
-            Part(x=arrays[f"{part}.x"], y=arrays[f"{part}.y"]) for part in ("train", "calibration", "judging")
-        )
-        return SeedSet(train=train, calibration=calibration, judging=judging)
+        return SeedSet.of(self.artifacts.read(self.task.model["seed_digest"])[1])
 
     def read_window(self) -> Window:
         """The rows of the run's windows, the first copy of each, with the labels that came before the run was asked for."""
@@ -224,7 +219,7 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent()
     settings = server_settings()
-    configure(settings.log_level, process="trainer", run=arguments.run)
+    configure(settings.log_level, process="trainer", run=arguments.run, attempt=arguments.attempt)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     torch.use_deterministic_algorithms(True, warn_only=True)
     claim = Claim(run_id=arguments.run, token=arguments.token, attempt=arguments.attempt)

@@ -44,7 +44,8 @@ def build() -> typer.Typer:
     _add(
         app, versions.promote, versions.rollback, rules.gates, rules.policy, rules.drift, rules.calibration, keys.audit
     )
-    _add_group(app, "runs", "Runs: list, show, cancel, retry.", runs.list_, runs.show, runs.cancel, runs.retry)
+    verbs = (runs.list_, runs.show, runs.logs, runs.cancel, runs.retry)
+    _add_group(app, "runs", "Runs: list, show, logs, cancel, retry.", *verbs)
     _add_group(app, "versions", "Versions: list, show.", versions.list_, versions.show)
     _add_group(
         app, "windows", "Windows: list, quarantine, release.", windows.list_, windows.quarantine, windows.release

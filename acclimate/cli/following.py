@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,18 @@ class Bar:
     note: str
 
 
-def wait_for(client: Client, run: str, show: Callable[[Json], None], *, pause: float = 0.25) -> Json:
-    """The run when it has ended; `show` sees every state of it that was read on the way."""
-    while True:
-        found = client.run(run)
-        show(found)
-        if found["state"] in TERMINAL:
-            return found
-        time.sleep(pause)
+def watch(client: Client, run: str, show: Callable[[Json], None]) -> Json:
+    """The run when it has ended; `show` sees after every event where it is: its state, stage and progress."""
+    where: Json = {"state": None, "stage": None, "progress": None}
+    for event in client.events(run):
+        if event.kind == "state":
+            where = {**where, "state": event.content["state"]}
+        elif event.kind == "stage":
+            where = {**where, "stage": event.content["stage"], "progress": None}
+        elif event.kind == "progress":
+            where = {**where, "progress": event.content}
+        show(where)
+    return client.run(run)
 
 
 def follow(client: Client, run: str, home: Path | None) -> Json:
@@ -44,7 +47,7 @@ def follow(client: Client, run: str, home: Path | None) -> Json:
     try:
         with output.bars() as progress:
             if progress.disable:
-                return wait_for(client, run, _line_teller(run))
+                return watch(client, run, _line_teller(run))
             tasks = {stage: progress.add_task(stage, total=None, start=False, note="") for stage in STAGES}
 
             def show(found: Json) -> None:
@@ -52,7 +55,7 @@ def follow(client: Client, run: str, home: Path | None) -> Json:
                     progress.start_task(tasks[bar.stage])
                     progress.update(tasks[bar.stage], completed=bar.done, total=bar.total, note=bar.note)
 
-            return wait_for(client, run, show)
+            return watch(client, run, show)
     except KeyboardInterrupt:
         where = f" --home {home}" if home else ""
         output.say(f"run {run} goes on; come back with: acclimate runs show {run} --follow{where}")

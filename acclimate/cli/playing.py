@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.cli import portions, scoring
-from acclimate.cli.following import wait_for
+from acclimate.cli.following import watch
 from acclimate.cli.scoring import Played
 from acclimate.client.errors import FileError, NotEnoughRowsError, NotFoundError, RunActiveError
 from acclimate.client.http import Client
@@ -164,7 +164,7 @@ def _learn(client: Client, model: str, reason: str, say: Say) -> dict[str, Any]:
             continue
         except NotEnoughRowsError as few:
             return {"detail": f"not enough rows: {few.rows} of {few.needed}"}
-        run = wait_for(client, run["id"], lambda run: say(f"{reason}: {run['stage'] or run['state']}", *_done(run)))
+        run = watch(client, run["id"], lambda run: say(f"{reason}: {run['stage'] or run['state']}", *_done(run)))
         return _wait_until_served(client, run)
 
 
@@ -174,7 +174,7 @@ def _wait_for_other(client: Client, run: str | None, say: Say) -> None:
         time.sleep(1.0)
         return
     try:
-        wait_for(client, run, lambda _: None)
+        watch(client, run, lambda _: None)
     except NotFoundError:
         time.sleep(1.0)
 

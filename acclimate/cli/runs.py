@@ -1,4 +1,4 @@
-"""The commands about runs: retrain, and list, show, cancel, retry."""
+"""The commands about runs: retrain, and list, show, logs, cancel, retry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from acclimate.client.errors import Json
 
 EXIT_CODES = {"succeeded": 0, "rejected": 3}
 """Exit code of a command that waited for a run, by its end; every other end is 1."""
+SHOWN_APART = ("timestamp", "level", "attempt", "event", "run", "process")
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Id of the run, or latest; with --model also champion, previous.")
@@ -87,6 +88,26 @@ def show(
         print_run(found)
     if follow_it:
         end(found)
+
+
+def logs(
+    run: Run = "latest",
+    model: OfModel = None,
+    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Only this attempt's lines.")] = None,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """The log lines of every attempt at a run, those of a killed one too."""
+    with connect(home, url) as client:
+        found = client.logs(run_id(client, run, model), attempt=attempt)
+    if as_json:
+        output.print_json(found)
+        return
+    for line in found:
+        told = {name: value for name, value in line.items() if name not in SHOWN_APART}
+        rest = " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, (list, dict)))
+        print(*(line.get(name, "") for name in ("timestamp", "level", "attempt", "event")), rest)
 
 
 def cancel(

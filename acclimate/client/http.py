@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import httpx
 
-from acclimate.client import tensors
+from acclimate.client import replies, tensors
 from acclimate.client.errors import FileError, Json, UnreachableError, problem
+from acclimate.client.events import Event, follow
 
 TERMINAL = ("succeeded", "rejected", "failed", "cancelled")
 """The states that a run does not leave."""
@@ -25,7 +26,6 @@ LONGEST_WAIT = 30.0
 BARRIER_SECONDS = 60.0
 """How long POST runs may take: it waits for every live replica to seal its log."""
 BUSY_RETRIES = 6
-LONGEST_PAUSE = 5.0
 
 
 class Client:
@@ -210,7 +210,7 @@ class Client:
     def run(self, run: str, *, wait: float | None = None) -> Json:
         """The run now; with `wait`, when its state is terminal or after so many seconds (any number: it asks as often as
         that takes)."""
-        path = f"/api/v1/runs/{quote(run, safe='')}"
+        path = _run(run)
         if wait is None:
             return self._json("GET", path)
         end = time.monotonic() + wait
@@ -222,12 +222,21 @@ class Client:
             if hold < 1:
                 time.sleep(min(0.2, hold))
 
+    def events(self, run: str, *, after: str | None = None) -> Iterator[Event]:
+        """What becomes of the run, up to its `end`; goes on by itself where a connection breaks. `after` is an event's id."""
+        return follow(self._http, f"{_run(run)}/events", after=after, patience=self.patience)
+
+    def logs(self, run: str, *, attempt: int | None = None) -> list[Json]:
+        """The log lines of every attempt at the run, or of one."""
+        reply = self._request("GET", f"{_run(run)}/logs", params={"attempt": attempt} if attempt is not None else {})
+        return [json.loads(line) for line in reply.text.split("\n") if line.strip()]
+
     def cancel(self, run: str) -> Json:
-        return self._json("POST", f"/api/v1/runs/{quote(run, safe='')}/cancel")
+        return self._json("POST", f"{_run(run)}/cancel")
 
     def retry(self, run: str) -> Json:
         """A new run over the same window."""
-        return self._json("POST", f"/api/v1/runs/{quote(run, safe='')}/retry")
+        return self._json("POST", f"{_run(run)}/retry")
 
     # versions
 
@@ -332,17 +341,17 @@ class Client:
                     method == "GET" if harmless is None else harmless
                 )
                 if not repeatable or time.monotonic() >= patient_until:
-                    raise UnreachableError(_unreachable(self.url, error)) from error
+                    raise UnreachableError(replies.unreachable(self.url, error)) from error
                 time.sleep(0.25)
                 continue
             if reply.status_code == 503 and busy < BUSY_RETRIES:
                 busy += 1
-                time.sleep(_pause(reply))
+                time.sleep(replies.pause(reply))
                 continue
             if reply.status_code == 503:
-                raise UnreachableError(f"{self.url} is not ready: {problem(503, _body(reply))}")
+                raise UnreachableError(f"{self.url} is not ready: {problem(503, replies.body(reply))}")
             if reply.status_code >= 400:
-                raise problem(reply.status_code, _body(reply), location=reply.headers.get("Location"))
+                raise problem(reply.status_code, replies.body(reply), location=reply.headers.get("Location"))
             return reply
 
 
@@ -350,29 +359,11 @@ def _model(model: str) -> str:
     return f"/api/v1/models/{quote(model, safe='')}"
 
 
+def _run(run: str) -> str:
+    return f"/api/v1/runs/{quote(run, safe='')}"
+
+
 def _entry(document: Mapping[str, Any], table: str, key: str) -> str | None:
     found = document.get(table)
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _body(reply: httpx.Response) -> Json:
-    try:
-        body = reply.json()
-    except ValueError:
-        body = None
-    return body if isinstance(body, dict) else {"detail": f"{reply.status_code} {reply.reason_phrase}"}
-
-
-def _pause(reply: httpx.Response) -> float:
-    try:
-        return min(LONGEST_PAUSE, max(0.0, float(reply.headers.get("Retry-After", "1"))))
-    except ValueError:
-        return 1.0
-
-
-def _unreachable(url: str, error: httpx.TransportError) -> str:
-    said = (
-        "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
-    )
-    return f"cannot reach {url}: {said}"

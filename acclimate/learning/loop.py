@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,19 +49,26 @@ def turn(
     random states of `step` give the same turn, bit for bit on a CPU.
     """
     recipe = recipes.named(policy.recipe)
+    seen = survey(window, seed, champion, anchor, policy, step=step)
+    if seen.drift is None or seen.labels is None or seen.detail is not None:
+        return seen
+    drift, labels = seen.drift, seen.labels
+    student = step("train", train, champion, window, labels, Replay(trusted=seed.train), recipe)
+    student = step("calibrate", calibrate, student, seed.calibration)
+    student = network.with_self_test(student, seed.judging.x)
+    verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
+    return Turn(drift=drift, labels=labels, student=student, verdict=verdict, detail=_refusal(verdict))
+
+
+def survey(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy, *, step: Step) -> Turn:
+    """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     drift = step("diagnose", diagnose, window, seed, champion, anchor)
     if drift.stops:
         return Turn(drift=drift, detail=drift.detail)
     if policy.learnable == "no":
         return Turn(drift=drift, detail='the policy says learnable = "no": this model is served and watched only')
     labels = step("pseudo_label", choose, window, champion)
-    if labels.too_few:
-        return Turn(drift=drift, labels=labels, detail=_scarcity(labels))
-    student = step("train", train, champion, window, labels, Replay(trusted=seed.train), recipe)
-    student = step("calibrate", calibrate, student, seed.calibration)
-    student = network.with_self_test(student, seed.judging.x)
-    verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
-    return Turn(drift=drift, labels=labels, student=student, verdict=verdict, detail=_refusal(verdict))
+    return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 
 def begin(
@@ -88,12 +95,17 @@ def begin(
     return Turn(student=anchor, verdict=verdict, detail=_refusal(verdict))
 
 
-def stage_rng(run_seed: int, stage: str) -> np.random.Generator:
+def run_seed(policy: Policy, windows: Sequence[int]) -> int:
+    """What all randomness of a run over these windows (none for version 1) follows from."""
+    return policy.seed * 1_000_003 + max(windows, default=0)
+
+
+def stage_rng(seed: int, stage: str) -> np.random.Generator:
     """The random state of one stage of one run: a resumed run draws what an unbroken one would have drawn."""
-    return np.random.default_rng([run_seed, STAGES.index(stage)])
+    return np.random.default_rng([seed, STAGES.index(stage)])
 
 
-def plain_step(run_seed: int) -> Step:
+def plain_step(seed: int) -> Step:
     """A step that only calls, for tests and benchmarks.
 
     It leaves torch's global generator alone: the built-in networks draw from `rng`. Who trains a user's module that draws
@@ -101,7 +113,7 @@ def plain_step(run_seed: int) -> Step:
     """
 
     def step(stage: str, verb: Callable[..., Any], /, *args: Any) -> Any:
-        return verb(*args, rng=stage_rng(run_seed, stage), tick=lambda done, total: None)
+        return verb(*args, rng=stage_rng(seed, stage), tick=lambda done, total: None)
 
     return step
 

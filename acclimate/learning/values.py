@@ -179,6 +179,14 @@ class SeedSet:
     calibration: Part
     judging: Part
 
+    @staticmethod
+    def of(arrays: dict[str, NDArray[Any]]) -> SeedSet:
+        """The seed set that an artifact keeps as `train.x`, `train.y` and so on."""
+        train, calibration, judging = (
+            Part(x=arrays[f"{part}.x"], y=arrays[f"{part}.y"]) for part in ("train", "calibration", "judging")
+        )
+        return SeedSet(train=train, calibration=calibration, judging=judging)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:

@@ -63,7 +63,7 @@ def start_run(
         if windows is None:
             closed = [catalog.close_window(connection, model_id, closed_by=trigger, needed=policy.min_window_rows)]
         else:
-            closed = [_closed(catalog.window(connection, model_id, number)) for number in windows]
+            closed = [closed_window(connection, model_id, number) for number in windows]
         run_id = runs.create(
             connection,
             model_id,
@@ -105,7 +105,9 @@ def _started(connection: Connection, model_id: str, once: Once | None) -> str | 
     return started
 
 
-def _closed(window: RowMapping) -> RowMapping:
+def closed_window(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """A window that may be learnt from again. Raises `UnknownWindow`, `WindowOpen`, `WindowQuarantined`."""
+    window = catalog.window(connection, model_id, number)
     if window["state"] == "open":
         raise catalog.WindowOpen(f"window w-{window['number']} is still open")
     if window["state"] == "quarantined":

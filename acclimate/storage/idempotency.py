@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -53,7 +54,7 @@ def purge(connection: Connection) -> int:
     return connection.execute(delete(idempotency_keys).where(idempotency_keys.c.at <= now() - KEPT_SECONDS)).rowcount
 
 
-def _same(once: Once) -> tuple[object, ...]:
+def _same(once: Once) -> tuple[Any, ...]:
     return (
         idempotency_keys.c.key_id == once.key_id,
         idempotency_keys.c.idempotency_key == once.idempotency_key,

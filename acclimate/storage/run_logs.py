@@ -16,9 +16,7 @@ class RunLogs:
 
     def write(self, run_id: str, attempt: int, lines: bytes) -> None:
         """These are the attempt's lines so far. Raises `StoreError` or `OSError`."""
-        if len(lines) > MOST_BYTES:
-            lines = lines[-MOST_BYTES:].partition(b"\n")[2]
-        self._store.put_bytes(lines, _key(run_id, attempt))
+        self._store.put_bytes(newest(lines), _key(run_id, attempt))
 
     def read(self, run_id: str, attempt: int) -> bytes:
         """The attempt's lines as last written; none before the first."""
@@ -31,6 +29,11 @@ class RunLogs:
         """Nothing is left of the run's attempts from 1 to `attempts`."""
         for attempt in range(1, attempts + 1):
             self._store.delete(_key(run_id, attempt))
+
+
+def newest(lines: bytes) -> bytes:
+    """The last whole lines that are kept of so many."""
+    return lines if len(lines) <= MOST_BYTES else lines[-MOST_BYTES:].partition(b"\n")[2]
 
 
 def _key(run_id: str, attempt: int) -> str:

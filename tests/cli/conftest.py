@@ -51,6 +51,14 @@ class Service:
     def on(self, line: str, *answers: Answer | Callable[[Request], Answer]) -> None:
         self.answers[line] = list(answers)
 
+    def run(self, run: dict[str, Any], *, stages: tuple[str, ...] = ("snapshot", "train")) -> None:
+        """A run that has this document when it has ended, and events that lead there."""
+        told: list[tuple[str, dict[str, Any]]] = [("state", {"state": "running", "attempt": 1})]
+        told += [("stage", {"stage": stage, "attempt": 1}) for stage in stages]
+        told += [("state", {"state": run["state"], "attempt": 1}), ("end", {"state": run["state"]})]
+        self.on(f"GET /api/v1/runs/{run['id']}/events", Answer(document=stream(told)))
+        self.on(f"GET /api/v1/runs/{run['id']}", Answer(document=run))
+
     def asked(self, line: str) -> list[Request]:
         return [request for request in self.requests if f"{request.method} {request.path}" == line]
 
@@ -61,6 +69,15 @@ class Service:
             return problem(404, "not-found", f"nothing at {request.path}")
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         return answer(request) if callable(answer) else answer
+
+
+def stream(told: list[tuple[str, dict[str, Any]]], *, first: int = 1) -> str:
+    """Server-sent events as the service writes them."""
+    frames = (
+        f"id: {number}\nevent: {kind}\ndata: {json.dumps(content)}\n\n"
+        for number, (kind, content) in enumerate(told, first)
+    )
+    return "retry: 1000\n\n: nothing new\n\n" + "".join(frames)
 
 
 def problem(status: int, slug: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:
@@ -114,6 +131,11 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def answer() -> type[Answer]:
     return Answer
+
+
+@pytest.fixture(name="stream")
+def stream_fixture() -> Callable[..., str]:
+    return stream
 
 
 @pytest.fixture(name="problem")

@@ -74,7 +74,7 @@ def test_a_followed_run_ends_with_the_code_of_its_state(
     acclimate: Any, service: Any, answer: Any, state: str, code: int
 ) -> None:
     service.on(RUNS, answer(202, {**RUN, "state": "queued"}))
-    service.on("GET /api/v1/runs/r1", answer(200, {**RUN, "state": "running"}), answer(200, {**RUN, "state": state}))
+    service.run({**RUN, "state": state})
     assert acclimate("retrain", "gas", "--follow", "--url", service.url).code == code
 
 
@@ -84,13 +84,13 @@ def test_a_run_that_is_not_followed_is_0_once_it_was_accepted(acclimate: Any, se
 
 
 def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_come_back(
-    acclimate: Any, service: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+    acclimate: Any, service: Any, answer: Any, stream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("acclimate.cli.following.time.sleep", interrupt)
-    service.on("GET /api/v1/runs/r1", answer(200, {**RUN, "state": "running"}))
+    monkeypatch.setattr("acclimate.client.events.time.sleep", interrupt)
+    service.on("GET /api/v1/runs/r1/events", answer(200, stream([("state", {"state": "running", "attempt": 1})])))
     ended = acclimate("runs", "show", "r1", "--follow", "--url", service.url)
     assert ended.code == 130
     assert "acclimate runs show r1 --follow" in ended.err

@@ -57,7 +57,7 @@ def play(service: Any, stream: playing.LabeledStream, audit: int = 0) -> list[An
 def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(service: Any, answer: Any) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run(ENDED)
     first, second = play(service, stream_of(300, 2))
     assert [(window.window, window.mark) for window in (first, second)] == [(1, None), (2, "odd")]
     assert (first.rows, first.served_accuracy, first.frozen_accuracy, first.ece) == (300, 1.0, 0.5, 0.0)
@@ -69,7 +69,7 @@ def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(
 def test_the_anchor_is_asked_without_logging(service: Any, answer: Any) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run(ENDED)
     play(service, stream_of(10, 1))
     assert service.asked("POST /v2/models/toy/versions/1/infer")[0].json["parameters"] == {"log": False}
 
@@ -87,18 +87,19 @@ def test_an_active_run_is_waited_for_and_then_the_window_asked_for_again(
     answer_rows(service, answer)
     active = problem(409, "run-active", "learning", {"Location": "/api/v1/runs/r0"})
     service.on(f"POST {MODEL}/runs", active, answer(202, ENDED))
-    service.on("GET /api/v1/runs/r0", answer(200, {"state": "running"}), answer(200, {"state": "failed"}))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run({"id": "r0", "state": "failed"})
+    service.run(ENDED)
     (window,) = play(service, stream_of(10, 1))
     assert window.run == "r1"
     asked = [f"{request.method} {request.path}" for request in service.requests if "runs" in request.path]
-    posted, active_run, own_run = f"POST {MODEL}/runs", "GET /api/v1/runs/r0", "GET /api/v1/runs/r1"
-    assert asked == [posted, active_run, active_run, posted, own_run]
+    followed = [[f"GET /api/v1/runs/{run}/events", f"GET /api/v1/runs/{run}"] for run in ("r0", "r1")]
+    assert asked == [f"POST {MODEL}/runs", *followed[0], f"POST {MODEL}/runs", *followed[1]]
 
 
 def test_the_next_window_waits_until_the_new_champion_is_served(service: Any, answer: Any) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
+    service.run(ENDED)
     service.on("GET /api/v1/runs/r1", answer(200, {**ENDED, "served_at": None}), answer(200, ENDED))
     play(service, stream_of(10, 1))
     assert len(service.asked("GET /api/v1/runs/r1")) == 2
@@ -108,7 +109,7 @@ def test_a_rejected_run_is_not_waited_for_to_be_served(service: Any, answer: Any
     answer_rows(service, answer)
     rejected = {**ENDED, "state": "rejected", "served_at": None, "detail": "junk"}
     service.on(f"POST {MODEL}/runs", answer(202, rejected))
-    service.on("GET /api/v1/runs/r1", answer(200, rejected))
+    service.run(rejected)
     (window,) = play(service, stream_of(10, 1))
     assert (window.state, window.detail, window.promoted) == ("rejected", "junk", False)
     assert len(service.asked("GET /api/v1/runs/r1")) == 1
@@ -118,7 +119,7 @@ def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(service: An
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/feedback", answer(200, {"accepted": 20, "duplicates": 0, "rejected": []}))
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run(ENDED)
     play(service, stream_of(300, 1), audit=20)
     order = [request.path.rsplit("/", 1)[-1] for request in service.requests if request.method == "POST"]
     assert order[-2:] == ["feedback", "runs"]
@@ -131,7 +132,7 @@ def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(service: An
 def test_no_truth_leaves_the_player_unless_it_was_asked_to(service: Any, answer: Any) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run(ENDED)
     play(service, stream_of(10, 1))
     assert service.asked(f"POST {MODEL}/feedback") == []
     assert set(service.asked(f"POST {MODEL}/predict")[0].json) == {"rows"}
@@ -160,7 +161,7 @@ def test_play_prints_a_table_and_writes_report_and_picture(
 ) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
-    service.on("GET /api/v1/runs/r1", answer(200, ENDED))
+    service.run(ENDED)
     stream = stream_of(10, 2)
     np.savez(tmp_path / "s.npz", x=stream.x, y=stream.y, t=stream.t)
     ended = acclimate("play", "toy", tmp_path / "s.npz", "--report", tmp_path / "out" / "r.json", "--url", service.url)
