@@ -56,6 +56,7 @@ def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Serv
         free.bind(("127.0.0.1", 0))
         environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
         environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free.getsockname()[1])
+    environment["ACCLIMATE_DRILLS"] = str(short_folder / f"drills-{request.param}")
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     running = Service(home=short_folder / f"home-{request.param}", environment=environment)

@@ -63,7 +63,7 @@ class Postgres:
             yield server
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(90)
             shutil.rmtree(folder, ignore_errors=True)
 
     def new_database(self) -> str:

@@ -50,7 +50,7 @@ def _train(settings: Settings, claim: Claim) -> int:
     kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     try:
         _write(pid_file, process.pid)
-        _follow(process, kept)
+        follow_log(process, kept)
         code = process.wait()
         kept.end(code)
         return code
@@ -117,7 +117,7 @@ def _last_line(claim: Claim, code: int) -> dict[str, object]:
     return structlog.processors.TimeStamper(fmt="iso", utc=True)(log, "info", line)
 
 
-def _follow(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
+def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
     """Returns when the trainer has closed its log, which its death does too."""
     assert process.stderr is not None
     with process.stderr as pipe:

@@ -284,3 +284,43 @@ def test_a_run_knows_when_its_version_was_served(database: Database) -> None:
         assert runs.get(connection, run_id)["served_at"] is None
         registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
         assert runs.get(connection, run_id)["served_at"] is not None
+
+
+def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> None:
+    model_id = new_model(database)
+    cancelled_first = claim(database, start(database, model_id))
+    with database.write() as connection:
+        runs.cancel(connection, cancelled_first.run_id)
+    before = row(database, cancelled_first.run_id)
+    for state in ("succeeded", "rejected", "failed"):
+        with pytest.raises(runs.RunCancelled), database.write() as connection:
+            runs.finish(connection, cancelled_first, state=state, version=2, promoted=True)
+    assert row(database, cancelled_first.run_id) == before
+    with database.write() as connection:
+        runs.finish(connection, cancelled_first, state="cancelled")
+    ended_first = claim(database, start(database, model_id))
+    with database.write() as connection:
+        runs.finish(connection, ended_first, state="succeeded")
+    with pytest.raises(runs.RunEnded), database.write() as connection:
+        runs.cancel(connection, ended_first.run_id)
+    assert row(database, ended_first.run_id)["state"] == "succeeded"
+
+
+def test_of_ending_and_cancelling_at_the_same_moment_one_happens_and_the_other_hears_of_it(database: Database) -> None:
+    model_id = new_model(database)
+    for _ in range(10):
+        held = claim(database, start(database, model_id))
+        finished, cancelled = at_once(
+            database,
+            [
+                lambda c, held=held: runs.finish(c, held, state="succeeded"),
+                lambda c, held=held: runs.cancel(c, held.run_id),
+            ],
+        )
+        state = row(database, held.run_id)["state"]
+        if cancelled is None:
+            assert isinstance(finished, runs.RunCancelled) and state == "cancelling"
+            with database.write() as connection:
+                runs.finish(connection, held, state="cancelled")
+        else:
+            assert isinstance(cancelled, runs.RunEnded) and finished is None and state == "succeeded"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from memories import new_model, new_run, segment
+from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
 
-from acclimate.storage import catalog, runs
+from acclimate.storage import catalog, registry, run_events, runs, stages
+from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
 from workers import reconciler
@@ -51,3 +53,45 @@ def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_an
     with database.read() as connection:
         assert [row["id"] for row in catalog.all_segments(connection, model_id)] == [young.id]
         assert catalog.open_rows(connection, model_id) == young.rows
+
+
+def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referred_to_stays(
+    database: Database, tmp_path: Path
+) -> None:
+    store = Store(f"file://{tmp_path / 'store'}", tmp_path / "cache")
+    artifacts, logs = Artifacts(store), RunLogs(store)
+    kept = {name: artifacts.write({"stage": name}, {}) for name in ("seed", "ended", "going on")}
+    with database.write() as connection:
+        model_id = registry.create_model(connection, spec(), seed_digest=kept["seed"], actor="test")
+        ended = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
+        stages.finish(connection, ended, "train", kept["ended"])
+        stages.finish(connection, ended, "judge", kept["seed"])
+        runs.finish(connection, ended, state="failed")
+        going_on = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
+        stages.finish(connection, going_on, "train", kept["going on"])
+    reconciler.purge_runs(database, artifacts, logs)
+    assert [artifacts.exists(kept[name]) for name in ("seed", "ended", "going on")] == [True, False, True]
+    with database.read() as connection:
+        assert stages.finished(connection, ended.run_id) == {}
+        assert stages.finished(connection, going_on.run_id) == {"train": kept["going on"]}
+
+
+def test_events_and_logs_of_runs_that_ended_a_month_ago_are_deleted_and_the_run_stays(
+    database: Database, tmp_path: Path
+) -> None:
+    model_id = new_model(database)
+    store = Store(f"file://{tmp_path / 'store'}", tmp_path / "cache")
+    logs, ended = RunLogs(store), []
+    for days in (31, 29):
+        with database.write() as connection:
+            held = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
+            runs.finish(connection, held, state="rejected")
+            query = text("UPDATE runs SET ended_at = ended_at - :age WHERE id = :id")
+            connection.execute(query, {"age": days * DAY, "id": held.run_id})
+        logs.write(held.run_id, 1, b"line")
+        ended.append(held.run_id)
+    reconciler.purge_runs(database, Artifacts(store), logs)
+    with database.read() as connection:
+        assert [len(run_events.after(connection, run_id, 0)) > 0 for run_id in ended] == [False, True]
+        assert [runs.get(connection, run_id)["state"] for run_id in ended] == ["rejected"] * 2
+    assert [logs.read(run_id, 1) for run_id in ended] == [b"", b"line"]
