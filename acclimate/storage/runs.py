@@ -139,8 +139,7 @@ def last_slot(connection: Connection, model_id: str) -> float | None:
 
 def waiting(connection: Connection) -> list[str]:
     """Runs that nobody works on: queued, or running on a lease that has expired. Oldest first."""
-    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
-    query = select(runs.c.id).where(or_(runs.c.state == "queued", expired)).order_by(runs.c.created_at)
+    query = select(runs.c.id).where(_nobody_works()).order_by(runs.c.created_at)
     return list(connection.execute(query).scalars())
 
 
@@ -160,8 +159,7 @@ def owned(connection: Connection, owner: str) -> int:
 
 def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
     """The run, for this owner alone; None when it has ended, is somebody else's, or has used up its attempts (then it failed)."""
-    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
-    free = (runs.c.id == run_id) & or_(runs.c.state == "queued", expired)
+    free = (runs.c.id == run_id) & _nobody_works()
     exhausted = {"state": "failed", "ended_at": now(), "detail": f"no attempt of {MOST_ATTEMPTS} came to an end"}
     given_up = (
         update(runs)
@@ -246,9 +244,9 @@ def give_back(connection: Connection, claim: Claim) -> None:
 
 
 def cancel(connection: Connection, run_id: str) -> None:
-    """A queued run ends now, a running one at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
-    queued = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
-    if connection.execute(update(runs).where(runs.c.id == run_id, runs.c.state == "queued").values(**queued)).rowcount:
+    """A run that nobody works on ends now, a running one at its next sign of life. Raises `UnknownRun`, `RunEnded`."""
+    free = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
+    if connection.execute(update(runs).where(runs.c.id == run_id, _nobody_works()).values(**free)).rowcount:
         run_events.append_end(connection, run_id)
         return
     told = update(runs).where(runs.c.id == run_id, runs.c.state == "running").values(state="cancelling")
@@ -257,6 +255,12 @@ def cancel(connection: Connection, run_id: str) -> None:
         run_events.append(connection, run_id, "state", {"state": "cancelling", "attempt": row.attempt})
     elif (state := get(connection, run_id)["state"]) != "cancelling":
         raise RunEnded(state)
+
+
+def _nobody_works() -> Any:
+    """Queued, or on a lease that has expired."""
+    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
+    return or_(runs.c.state == "queued", expired)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

@@ -225,6 +225,19 @@ def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(databa
     assert row(database, run_id)["state"] == "cancelled"
 
 
+def test_a_run_whose_trainer_is_dead_is_cancelled_at_once_and_a_trainer_that_wakes_is_too_late(
+    database: Database,
+) -> None:
+    run_id = start(database, new_model(database))
+    held = claim(database, run_id)
+    expire_lease(database, run_id)
+    with database.write() as connection:
+        runs.cancel(connection, run_id)
+    assert row(database, run_id)["state"] == "cancelled"
+    with pytest.raises(runs.LeaseLost), database.write() as connection:
+        runs.finish(connection, held, state="succeeded")
+
+
 def test_an_ended_or_unknown_run_cannot_be_cancelled(database: Database) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
