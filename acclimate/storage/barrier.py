@@ -60,10 +60,7 @@ def start_run(
         champion = registry.champion(connection, model_id)
         if champion is None:
             raise NothingServed(f"model {model_name!r} has no version yet")
-        if windows is None:
-            closed = [catalog.close_window(connection, model_id, closed_by=trigger, needed=policy.min_window_rows)]
-        else:
-            closed = [closed_window(connection, model_id, number) for number in windows]
+        closed = _windows(connection, model_id, windows, closed_by=trigger, needed=policy.min_window_rows)
         run_id = runs.create(
             connection,
             model_id,
@@ -103,6 +100,15 @@ def _started(connection: Connection, model_id: str, once: Once | None) -> str | 
     if active is not None:
         raise runs.RunActive(active["id"])
     return started
+
+
+def _windows(
+    connection: Connection, model_id: str, numbers: list[int] | None, *, closed_by: str, needed: int
+) -> list[RowMapping]:
+    """The windows that a run learns from: the open one, closed now, or closed ones by their numbers."""
+    if numbers is None:
+        return [catalog.close_window(connection, model_id, closed_by=closed_by, needed=needed)]
+    return [closed_window(connection, model_id, number) for number in numbers]
 
 
 def closed_window(connection: Connection, model_id: str, number: int) -> RowMapping:
