@@ -42,12 +42,12 @@ def work(settings: Settings, database: Database, run_id: str, *, owner: str) -> 
 
 def _train(settings: Settings, claim: Claim) -> int:
     """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
+    kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     command = [sys.executable, "-m", "workers.trainer", claim.run_id, str(claim.token), str(claim.attempt)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=child_environment()
     )
     pid_file = settings.home / "run" / f"trainer-{claim.run_id}.pid"
-    kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     try:
         _write(pid_file, process.pid)
         follow_log(process, kept)

@@ -26,11 +26,10 @@ def append(connection: Connection, run_id: str, kind: str, content: dict[str, An
 
 
 def append_progress(connection: Connection, run_id: str, content: dict[str, Any]) -> None:
-    """The same for progress, unless some was told less than a second ago."""
-    recent = select(run_events.c.sequence).where(
-        run_events.c.run_id == run_id, run_events.c.kind == "progress", run_events.c.at > now() - PROGRESS_SECONDS
-    )
-    if connection.execute(recent.limit(1)).first() is None:
+    """The same for progress, unless the newest event is progress of less than a second ago."""
+    query = select(run_events.c.kind, (now() - run_events.c.at).label("age")).where(run_events.c.run_id == run_id)
+    newest = connection.execute(query.order_by(run_events.c.sequence.desc()).limit(1)).first()
+    if newest is None or newest.kind != "progress" or newest.age >= PROGRESS_SECONDS:
         append(connection, run_id, "progress", content)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from digits_model import create, ended, send, window
 from drills import held, reached
@@ -205,3 +206,23 @@ def test_an_ended_run_is_tried_again_over_its_window_and_on_record(service: Serv
     assert asked["run"]["id"] in run["reason"] and run["state"] in ("succeeded", "rejected")
     (start,) = [entry for entry in audit if entry["action"] == "run.start" and entry["content"].get("run") == run["id"]]
     assert start["content"]["trigger"] == "retry"
+
+
+def test_a_replica_that_stops_does_not_wait_for_those_who_follow_and_they_hear_the_rest_from_its_successor(
+    service: Service, asked: dict[str, Any]
+) -> None:
+    told: list[Any] = []
+    with service.http() as http, held(service, "judge"):
+        run_id = http.post(f"/api/v1/runs/{asked['run']['id']}/retry").json()["id"]
+        follower = threading.Thread(target=follow, args=(service, run_id, told))
+        follower.start()
+        reached(service, run_id, "judge")
+        replica = psutil.Process(service.pid("api-0"))
+        replica.terminate()
+        replica.wait(15)  # connections that hang would hold it for 20 s
+    with service.http() as http:
+        run = ended(http, run_id)
+    follower.join(60)
+    (events,) = told
+    assert [int(id) for id, _, _ in events] == list(range(1, len(events) + 1))
+    assert (events[-1][1], events[-1][2]["state"]) == ("end", run["state"])

@@ -9,7 +9,7 @@ import pytest
 from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
 
-from acclimate.storage import barrier, idempotency, run_events, runs, stages
+from acclimate.storage import barrier, catalog, idempotency, registry, run_events, runs, stages
 from acclimate.storage.database import Database
 from acclimate.storage.idempotency import KeyReused, Once
 from acclimate.storage.run_logs import MOST_BYTES, RunLogs
@@ -234,3 +234,16 @@ def test_the_log_of_an_attempt_is_read_as_last_written_and_bounded_to_its_newest
     assert logs.read("01K", 2) == b"last\n"
     logs.delete("01K", 2)
     assert (logs.read("01K", 1), logs.read("01K", 2)) == (b"", b"")
+
+
+def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database: Database) -> None:
+    model_id = startable(database)
+    for agreement in (0.9, 0.7):
+        with database.write() as connection:
+            registry.lock(connection, model_id)
+            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
+            catalog.note_window(connection, model_id, number, drift={"agreement": agreement})
+        log_segment(database, model_id, rows=200)
+    with database.read() as connection:
+        found = [catalog.past_agreement(connection, model_id, before=number) for number in (1, 2, 3)]
+    assert found == [None, 0.9, 0.7]

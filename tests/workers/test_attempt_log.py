@@ -46,3 +46,22 @@ def test_a_store_that_fails_costs_the_log_and_not_the_run(tmp_path: Path) -> Non
             raise StoreError("no room")
 
     assert run(AttemptLog(Full(Store(f"file://{tmp_path}", tmp_path / "cache")), CLAIM)) == -9
+
+
+def test_a_traceback_in_the_log_holds_no_local_variables(tmp_path: Path) -> None:
+    code = """
+import structlog
+from acclimate.logs import configure
+configure("INFO", run="01K", attempt=1)
+def learn(rows):
+    raise ValueError("it broke")
+try:
+    learn(["my secret row"])
+except ValueError:
+    structlog.get_logger().exception("run failed")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    line = json.loads(done.stderr)
+    assert (line["event"], line["attempt"], line["exception"][0]["exc_value"]) == ("run failed", 1, "it broke")
+    assert [frame["name"] for frame in line["exception"][0]["frames"]] == ["<module>", "learn"]
+    assert "secret" not in done.stderr.replace('learn(["my secret row"])', "")
