@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -14,6 +15,8 @@ from running import Service
 
 from acclimate.storage.database import Database
 from migrations.run import upgrade
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +60,10 @@ def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Serv
         environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
         environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free.getsockname()[1])
     environment["ACCLIMATE_DRILLS"] = str(short_folder / f"drills-{request.param}")
+    # A network that is not acclimate's own: a user's module on the server's path, and allowed there.
+    found = (str(ROOT / "examples" / "own_module"), os.environ.get("PYTHONPATH", ""))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))
+    environment["ACCLIMATE_NETWORK_ALLOWLIST"] = "own_network:build"
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     running = Service(home=short_folder / f"home-{request.param}", environment=environment)
