@@ -49,8 +49,13 @@ def shortened(folder: Path, windows: int) -> Path:
 
 
 def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
-    """The windows of the report: the model created from the folder's spec, and the first window of its stream played."""
-    acclimate(service, "create", folder / "spec.toml", "--wait")
+    """The windows of the report: the model created from the folder's spec, and the first window of its stream played.
+
+    One network a version instead of three, which is a third of the time; all else is the example's.
+    """
+    spec = (folder / "spec.toml").read_text()
+    (folder / "small.toml").write_text(spec.replace("\nnetwork =", "\nmembers = 1\nnetwork =", 1))
+    acclimate(service, "create", folder / "small.toml", "--wait")
     acclimate(service, "play", name, shortened(folder, 1), "--report", folder / "report.json")
     found: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())["windows"]
     return found
