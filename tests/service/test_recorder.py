@@ -1,0 +1,61 @@
+"""What waits for the disk is bounded, whatever a row is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acclimate.learning.values import InputSpec, LogPolicy, ModelSpec, NetworkSpec
+from service.errors import Refusal
+from service.metrics import ServingMetrics
+from service.model_slot import Model
+from service.recorder import Recorder
+
+TEXT = "x" * 2**20
+
+
+def model() -> Model:
+    spec = ModelSpec(
+        name="m",
+        network=NetworkSpec(network="mlp"),
+        input=InputSpec(kind="vector", shape=(4,), classes=("a", "b")),
+        seed_path=None,
+        log=LogPolicy(durability="none"),
+    )
+    return Model(id="m", name="m", spec=spec)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((50_000, 4), np.float32),
+        np.broadcast_to(np.float32(0), (500, 3, 200, 200)),
+        np.full((128, 1), TEXT, dtype=object),
+    ],
+    ids=["many rows", "large images", "long texts"],
+)
+def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(tmp_path: Path, x: Any) -> None:
+    recorder = Recorder(tmp_path, "api-0", ServingMetrics())  # not started: the slowest disk there is
+
+    async def record() -> int:
+        for request in range(10):
+            try:
+                await recorder.record(
+                    model(),
+                    prediction_id=str(request),
+                    version="1",
+                    logged_at=0.0,
+                    client="c",
+                    x=x,
+                    probabilities=np.zeros((len(x), 2), np.float32),
+                )
+            except Refusal as refused:
+                assert (refused.slug, refused.headers) == ("unavailable", {"Retry-After": "1"})  # noqa: PT017
+                return request
+        return 10
+
+    assert 1 <= asyncio.run(record()) <= 4
