@@ -1,4 +1,4 @@
-"""The three tasks: work on a run, ring again for runs that nobody has, look whether a trigger is due."""
+"""The three tasks: work on a run, ring again for runs that nobody has, look at new champions and for triggers that are due."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
-from workers import metrics, monitor, reconciler, run
+from workers import metrics, monitor, promotion_watch, reconciler, run
+from workers.live_answers import Seen
 
 log = structlog.get_logger()
 
 
 def register(app: Celery, settings: Settings, *, owner: str) -> None:
     """Make the tasks known to the application. Each task opens the database in its own process, after the fork."""
+    seen = Seen()
 
     def ring(run_id: str) -> None:
         app.send_task("run", args=[run_id], queue="train", expires=60, retry=False)
@@ -48,6 +50,9 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
         with metrics.counted("trigger"):
             database = Database(settings.database_address)
             try:
-                monitor.start_due_runs(database, ring)
+                segments = Segments(Store(settings.store_address, settings.cache))
+                # First: starting a run may wait for a replica that is stuck, and a rollback must not.
+                promotion_watch.look(database, segments, seen)
+                monitor.start_due_runs(database, segments, seen, ring)
             finally:
                 database.close()

@@ -181,6 +181,24 @@ def segments_of(connection: Connection, model_id: str, numbers: Iterable[int] | 
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 
+def segments_since(connection: Connection, model_id: str, since: float) -> list[RowMapping]:
+    """The segments that hold rows logged at `since` or later and still stand in the store, in the order they were begun."""
+    where = (segments.c.model_id == model_id, segments.c.last_logged_at >= since, segments.c.deleted_at.is_(None))
+    query = select(segments).where(*where).order_by(segments.c.first_logged_at, segments.c.id)
+    return list(connection.execute(query).mappings())
+
+
+def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
+    """Whether live replicas hold so many rows in their journals, and have sealed whatever they were last asked to.
+
+    A replica that is stuck is therefore asked once.
+    """
+    alive = live_replicas(connection, model_id)
+    asked = int(connection.execute(select(models.c.seal).where(models.c.id == model_id)).scalar_one())
+    held = sum(row["open_rows"] or 0 for row in alive)
+    return held > 0 and held >= rows and all((row["sealed"] or 0) >= asked for row in alive)
+
+
 def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
     """Every segment that still stands in the store, oldest first: by window, then id."""
     query = select(segments).where(segments.c.model_id == model_id, segments.c.deleted_at.is_(None))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from acclimate.learning.values import Floats
 from acclimate.storage import journal
 from acclimate.storage.journal import JournalDamaged, SealedFile
 from acclimate.storage.logged_rows import LoggedRows
@@ -18,6 +20,17 @@ from acclimate.storage.store import Store
 
 class SegmentDamaged(Exception):
     """A stored segment is not what its digest names, or not a segment: the message says which. Nothing of it was used."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """The answers of logged rows without their inputs: as `LoggedRows` has them, one entry a row in each column."""
+
+    prediction_id: Sequence[str]
+    row: NDArray[np.int32]
+    version: NDArray[np.str_]
+    logged_at: NDArray[np.float64]
+    probabilities: Floats
 
 
 class Segments:
@@ -74,6 +87,29 @@ class Segments:
             table.validate(full=True)
             rows = np.array(table.column("row").to_numpy(), dtype=np.int32)
             return table.column("prediction_id").to_pylist(), rows
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+    def answers(self, key: str) -> Answers:
+        """What each row was answered, in the order of `read`, without touching the inputs and unchecked, as `ids` is.
+
+        Raises `SegmentDamaged`, `StoreMissing`.
+        """
+        path = self._store.local(key)
+        # prediction_id, row, version, logged_at, probabilities
+        options = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 7])
+        try:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file, options=options) as reader:
+                table = reader.read_all()
+                table.validate(full=True)
+                answers = table.column("probabilities").combine_chunks()
+                return Answers(
+                    prediction_id=table.column("prediction_id").to_pylist(),
+                    row=np.array(table.column("row").to_numpy(), dtype=np.int32),
+                    version=np.array(table.column("version").to_pylist(), dtype=np.str_),
+                    logged_at=np.array(table.column("logged_at").to_numpy(), dtype=np.float64),
+                    probabilities=np.array(answers.flatten().to_numpy()).reshape(-1, answers.type.list_size),
+                )
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise SegmentDamaged(f"{key} is damaged: {error}") from error
 
