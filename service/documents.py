@@ -88,7 +88,7 @@ def window(row: Row, *, open_rows: int, run_ids: list[str]) -> Document:
         "closed_at": time(row["closed_at"]),
         "runs": run_ids,
         "drift": row["drift"],
-        "estimate": None,
+        "estimate": estimate(row["estimate"]),
         "digest": row["digest"],
     }
 
@@ -121,7 +121,18 @@ def promotion(row: Row) -> Document:
         "reason": row["reason"],
         "at": time(row["at"]),
         "served_at": time(row["served_at"]),
+        "watch": watch(row["watch"]),
     }
+
+
+def estimate(found: Mapping[str, Any] | None) -> Document | None:
+    """The estimate without what it was made of."""
+    names = ("value", "lower", "upper", "estimator", "refused")
+    return None if found is None else {name: found[name] for name in names}
+
+
+def watch(found: Mapping[str, Any] | None) -> Document | None:
+    return None if found is None else {**found, "at": time(found["at"])}
 
 
 def key(row: Row) -> Document:

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 TRIGGERS = ("create", "operator", "schedule", "rows", "drift", "retry")
+PROMOTIONS = (
+    ("first", "none"),
+    ("promote", "audited"),
+    ("promote", "label_free"),
+    ("rollback", "none"),
+    ("override", "none"),
+)
+"""What the loop and operators do, by kind and evidence."""
 DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
 
 
@@ -60,6 +68,16 @@ def families() -> dict[str, Any]:
         "drift_statistic": ("What each detector found in the newest diagnosed window.", ("model", "detector")),
         "drift_threshold": ("Above this the detector's statistic counts as drift.", ("model", "detector")),
         "drift_detected": ("1 where the statistic is above its threshold.", ("model", "detector")),
+        "estimated_accuracy_ratio": (
+            "Estimated accuracy of the answers in the newest closed window, made without a label; absent where refused.",
+            ("model", "estimator"),
+        ),
+        "estimated_accuracy_ratio_lower": ("Lower end of its interval.", ("model", "estimator")),
+        "estimated_accuracy_ratio_upper": ("Upper end of its interval.", ("model", "estimator")),
+        "pseudo_label_class_divergence_ratio": (
+            "Total variation between the classes of the accepted pseudo-labels and those of all, in the newest closed window.",
+            ("model",),
+        ),
         "calibration_error_ratio": ("Debiased calibration error on the judging part.", ("model", "alias")),
         "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
         "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
@@ -90,7 +108,7 @@ def _runs(found: dict[str, Any], model: str, rows: list[Any]) -> None:
     """`rows` are newest first."""
     ended = [row for row in rows if row["ended_at"] is not None]
     counts = Counter((row["trigger"], row["state"]) for row in ended)
-    # Zeros too: an alert on an increase would miss the first failure otherwise.
+    # Zeros too, here and of promotions: an alert on an increase would miss the first failure otherwise.
     for trigger, state in product(TRIGGERS, ENDED):
         found["runs"].add_metric((model, trigger, state), counts[trigger, state])
     for stage, count in Counter(row["stage"] for row in rows if row["ended_at"] is None).items():
@@ -123,12 +141,22 @@ def _windows(found: dict[str, Any], model: str, rows: list[Any]) -> None:
         found["drift_statistic"].add_metric((model, detector), effect["value"])
         found["drift_threshold"].add_metric((model, detector), effect["threshold"])
         found["drift_detected"].add_metric((model, detector), float(effect["value"] > effect["threshold"]))
+    newest = next((row["estimate"] for row in reversed(rows) if row["estimate"]), None)
+    if newest is None:
+        return
+    if newest["value"] is not None:
+        labels = (model, newest["estimator"])
+        for name, key in (("", "value"), ("_lower", "lower"), ("_upper", "upper")):
+            found[f"estimated_accuracy_ratio{name}"].add_metric(labels, newest[key])
+    if newest["pseudo_label_divergence"] is not None:
+        found["pseudo_label_class_divergence_ratio"].add_metric((model,), newest["pseudo_label_divergence"])
 
 
 def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None:
     history = registry.history(connection, model["id"])
-    for (kind, evidence), count in Counter((row["kind"], row["evidence"] or "none") for row in history).items():
-        found["promotions"].add_metric((model["name"], kind, evidence), count)
+    counts = Counter((row["kind"], row["evidence"] or "none") for row in history)
+    for kind, evidence in sorted({*PROMOTIONS, *counts}):
+        found["promotions"].add_metric((model["name"], kind, evidence), counts[kind, evidence])
     if not history:
         return
     for alias, number in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from acclimate.storage import catalog, registry, runs
+from acclimate.storage import catalog, registry, runs, watches
 from service import documents
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ def _model(connection: Connection, row: Any) -> dict[str, Any]:
     replicas = catalog.live_replicas(connection, row["id"])
     active = runs.active(connection, row["id"])
     recent = runs.page(connection, model_id=row["id"], size=3)
-    windows = catalog.all_windows(connection, row["id"])
     return {
         "name": row["name"],
         "healthy": _healthy(champion, replicas),
-        "learning": _learning(row, recent),
-        "safe": _safe(windows),
+        "learning": _learning(connection, row, champion, active, recent),
+        "safe": _safe(row, champion, catalog.newest_closed(connection, row["id"])),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
@@ -56,24 +55,60 @@ def _healthy(champion: Any, replicas: list[Any]) -> Lamp:
     return _lamp("warn" if reasons else "ok", reasons)
 
 
-def _learning(row: Any, recent: list[Any]) -> Lamp:
+def _learning(connection: Connection, row: Any, champion: Any, active: Any, recent: list[Any]) -> Lamp:
+    """What learning does now, in words; not ok while it is paused, and after a run that failed until another one ends."""
+    ended = next((run for run in recent if run["ended_at"] is not None), None)
+    since = ended["ended_at"] if ended else None
+    now = [f"run {active['id']} is {active['state']}: {active['stage']}"] if active else []
     if row["learning"] == "paused":
-        return _lamp("warn", [f"paused: {row['learning_reason'] or 'no reason given'}"], since=None)
-    ended = [run for run in recent if run["ended_at"] is not None]
-    if ended and ended[0]["state"] == "failed":
-        return _lamp("bad", [f"run {ended[0]['id']} failed: {ended[0]['detail']}"], since=ended[0]["ended_at"])
-    return _lamp("ok", [], since=ended[0]["ended_at"] if ended else None)
+        return _lamp("warn", [f"paused: {row['learning_reason'] or 'no reason given'}", *now])
+    if ended and ended["state"] == "failed":
+        return _lamp("bad", [f"run {ended['id']} failed: {ended['detail']}", *now], since)
+    if now:
+        return _lamp("ok", now, active["created_at"])
+    last = [f"run {ended['id']} was {ended['state']}: {ended['detail']}"] if ended and ended["detail"] else []
+    return _lamp("ok", last + _waiting(connection, row, champion), since)
 
 
-def _safe(windows: list[Any]) -> Lamp:
-    """Not ok while the newest closed window is quarantined: a later good window is the evidence that clears it."""
-    closed = [window for window in windows if window["state"] != "open"]
-    if closed and closed[-1]["state"] == "quarantined":
-        drift = closed[-1]["drift"] or {}
-        reason = (
-            f"window {documents.window_id(closed[-1]['number'])} is quarantined: {drift.get('kind', 'by an operator')}"
+def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
+    """What learning waits for, once there is a version that could teach."""
+    if champion is None:
+        return []
+    _, policy = registry.policy(connection, row["id"])
+    if policy.learnable == "no":
+        return ['the policy says learnable = "no": this model is served and watched only']
+    rows = catalog.open_rows(connection, row["id"])
+    if rows < policy.min_window_rows:
+        return [f"nothing new to learn from: {rows} rows in the open window, a run needs {policy.min_window_rows}"]
+    return [f"{rows} rows wait in the open window"]
+
+
+def _safe(row: Any, champion: Any, window: Any) -> Lamp:
+    """Whether what was learnt is trusted.
+
+    Not ok while the newest closed window is quarantined (a later good one is the evidence that clears it), and after a watch took
+    a promotion back, until somebody lets learning go on or another version is promoted.
+    """
+    lamps = [_watch(row, champion)] if champion else []
+    if window is not None and window["state"] == "quarantined":
+        kind = (window["drift"] or {}).get("kind", "by an operator")
+        reason = f"window {documents.window_id(window['number'])} is quarantined: {kind}"
+        lamps.append(_lamp("warn", [reason], window["closed_at"]))
+    return _worst(lamps) if lamps else _lamp("ok", [])
+
+
+def _watch(row: Any, champion: Any) -> Lamp:
+    """What the watch says of the champion, and whether the champion is there because a watch went back to it."""
+    if champion.actor == watches.ACTOR and row["learning"] == "paused":
+        return _lamp("warn", [f"rolled back to version {champion.to_version}: {champion.reason}"], champion.at)
+    found = champion.watch
+    if found is not None and found["state"] == "worse":
+        return _lamp(
+            "bad", [f"version {champion.to_version} is worse and still serves: {found['detail']}"], champion.at
         )
-        return _lamp("warn", [reason], since=closed[-1]["closed_at"])
+    if found is not None and found["state"] == "watching":
+        seen = f"version {champion.to_version} is being watched: {found['rows']} of {found['needed']} rows"
+        return _lamp("ok", [seen], champion.at)
     return _lamp("ok", [])
 
 

@@ -1,8 +1,9 @@
-"""The answers that a version gives now, read from the log: only what was sealed since the last look, and never waiting for it."""
+"""The answers of versions as the log has them: inputs are left alone, and nothing waits for a replica to seal."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.behaviour import Behaviour
-from acclimate.storage.segments import SegmentDamaged, Segments
+from acclimate.storage.segments import Answers, SegmentDamaged, Segments, first_copies
 from acclimate.storage.store import StoreError
 
 if TYPE_CHECKING:
@@ -48,21 +49,39 @@ def behaviour(
     Rows logged before `since`, answers of other versions and repeated rows do not count. A segment that cannot be read is left
     out.
     """
-    counted: set[tuple[str, int]] = set()
-    answers: list[NDArray[np.float32]] = []
-    for line in lines:
-        if len(counted) >= most:
+    found: list[NDArray[np.float32]] = []
+    rows = 0
+    for answers in _first_copies(segments, lines):
+        counted = (answers.version == str(version)) & (answers.logged_at >= since)
+        found.append(answers.probabilities[counted][: most - rows])
+        rows += len(found[-1])
+        if rows >= most:
             break
+    return Behaviour.of(np.concatenate(found)) if rows else None
+
+
+def served(segments: Segments, lines: Iterable[RowMapping]) -> tuple[int, Behaviour] | None:
+    """The version that answered most rows of these segments, and how it did; None where none can be read."""
+    found: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    for answers in _first_copies(segments, lines):
+        for version in np.unique(answers.version).tolist():
+            found[version].append(answers.probabilities[answers.version == version])
+    if not found:
+        return None
+    version, parts = max(found.items(), key=lambda item: sum(map(len, item[1])))
+    return int(version), Behaviour.of(np.concatenate(parts))
+
+
+def _first_copies(segments: Segments, lines: Iterable[RowMapping]) -> Iterator[Answers]:
+    """The answers of each segment without rows that it or an earlier one has repeated."""
+    known: set[tuple[str, int]] = set()
+    for line in lines:
         try:
             found = segments.answers(line["key"])
         except (SegmentDamaged, StoreError) as error:
             log.warning("a segment is left out of the look", segment=line["id"], error=str(error))
             continue
-        places = []
-        for place in np.flatnonzero((found.version == str(version)) & (found.logged_at >= since)).tolist():
-            address = (found.prediction_id[place], int(found.row[place]))
-            if address not in counted and len(counted) < most:
-                counted.add(address)
-                places.append(place)
-        answers.append(found.probabilities[places])
-    return Behaviour.of(np.concatenate(answers)) if counted else None
+        addresses = list(zip(found.prediction_id, found.row.tolist(), strict=True))
+        places = [place for place in first_copies(found.prediction_id, found.row) if addresses[place] not in known]
+        known.update(addresses)
+        yield found.take(np.array(places, dtype=np.intp))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from acclimate.learning.values import Gates, ModelSpec, Policy, Verdict
+from acclimate.learning.values import Gates, Json, ModelSpec, Policy, Verdict
 from acclimate.storage import audit, catalog, registry, runs
 from acclimate.storage.runs import Claim
 
@@ -40,19 +41,22 @@ class Task:
         return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def publish(connection: Connection, task: Task, turn: Turn, *, digest: str | None) -> dict[str, Any]:
+def publish(
+    connection: Connection, task: Task, turn: Turn, *, digest: str | None, estimates: Mapping[int, Json]
+) -> dict[str, Any]:
     """End the run with all it found; its results. `digest` names the student's artifact, where there is one that can serve.
 
-    Raises `LeaseLost` and `RunCancelled`: then the transaction must not be committed, and nothing is published.
+    `estimates` has what the answers of each window told that had told nothing before. Raises `LeaseLost` and `RunCancelled`:
+    then the transaction must not be committed, and nothing is published.
     """
     registry.lock(connection, task.model["id"])
-    _note_window(connection, task, turn)
+    _note_window(connection, task, turn, estimates)
     found = _results(task, turn)
     promoted = turn.promoted and digest is not None
     if promoted and not _parent_still_serves(connection, task):
         promoted, found["detail"] = False, "another version was promoted while this run worked"
     if digest is not None and turn.verdict is not None:
-        found["version"] = _add_version(connection, task, turn.verdict, digest, promoted)
+        found["version"] = _add_version(connection, task, turn, turn.verdict, digest, promoted)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
     return {"state": state, **found}
@@ -63,7 +67,7 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
-def _add_version(connection: Connection, task: Task, verdict: Verdict, digest: str, promoted: bool) -> int:
+def _add_version(connection: Connection, task: Task, turn: Turn, verdict: Verdict, digest: str, promoted: bool) -> int:
     number = registry.add_version(
         connection,
         task.model["id"],
@@ -73,6 +77,7 @@ def _add_version(connection: Connection, task: Task, verdict: Verdict, digest: s
         run_id=task.run["id"],
         gates=[asdict(gate) for gate in verdict.gates],
         evidence=verdict.evidence,
+        expected={name: answers.as_json() for name, answers in turn.expected.items()} or None,
     )
     if promoted:
         kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)
@@ -91,7 +96,7 @@ def _add_version(connection: Connection, task: Task, verdict: Verdict, digest: s
     return number
 
 
-def _note_window(connection: Connection, task: Task, turn: Turn) -> None:
+def _note_window(connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]) -> None:
     """What the run found, written beside the window it learnt from; an alarm quarantines the window."""
     if turn.drift is None:
         return
@@ -105,7 +110,8 @@ def _note_window(connection: Connection, task: Task, turn: Turn) -> None:
     if turn.drift.alarms:
         found["state"] = "quarantined"
     for number in task.run["windows"]:
-        catalog.note_window(connection, task.model["id"], number, **found)
+        estimate = {"estimate": estimates[number]} if number in estimates else {}
+        catalog.note_window(connection, task.model["id"], number, **found, **estimate)
 
 
 def _results(task: Task, turn: Turn) -> dict[str, Any]:

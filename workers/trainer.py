@@ -33,7 +33,7 @@ from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import Store, StoreError
-from workers import outcome
+from workers import outcome, window_estimates
 from workers.outcome import Task
 
 log = structlog.get_logger()
@@ -199,8 +199,9 @@ class Trainer:
             manifest, arrays = network.pack(found.student)
             manifest |= {"run": task.run["id"], "parent": task.run["parent_version"], "config": task.config_digest}
             digest = self.artifacts.write(manifest, arrays)
+        estimates = window_estimates.made(self.database, self.segments, task, found)
         with self.database.write() as connection:
-            results = outcome.publish(connection, task, found, digest=digest)
+            results = outcome.publish(connection, task, found, digest=digest, estimates=estimates)
         log.info("run ended", state=results["state"], version=results.get("version"), detail=results["detail"])
 
     def end(self, state: str, detail: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from acclimate.learning import network, recipes
+from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate
 from acclimate.learning.drift import diagnose
 from acclimate.learning.gates import judge, judge_anchor
@@ -16,7 +17,19 @@ from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
 from acclimate.learning.replay import Replay
 from acclimate.learning.student import bring, train, train_anchor
-from acclimate.learning.values import STAGES, Drift, Gates, ModelSpec, Policy, PseudoLabels, SeedSet, Verdict, Window
+from acclimate.learning.values import (
+    STAGES,
+    UNLABELLED,
+    Drift,
+    Floats,
+    Gates,
+    ModelSpec,
+    Policy,
+    PseudoLabels,
+    SeedSet,
+    Verdict,
+    Window,
+)
 
 
 class Step(Protocol):
@@ -27,12 +40,17 @@ class Step(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Turn:
-    """What one run found out, as far as it came; `detail` says in words why nothing was promoted."""
+    """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
+
+    `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
+    answers are compared with.
+    """
 
     drift: Drift | None = None
     labels: PseudoLabels | None = None
     student: Bundle | None = None
     verdict: Verdict | None = None
+    expected: dict[str, Behaviour] = field(default_factory=dict)
     detail: str | None = None
 
     @property
@@ -57,7 +75,10 @@ def turn(
     student = step("calibrate", calibrate, student, seed.calibration)
     student = network.with_self_test(student, seed.judging.x)
     verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
-    return Turn(drift=drift, labels=labels, student=student, verdict=verdict, detail=_refusal(verdict))
+    expected = _answers(_usual(window), student=student, champion=champion)
+    return Turn(
+        drift=drift, labels=labels, student=student, verdict=verdict, expected=expected, detail=_refusal(verdict)
+    )
 
 
 def survey(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy, *, step: Step) -> Turn:
@@ -92,7 +113,8 @@ def begin(
     anchor = step("calibrate", calibrate, anchor, seed.calibration)
     anchor = network.with_self_test(anchor, seed.judging.x)
     verdict = step("judge", judge_anchor, anchor, seed.judging, spec.gates)
-    return Turn(student=anchor, verdict=verdict, detail=_refusal(verdict))
+    expected = _answers(seed.judging.x, student=anchor)
+    return Turn(student=anchor, verdict=verdict, expected=expected, detail=_refusal(verdict))
 
 
 def run_seed(policy: Policy, windows: Sequence[int]) -> int:
@@ -116,6 +138,18 @@ def plain_step(seed: int) -> Step:
         return verb(*args, rng=stage_rng(seed, stage), tick=lambda done, total: None)
 
     return step
+
+
+def _usual(window: Window) -> Floats:
+    """Held-out rows as traffic has them: those that a person labelled were asked for because they are doubtful."""
+    drawn = window.held_out[window.held_out_labels == UNLABELLED]
+    return drawn if len(drawn) else window.held_out
+
+
+def _answers(x: Floats, **bundles: Bundle) -> dict[str, Behaviour]:
+    if not len(x):
+        return {}
+    return {name: Behaviour.of(bundle.probabilities(x)) for name, bundle in bundles.items()}
 
 
 def _scarcity(labels: PseudoLabels) -> str:

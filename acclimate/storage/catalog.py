@@ -142,6 +142,12 @@ def all_windows(connection: Connection, model_id: str) -> list[RowMapping]:
     return list(connection.execute(query).mappings())
 
 
+def newest_closed(connection: Connection, model_id: str) -> RowMapping | None:
+    """The newest window that is no longer open."""
+    query = select(windows).where(windows.c.model_id == model_id, windows.c.state != "open")
+    return connection.execute(query.order_by(windows.c.number.desc()).limit(1)).mappings().first()
+
+
 def window(connection: Connection, model_id: str, number: int) -> RowMapping:
     """One window. Raises `UnknownWindow`."""
     query = select(windows).where(windows.c.model_id == model_id, windows.c.number == number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,21 @@ class SegmentDamaged(Exception):
 class Answers:
     """The answers of logged rows without their inputs: as `LoggedRows` has them, one entry a row in each column."""
 
-    prediction_id: Sequence[str]
+    prediction_id: list[str]
     row: NDArray[np.int32]
     version: NDArray[np.str_]
     logged_at: NDArray[np.float64]
     probabilities: Floats
+
+    def take(self, places: NDArray[np.intp]) -> Answers:
+        """The answers at these places, in this order."""
+        return Answers(
+            prediction_id=[self.prediction_id[place] for place in places.tolist()],
+            row=self.row[places],
+            version=self.version[places],
+            logged_at=self.logged_at[places],
+            probabilities=self.probabilities[places],
+        )
 
 
 class Segments:
