@@ -50,10 +50,17 @@ def seed_file(x: Any = None, y: Any = None) -> bytes:
 
 
 def create(
-    http: httpx.Client, name: str, *, durability: str = "os", schedule: str = "never", max_rows: int = 0
+    http: httpx.Client,
+    name: str,
+    *,
+    durability: str = "os",
+    schedule: str = "never",
+    max_rows: int = 0,
+    policy: str = "on_drift = false",
 ) -> dict[str, Any]:
-    """The ended run that trained version 1 of a new model, which serves when this returns."""
+    """The ended run that trained version 1 of a new model, which serves when this returns; `policy` has its other lines."""
     spec = SPEC.format(name=name, durability=durability, schedule=schedule, max_rows=max_rows)
+    spec = spec.replace("on_drift = false", policy)
     files = {"spec": ("spec.toml", spec), "seed": ("seed.npz", seed_file())}
     reply = http.post("/api/v1/models", files=files)
     assert reply.status_code == 202, reply.text

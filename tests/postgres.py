@@ -55,6 +55,9 @@ class Postgres:
             "listen_addresses=",
             "-c",
             "max_connections=200",
+            # No test cuts the power; a busy disk would make each end of a session wait for a minute.
+            "-c",
+            "fsync=off",
         ]
         process = subprocess.Popen(command, **options)
         server = Postgres(folder=folder, process=process)

@@ -154,6 +154,7 @@ def _drift(database: Database, segments: Segments, seen: Seen, suspect: Suspect)
     reason = None
     if newest is not None and newest.rows >= suspect.needed:
         reason = triggers.drift_due(suspect.reference, newest)
+    log.debug("looked for drift", model=suspect.model["name"], rows=newest.rows if newest else 0, found=reason)
     if reason is None:
         seen.note(("drift", model_id), state)
     return reason

@@ -45,14 +45,14 @@ def look(database: Database, segments: Segments, seen: Seen) -> None:
         with database.write() as connection:
             _begin(connection, model)
     with database.read() as connection:
-        watched = [found for model in models if (found := _watched(connection, model)) is not None]
-    for found in watched:
+        looked_at = [found for model in models if (found := under_watch(connection, model)) is not None]
+    for found in looked_at:
         if found.seal:
             with database.write() as connection:
                 catalog.request_seal(connection, found.model["id"])
         state = (found.promotion.epoch, ids(found.lines))
         if not seen.same(("watch", found.model["id"]), state):
-            _judge(database, segments, found)
+            conclude(database, segments, found)
             seen.note(("watch", found.model["id"]), state)
 
 
@@ -105,7 +105,8 @@ def _expected(version: RowMapping) -> Behaviour | None:
     return Behaviour.from_json(answers) if answers is not None else None
 
 
-def _watched(connection: Connection, model: RowMapping) -> Watched | None:
+def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
+    """The model's newest promotion, while its watch goes on."""
     newest = registry.champion(connection, model["id"])
     if newest is None or newest.watch is None or newest.watch["state"] != "watching":
         return None
@@ -122,7 +123,8 @@ def _watched(connection: Connection, model: RowMapping) -> Watched | None:
     )
 
 
-def _judge(database: Database, segments: Segments, watched: Watched) -> None:
+def conclude(database: Database, segments: Segments, watched: Watched) -> None:
+    """Write what the live answers tell, and act on it; nothing where another promotion came meanwhile."""
     promotion, model = watched.promotion, watched.model
     needed = promotion.watch["needed"]
     live = behaviour(segments, watched.lines, version=promotion.to_version, since=promotion.at, most=needed)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from acclimate.learning.values import Json
 
 SURE = 3.0
-"""Standard errors beyond which chance is not believed: 1 look in 700, since looks are many."""
+"""Standard errors beyond which chance is not believed, since looks are many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,20 @@ def confidence_fall(before: Behaviour, now: Behaviour) -> tuple[float, float]:
 def share_shift(before: Behaviour, now: Behaviour) -> tuple[float, float]:
     """Total variation between the shares of the classes, and how much of it chance alone shows between so many rows.
 
-    Each class's difference is about normal; the sum of their absolute values has the mean and, nearly, the deviation of as
-    many independent half-normals.
+    Each class's difference is about normal, so the sum of their absolute values has the mean of as many half-normals. They
+    hang together, since the differences add up to nothing: fully where only two classes vary, hardly where many do.
     """
     a, b = np.array(before.shares), np.array(now.shares)
     pooled = (a * before.rows + b * now.rows) / (before.rows + now.rows)
     variance = pooled * (1 - pooled) * (1 / before.rows + 1 / now.rows)
+    total, varying = float(variance.sum()), _effective_number(variance)
     mean = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / 2
-    deviation = math.sqrt((1 - 2 / math.pi) * float(variance.sum())) / 2
-    return float(np.abs(a - b).sum()) / 2, mean + SURE * deviation
+    deviation = math.sqrt((1 - 2 / math.pi) * total * varying / max(varying - 1, 1)) / 2
+    limit = max(mean + SURE * deviation, SURE * math.sqrt(float(variance.max())))
+    return float(np.abs(a - b).sum()) / 2, limit
+
+
+def _effective_number(weights: NDArray[np.float64]) -> float:
+    """How many equal weights would be spread as these are; 1 where all are nothing."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares > 0 else 1.0

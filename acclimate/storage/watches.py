@@ -53,12 +53,12 @@ def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason:
     `registry.lock`, while `still_watching`.
     """
     why = f"the watch found version {promotion.to_version} worse: {reason}"
-    version = None
-    try:
-        _, version = registry.roll_back(connection, model["id"], to=promotion.from_version, actor=ACTOR, reason=why)
+    before, version = registry.version(connection, model["id"], promotion.from_version), None
+    if before["deleted_at"] is None:
+        _, version = registry.roll_back(connection, model["id"], to=before["number"], actor=ACTOR, reason=why)
         paused = f"rolled back to version {version}: {why}"
-    except registry.UnknownVersion as error:
-        paused = f"{why}; it still serves, {error}"
+    else:
+        paused = f"{why}; it still serves, since version {before['number']} was deleted"
     registry.set_learning(connection, model["id"], "paused", paused)
     windows = _learnt_from(connection, model["id"], promotion.to_version)
     for number in windows:

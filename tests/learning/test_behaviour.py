@@ -1,0 +1,50 @@
+"""What mean confidence and class shares say, and how much of a change is chance."""
+
+import json
+
+import numpy as np
+import pytest
+from answers import drawn, even
+
+from acclimate.learning.behaviour import Behaviour, confidence_fall, share_shift
+
+
+def test_a_behaviour_counts_rows_confidence_and_shares():
+    found = Behaviour.of(np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]], np.float32))
+    assert (found.rows, found.shares) == (3, (2 / 3, 1 / 3))
+    assert found.confidence == pytest.approx(0.8) and found.deviation == pytest.approx(
+        np.std([0.9, 0.7, 0.8]), abs=1e-6
+    )
+
+
+def test_a_behaviour_comes_back_from_json_as_it_was():
+    found = Behaviour.of(drawn(50, even(4), rng=np.random.default_rng(0)))
+    assert Behaviour.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_answers_that_are_not_numbers_are_kept_as_such_in_json():
+    found = Behaviour.of(np.array([[np.nan, np.nan], [0.7, 0.3]], np.float32))
+    assert not found.finite
+    kept = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert kept["confidence"] is None and not Behaviour.from_json(kept).finite
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize(("before", "now"), [(60, 100), (60, 500), (300, 300)])
+def test_chance_alone_exceeds_its_limits_in_fewer_than_one_of_a_hundred_comparisons(classes, before, now):
+    rng = np.random.default_rng(1)
+    shares = rng.dirichlet(np.ones(classes))
+    beyond = 0
+    for _ in range(400):
+        a, b = (Behaviour.of(drawn(n, shares, rng=rng)) for n in (before, now))
+        fall, fall_limit = confidence_fall(a, b)
+        shift, shift_limit = share_shift(a, b)
+        beyond += fall > fall_limit or shift > shift_limit
+    assert beyond <= 4
+
+
+def test_the_limits_of_chance_grow_tighter_with_rows():
+    rng = np.random.default_rng(2)
+    few, many = (Behaviour.of(drawn(n, even(5), rng=rng)) for n in (100, 10_000))
+    assert share_shift(many, many)[1] < share_shift(few, few)[1] / 5
+    assert confidence_fall(many, many)[1] < confidence_fall(few, few)[1] / 5

@@ -1,0 +1,104 @@
+"""A model with two versions, and rows that were answered by them: in real sealed segments, in the catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from memories import DIGEST, new_model, new_run
+
+from acclimate.learning.behaviour import Behaviour
+from acclimate.learning.values import Floats, Json
+from acclimate.storage import catalog, registry, runs
+from acclimate.storage.catalog import SegmentLine
+from acclimate.storage.database import Database, clock
+from acclimate.storage.journal import Journal
+from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.segments import Segments
+from acclimate.storage.store import Store
+
+PASSED: Json = {"gate": "class_flow", "value": 0.0, "limit": 0.25, "n": 60, "verdict": "pass", "binds": True}
+
+
+def answers(n: int, *, of_a: float = 0.5, confidence: float = 0.9) -> Floats:
+    """Of two classes, in turn: this share says "a"."""
+    says_a = np.floor(np.arange(1, n + 1) * of_a + 1e-9) > np.floor(np.arange(n) * of_a + 1e-9)
+    return np.where(says_a[:, None], [confidence, 1 - confidence], [1 - confidence, confidence]).astype(np.float32)
+
+
+USUAL = Behaviour.of(answers(60))
+EXPECTED: Json = {"student": USUAL.as_json(), "champion": USUAL.as_json()}
+
+
+class Live:
+    """A model whose version 1 is champion, and its log."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self.segments = Segments(Store(f"file://{folder / 'store'}", folder / "cache"))
+        self.folder = folder
+        self.model_id = new_model(database)
+        self.requests = 0
+        self.add_version(first=True)
+
+    def policy(self, **changes: object) -> None:
+        with self.database.write() as connection:
+            number, content = registry.revision(connection, self.model_id, "policy")
+            registry.revise(connection, self.model_id, "policy", content | changes, actor="test", expected=number)
+
+    def add_version(
+        self, *, first: bool = False, gates: tuple[Json, ...] = (PASSED,), windows: tuple[int, ...] = ()
+    ) -> int:
+        """Promote a new version, which learnt from these windows and was expected to answer as usual; its number."""
+        with self.database.write() as connection:
+            current = registry.champion(connection, self.model_id)
+            run_id = new_run(connection, self.model_id, windows=list(windows))
+            claim = runs.claim(connection, run_id, owner="worker-0")
+            assert claim is not None
+            number = registry.add_version(
+                connection,
+                self.model_id,
+                digest=DIGEST,
+                promoted=True,
+                parent=current.to_version if current else None,
+                run_id=run_id,
+                gates=list(gates),
+                evidence="label_free",
+                expected=EXPECTED,
+            )
+            kind = "first" if first else "promote"
+            registry.promote(connection, self.model_id, number, kind=kind, actor="loop", reason=None, run_id=run_id)
+            runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
+        return number
+
+    def log(self, version: int, given: Floats, *, before: float = 0.0, request: str | None = None) -> None:
+        """These answers of this version, logged now or so many seconds before, sealed and registered."""
+        with self.database.read() as connection:
+            at = clock(connection) - before
+        self.requests += 1
+        rows = LoggedRows.of_request(
+            prediction_id=request or f"r{self.requests}",
+            version=str(version),
+            logged_at=at,
+            client="key",
+            x=np.zeros((len(given), 2), np.float32),
+            probabilities=given,
+        )
+        schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0")
+        journal = Journal.open(self.folder / "journal", schema, at)
+        journal.append(rows)
+        sealed = journal.seal()
+        assert sealed is not None
+        line = SegmentLine(
+            id=sealed.id,
+            model_id=self.model_id,
+            replica="api-0",
+            key=self.segments.put(sealed, self.model_id),
+            digest=sealed.digest,
+            rows=sealed.rows,
+            bytes=sealed.bytes,
+            first_logged_at=at,
+            last_logged_at=at,
+        )
+        with self.database.write() as connection:
+            catalog.register(connection, line)

@@ -1,0 +1,139 @@
+"""When answers that changed start a run, and when they must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_rows import Live, answers
+from memories import new_run
+from sqlalchemy import text
+
+from acclimate.learning.behaviour import Behaviour
+from acclimate.storage import catalog, registry, runs
+from acclimate.storage.barrier import start_run
+from acclimate.storage.database import Database
+from workers import monitor
+from workers.live_answers import Seen
+
+UNSURE = answers(150, confidence=0.7)
+
+
+@pytest.fixture
+def live(database: Database, tmp_path: Path) -> Live:
+    """Version 1 serves; only drift could start a run."""
+    live = Live(database, tmp_path)
+    live.policy(schedule="never", max_rows=0, min_window_rows=100)
+    return live
+
+
+def look(live: Live) -> list[str]:
+    """The runs that were rung for."""
+    rung: list[str] = []
+    monitor.start_due_runs(live.database, live.segments, Seen(), rung.append)
+    return rung
+
+
+def end(live: Live, run_id: str, state: str) -> None:
+    with live.database.write() as connection:
+        claim = runs.claim(connection, run_id, owner="worker-0")
+        assert claim is not None
+        runs.finish(connection, claim, state=state, detail="as the test wants it")
+
+
+def pass_by(live: Live, seconds: float) -> None:
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE runs SET ended_at = ended_at - :seconds"), {"seconds": seconds})
+
+
+def newest(live: Live) -> Any:
+    with live.database.read() as connection:
+        return runs.page(connection, model_id=live.model_id, size=1)[0]
+
+
+def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_says_why(live: Live) -> None:
+    live.log(1, UNSURE)
+    assert len(look(live)) == 1
+    assert (newest(live)["trigger"], newest(live)["windows"]) == ("drift", [1])
+    assert newest(live)["reason"].startswith("mean confidence fell from 0.900 to 0.700 on 150 rows")
+
+
+def test_answers_as_usual_start_none(live: Live) -> None:
+    live.log(1, answers(150))
+    assert look(live) == []
+
+
+@pytest.mark.parametrize("changes", [{"on_drift": False}, {"learnable": "no"}, {"min_window_rows": 151}])
+def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
+    live.policy(**changes)
+    live.log(1, UNSURE)
+    assert look(live) == []
+
+
+def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
+    live.log(1, UNSURE)
+    with live.database.write() as connection:
+        registry.set_learning(connection, live.model_id, "paused", "holiday")
+    assert look(live) == []
+    with live.database.write() as connection:
+        registry.set_learning(connection, live.model_id, "on", None)
+        new_run(connection, live.model_id)
+    assert look(live) == []
+
+
+def test_only_the_champions_own_newest_answers_count(live: Live) -> None:
+    live.log(1, UNSURE)
+    live.log(2, UNSURE, before=10)
+    live.add_version()
+    assert look(live) == []
+    live.log(2, answers(150))
+    assert look(live) == []
+    live.log(2, UNSURE)
+    live.log(2, UNSURE)
+    live.log(2, UNSURE)
+    assert len(look(live)) == 1
+
+
+def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and_then_a_longer_one(live: Live) -> None:
+    for wait in (600, 1200):
+        live.log(1, UNSURE)
+        end(live, look(live)[0], "rejected")
+        live.log(1, UNSURE)
+        assert look(live) == []
+        pass_by(live, wait - 60)
+        assert look(live) == []
+        pass_by(live, 61)
+
+
+def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(live: Live) -> None:
+    live.log(1, UNSURE)
+    end(live, look(live)[0], "rejected")
+    live.log(1, UNSURE)
+    assert look(live) == []
+    operators = start_run(live.database, "gas", trigger="operator", actor="ann")
+    end(live, operators, "succeeded")
+    live.log(1, UNSURE)
+    assert len(look(live)) == 1
+
+
+def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
+    live.log(1, UNSURE)
+    with live.database.write() as connection:
+        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)["number"]
+        told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
+        catalog.note_window(connection, live.model_id, number, estimate=told)
+    live.log(1, UNSURE)
+    assert look(live) == []
+    with live.database.write() as connection:
+        catalog.set_window_state(connection, live.model_id, number, "quarantined")
+    assert len(look(live)) == 1
+
+
+def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -> None:
+    with live.database.write() as connection:
+        catalog.heartbeat(connection, "api-0", {live.model_id: 100})
+    for _ in range(2):
+        assert look(live) == []
+    with live.database.read() as connection:
+        assert registry.model_by_id(connection, live.model_id)["seal"] == 1

@@ -1,0 +1,186 @@
+"""A watch counts the right rows, acts once, never against an operator, and waits for nobody."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_rows import EXPECTED, Live, answers
+from sqlalchemy import text
+
+from acclimate.storage import audit, catalog, registry
+from acclimate.storage.database import Database
+from acclimate.storage.tables import versions
+from workers import promotion_watch
+from workers.live_answers import Seen
+
+ONE_CLASS = answers(300, of_a=1.0)
+
+
+@pytest.fixture
+def live(database: Database, tmp_path: Path) -> Live:
+    """Version 1 serves, and a watch needs two hundred rows."""
+    live = Live(database, tmp_path)
+    live.policy(watch_rows=200)
+    return live
+
+
+def look(live: Live, seen: Seen | None = None) -> None:
+    promotion_watch.look(live.database, live.segments, seen or Seen())
+
+
+def history(live: Live) -> list[Any]:
+    with live.database.read() as connection:
+        return registry.history(connection, live.model_id)
+
+
+def watch(live: Live, epoch: int = 2) -> Any:
+    return history(live)[epoch - 1]["watch"]
+
+
+def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> None:
+    look(live)
+    assert watch(live, 1) is None
+    live.add_version()
+    look(live)
+    assert (watch(live)["state"], watch(live)["rows"], watch(live)["needed"]) == ("watching", 0, 200)
+
+
+def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live: Live) -> None:
+    live.log(1, answers(50))
+    with live.database.write() as connection:
+        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+    live.add_version(windows=(1,))
+    live.log(2, ONE_CLASS)
+    for _ in range(3):
+        look(live)
+    found = history(live)
+    assert [(row["kind"], row["actor"], row["to_version"]) for row in found] == [
+        ("first", "loop", 1),
+        ("promote", "loop", 2),
+        ("rollback", "watch", 1),
+    ]
+    assert (found[1]["watch"]["state"], found[1]["watch"]["rows"]) == ("worse", 200)
+    with live.database.read() as connection:
+        model = registry.model_by_id(connection, live.model_id)
+        assert model["learning"] == "paused" and "version 2 worse" in model["learning_reason"]
+        assert catalog.window(connection, live.model_id, 1)["state"] == "quarantined"
+        entries = [row for row in audit.page(connection) if row["actor"] == "watch"]
+    assert [(row["action"], row["target"], row["content"]["version"]) for row in entries] == [
+        ("version.rollback", "gas", 1)
+    ]
+
+
+def test_rows_count_once_and_only_if_the_new_version_answered_them_after_its_promotion(live: Live) -> None:
+    live.log(2, ONE_CLASS, before=3600)
+    live.add_version()
+    live.log(1, ONE_CLASS)
+    live.log(2, answers(90), request="again")
+    live.log(2, answers(90), request="again")
+    look(live)
+    assert (watch(live)["state"], watch(live)["rows"]) == ("watching", 90)
+    live.log(2, answers(110))
+    look(live)
+    assert (watch(live)["state"], watch(live)["rows"]) == ("passed", 200)
+
+
+def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> None:
+    live.add_version()
+    live.log(2, answers(60))
+    seen = Seen()
+    look(live, seen)
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE segments SET key = 'nowhere'"))
+    look(live, seen)
+    assert watch(live)["rows"] == 60
+    look(live, Seen())
+    assert watch(live)["rows"] == 0
+
+
+def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_watch(live: Live) -> None:
+    live.add_version()
+    look(live)
+    live.log(2, ONE_CLASS)
+    with live.database.write() as connection:
+        registry.roll_back(connection, live.model_id, to=None, actor="ann", reason="looks wrong")
+    look(live)
+    assert watch(live)["state"] == "superseded"
+    assert [row["actor"] for row in history(live)] == ["loop", "loop", "ann"]
+
+
+def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
+    live.add_version()
+    look(live)
+    live.log(2, ONE_CLASS)
+    with live.database.read() as connection:
+        model = registry.model_by_id(connection, live.model_id)
+        found = promotion_watch.under_watch(connection, model)
+    assert found is not None
+    live.add_version()
+    promotion_watch.conclude(live.database, live.segments, found)
+    assert [row["kind"] for row in history(live)] == ["first", "promote", "promote"]
+    with live.database.read() as connection:
+        assert registry.model_by_id(connection, live.model_id)["learning"] == "on"
+
+
+def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> None:
+    live.add_version()
+    look(live)
+    live.add_version()
+    look(live)
+    assert [watch(live, epoch)["state"] for epoch in (2, 3)] == ["superseded", "watching"]
+
+
+def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_answered(live: Live) -> None:
+    failed = {"gate": "class_flow", "value": 0.5, "limit": 0.25, "n": 60, "verdict": "fail", "binds": True}
+    number = live.add_version(gates=(failed,))
+    with live.database.write() as connection:
+        own = {"rows": 300, "confidence": 0.9, "deviation": 0.0, "shares": [1.0, 0.0]}
+        connection.execute(
+            versions.update().where(versions.c.number == number).values(expected=EXPECTED | {"student": own})
+        )
+    live.log(number, ONE_CLASS)
+    look(live)
+    assert watch(live)["state"] == "worse"
+
+
+def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
+    live.policy(watch_rows=0)
+    live.add_version()
+    live.log(2, ONE_CLASS)
+    look(live)
+    assert (watch(live)["state"], watch(live)["detail"]) == ("waived", "the policy says watch_rows = 0")
+
+
+def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live: Live) -> None:
+    live.add_version()
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE versions SET deleted_at = 1.0 WHERE number = 1"))
+    live.log(2, ONE_CLASS)
+    look(live)
+    assert watch(live)["state"] == "worse" and len(history(live)) == 2
+    with live.database.read() as connection:
+        model = registry.model_by_id(connection, live.model_id)
+    assert model["learning"] == "paused" and "still serves" in model["learning_reason"]
+
+
+def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(live: Live) -> None:
+    live.add_version()
+    with live.database.write() as connection:
+        catalog.heartbeat(connection, "api-0", {live.model_id: 49})
+    look(live)
+    assert asked(live) == 0
+    with live.database.write() as connection:
+        catalog.heartbeat(connection, "api-0", {live.model_id: 50})
+    started = time.monotonic()
+    for _ in range(3):
+        look(live)
+    assert asked(live) == 1
+    assert time.monotonic() - started < 10
+
+
+def asked(live: Live) -> int:
+    with live.database.read() as connection:
+        return int(registry.model_by_id(connection, live.model_id)["seal"])
