@@ -35,6 +35,8 @@ SHOWN = (
         "drift_threshold",
     ),
     *("calibration_error_ratio", "gate_limit", "pseudo_labels", "runs", "runs_active", "model_info", "promotions"),
+    *("estimated_accuracy_ratio", "estimated_accuracy_ratio_lower", "estimated_accuracy_ratio_upper"),
+    *("pseudo_label_class_divergence_ratio", "learning_paused"),
 )
 
 
@@ -148,7 +150,7 @@ def test_grafana_reads_the_dashboard() -> None:
     assert board.id_val is None
     assert board.uid == "acclimate-loop"
     assert [variable.name for variable in board.templating.list_val or []] == ["model"]
-    assert len(board.panels or []) == 8
+    assert len(board.panels or []) == 10
 
 
 def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own() -> None:
