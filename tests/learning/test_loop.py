@@ -7,6 +7,7 @@ import pytest
 from turned_digits import accuracy, learn, spec, window_of
 
 from acclimate.learning import loop, network
+from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window
 
 
@@ -147,3 +148,16 @@ def _without_stopping(plain):
         return replace(result, stops=False) if stage == "diagnose" else result
 
     return step
+
+
+def test_what_is_expected_of_a_student_is_how_it_answers_rows_that_nobody_asked_a_label_for(stream, parts, anchor):
+    x, y = stream.turned(7, rng=np.random.default_rng(1))
+    labels = np.where(np.arange(len(x)) < 30, y, UNLABELLED)
+    window = window_of(x, labels=labels)
+    turn = learn(window, parts, anchor, anchor, run=4)
+    drawn = window.held_out[window.held_out_labels == UNLABELLED]
+    assert len(drawn) == len(window.held_out) - 30 > 0
+    assert turn.expected == {
+        "student": Behaviour.of(turn.student.probabilities(drawn)),
+        "champion": Behaviour.of(anchor.probabilities(drawn)),
+    }

@@ -1,0 +1,139 @@
+"""What the lamps of learning and of safety say, in words, of everything that the memory may hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_rows import Live, answers
+from memories import new_run
+
+from acclimate.storage import catalog, registry, runs, watches
+from acclimate.storage.database import Database
+from service import status
+
+
+@pytest.fixture
+def live(database: Database, tmp_path: Path) -> Live:
+    return Live(database, tmp_path)
+
+
+def lamp(live: Live, which: str) -> tuple[str, list[str]]:
+    with live.database.read() as connection:
+        found: dict[str, Any] = status.status_of(connection)["models"][0][which]
+    return found["state"], found["reasons"]
+
+
+def close(live: Live) -> int:
+    with live.database.write() as connection:
+        return int(catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)["number"])
+
+
+def ended_run(live: Live, state: str, detail: str | None) -> None:
+    with live.database.write() as connection:
+        claim = runs.claim(connection, new_run(connection, live.model_id, parent_version=1), owner="worker-0")
+        assert claim is not None
+        runs.finish(connection, claim, state=state, detail=detail)
+
+
+def pause(live: Live, learning: str, reason: str | None = None) -> None:
+    with live.database.write() as connection:
+        registry.set_learning(connection, live.model_id, learning, reason)
+
+
+def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
+    live.log(1, answers(20))
+    assert lamp(live, "learning") == ("ok", ["nothing new to learn from: 20 rows in the open window, a run needs 150"])
+    live.log(1, answers(140))
+    assert lamp(live, "learning") == ("ok", ["160 rows wait in the open window"])
+
+
+def test_learning_says_why_the_last_run_was_rejected_and_is_ok_all_the_same(live: Live) -> None:
+    ended_run(live, "rejected", "no drift to learn from")
+    state, reasons = lamp(live, "learning")
+    assert state == "ok" and reasons[0].endswith("was rejected: no drift to learn from")
+
+
+def test_learning_names_the_run_that_works_and_its_stage(live: Live) -> None:
+    with live.database.write() as connection:
+        run_id = new_run(connection, live.model_id, parent_version=1)
+    assert lamp(live, "learning") == ("ok", [f"run {run_id} is queued: snapshot"])
+
+
+def test_learning_is_bad_after_a_failed_run_until_another_one_ends(live: Live) -> None:
+    ended_run(live, "failed", "NonFiniteLoss: at step 3")
+    state, reasons = lamp(live, "learning")
+    assert state == "bad" and "NonFiniteLoss" in reasons[0]
+    ended_run(live, "rejected", "no drift")
+    assert lamp(live, "learning")[0] == "ok"
+
+
+def test_learning_is_not_ok_while_paused_and_says_by_what(live: Live) -> None:
+    pause(live, "paused", "holiday")
+    assert lamp(live, "learning") == ("warn", ["paused: holiday"])
+
+
+def test_a_model_that_never_learns_says_so(live: Live) -> None:
+    live.policy(learnable="no")
+    assert lamp(live, "learning")[1] == ['the policy says learnable = "no": this model is served and watched only']
+
+
+def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_one_follows(live: Live) -> None:
+    for clear in ("release", "evidence"):
+        number = close(live)
+        with live.database.write() as connection:
+            catalog.set_window_state(connection, live.model_id, number, "quarantined")
+        assert lamp(live, "safe") == ("warn", [f"window w-{number} is quarantined: by an operator"])
+        if clear == "release":
+            with live.database.write() as connection:
+                catalog.set_window_state(connection, live.model_id, number, "released")
+        else:
+            close(live)
+        assert lamp(live, "safe") == ("ok", [])
+
+
+def watch(live: Live, state: str) -> Any:
+    """A second version whose watch is in this state."""
+    live.add_version()
+    with live.database.write() as connection:
+        found = {"state": state, "rows": 40, "needed": 500, "found": None, "detail": "lost its confidence", "at": 1.0}
+        watches.note(connection, live.model_id, 2, found)
+        return registry.champion(connection, live.model_id)
+
+
+def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(live: Live) -> None:
+    watch(live, "watching")
+    assert lamp(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
+    with live.database.write() as connection:
+        watches.note(connection, live.model_id, 2, {"state": "passed"})
+    assert lamp(live, "safe") == ("ok", [])
+
+
+def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(live: Live) -> None:
+    promotion = watch(live, "watching")
+    with live.database.write() as connection:
+        watches.undo(connection, registry.model_by_id(connection, live.model_id), promotion, "it answers one class")
+    state, reasons = lamp(live, "safe")
+    assert state == "warn" and "it answers one class" in reasons[0]
+    pause(live, "on")
+    assert lamp(live, "safe") == ("ok", [])
+
+
+def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
+    promotion = watch(live, "watching")
+    with live.database.write() as connection:
+        watches.undo(connection, registry.model_by_id(connection, live.model_id), promotion, "it answers one class")
+    live.add_version()
+    assert lamp(live, "safe") == ("ok", [])
+
+
+def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None:
+    watch(live, "worse")
+    assert lamp(live, "safe") == ("bad", ["version 2 is worse and still serves: lost its confidence"])
+
+
+def test_the_top_lamp_is_the_worst_of_the_models(live: Live) -> None:
+    pause(live, "paused", "holiday")
+    with live.database.read() as connection:
+        assert status.status_of(connection)["learning"]["state"] == "warn"
