@@ -71,22 +71,18 @@ class Live:
             runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
         return number
 
-    def log(self, version: int, given: Floats, *, before: float = 0.0, request: str | None = None) -> None:
-        """These answers of this version, logged now or so many seconds before, sealed and registered."""
+    def log(
+        self, version: int, given: Floats, *, request: str | None = None, an_hour_before: Floats | None = None
+    ) -> None:
+        """These answers of this version, logged now, and others logged before, in one segment, sealed and registered."""
         with self.database.read() as connection:
-            at = clock(connection) - before
-        self.requests += 1
-        rows = LoggedRows.of_request(
-            prediction_id=request or f"r{self.requests}",
-            version=str(version),
-            logged_at=at,
-            client="key",
-            x=np.zeros((len(given), 2), np.float32),
-            probabilities=given,
-        )
+            at = clock(connection)
+        first = at if an_hour_before is None else at - 3600
         schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0")
-        journal = Journal.open(self.folder / "journal", schema, at)
-        journal.append(rows)
+        journal = Journal.open(self.folder / "journal", schema, first)
+        if an_hour_before is not None:
+            journal.append(self._request(version, an_hour_before, first))
+        journal.append(self._request(version, given, at, request))
         sealed = journal.seal()
         assert sealed is not None
         line = SegmentLine(
@@ -97,8 +93,19 @@ class Live:
             digest=sealed.digest,
             rows=sealed.rows,
             bytes=sealed.bytes,
-            first_logged_at=at,
+            first_logged_at=first,
             last_logged_at=at,
         )
         with self.database.write() as connection:
             catalog.register(connection, line)
+
+    def _request(self, version: int, given: Floats, at: float, request: str | None = None) -> LoggedRows:
+        self.requests += 1
+        return LoggedRows.of_request(
+            prediction_id=request or f"r{self.requests}",
+            version=str(version),
+            logged_at=at,
+            client="key",
+            x=np.zeros((len(given), 2), np.float32),
+            probabilities=given,
+        )

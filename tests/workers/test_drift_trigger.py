@@ -84,13 +84,10 @@ def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
 
 def test_only_the_champions_own_newest_answers_count(live: Live) -> None:
     live.log(1, UNSURE)
-    live.log(2, UNSURE, before=10)
     live.add_version()
     assert look(live) == []
-    live.log(2, answers(150))
+    live.log(2, answers(500), an_hour_before=UNSURE)
     assert look(live) == []
-    live.log(2, UNSURE)
-    live.log(2, UNSURE)
     live.log(2, UNSURE)
     assert len(look(live)) == 1
 
@@ -127,6 +124,17 @@ def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(liv
     assert look(live) == []
     with live.database.write() as connection:
         catalog.set_window_state(connection, live.model_id, number, "quarantined")
+    assert len(look(live)) == 1
+
+
+def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
+    live.log(1, UNSURE)
+    with live.database.write() as connection:
+        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)["number"]
+        told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
+        catalog.note_window(connection, live.model_id, number, estimate=told)
+    live.add_version()
+    live.log(2, UNSURE)
     assert len(look(live)) == 1
 
 

@@ -74,10 +74,9 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
 
 
 def test_rows_count_once_and_only_if_the_new_version_answered_them_after_its_promotion(live: Live) -> None:
-    live.log(2, ONE_CLASS, before=3600)
     live.add_version()
     live.log(1, ONE_CLASS)
-    live.log(2, answers(90), request="again")
+    live.log(2, answers(90), request="again", an_hour_before=ONE_CLASS)
     live.log(2, answers(90), request="again")
     look(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("watching", 90)
@@ -144,6 +143,15 @@ def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_
     live.log(number, ONE_CLASS)
     look(live)
     assert watch(live)["state"] == "worse"
+
+
+def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_promotes_it_again(live: Live) -> None:
+    live.add_version()
+    with live.database.write() as connection:
+        registry.make_champion(connection, live.model_id, 1, expected=2, actor="ann", reason="back", override=False)
+    live.log(1, ONE_CLASS)
+    look(live)
+    assert (watch(live, 3)["state"], len(history(live))) == ("waived", 3)
 
 
 def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
