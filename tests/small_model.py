@@ -47,9 +47,9 @@ def post(http: httpx.Client, spec: str | bytes, seed: bytes, name: str = "seed.n
     return http.post("/api/v1/models", files={"spec": ("spec.toml", spec), "seed": (name, seed)})
 
 
-def create(http: httpx.Client, name: str) -> None:
+def create(http: httpx.Client, name: str, spec: str = SPEC, seed: bytes | None = None) -> None:
     """Returns when version 1 of the new model answers."""
-    reply = post(http, SPEC.format(name=name), seed_file())
+    reply = post(http, spec.format(name=name), seed_file() if seed is None else seed)
     assert reply.status_code == 202, reply.text
 
     def ended() -> Any:

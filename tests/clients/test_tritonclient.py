@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from running import Service, wait_for
-from small_model import create, labeled
+from small_model import SPEC, create, labeled, seed_file
 
 triton: Any = pytest.importorskip("tritonclient.http", reason="tritonclient is not installed: make test-clients")
 triton_aio: Any = pytest.importorskip(
@@ -21,6 +21,10 @@ NAME = "triton"
 X, Y = labeled(6)
 OUTPUTS = ("probabilities", "label", "class", "confidence", "abstain")
 QUIET = {"log": False}
+VECTOR = 'network = "mlp"', "hidden = [16]", 'kind = "vector"', "shape = [4]"
+IMAGE = 'network = "cnn"', "channels = [4]", 'kind = "image"', "shape = [8, 8]"
+TEXT = 'network = "text"', "buckets = 256", 'kind = "text"', "shape = [1]"
+WORDS = (("cold", "snow", "ice"), ("mild", "rain", "fog"), ("hot", "sun", "sand"))
 
 
 class Bearer(triton.InferenceServerClientPlugin):
@@ -43,6 +47,28 @@ def running(short_folder: Path) -> Iterator[Service]:
     finally:
         code = running.stop()
     assert code == 0, running.logs()
+
+
+def of_kind(kind: tuple[str, ...]) -> str:
+    """The small model's spec for inputs of another kind."""
+    spec = SPEC
+    for old, new in zip(VECTOR, kind, strict=True):
+        spec = spec.replace(old, new)
+    return spec
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (count, 8, 8) of bytes, brighter by class; y (count,)."""
+    y = np.arange(count) % 3
+    return np.random.default_rng(seed).integers(0, 50, (count, 8, 8), np.uint8) + (90 * y[:, None, None]).astype(
+        "u1"
+    ), y
+
+
+def sentences(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (count, 1) of strings in the words of their class; y (count,)."""
+    rng, y = np.random.default_rng(seed), np.arange(count) % 3
+    return np.array([[" ".join(rng.choice(WORDS[one], 4)) + " – né"] for one in y]), y
 
 
 @pytest.fixture
@@ -116,6 +142,27 @@ def test_other_numbers_are_converted(client: Any, datatype: str) -> None:
     x = np.abs(X).round()
     given = ask(client, inputs=rows(x, datatype)).as_numpy("probabilities")
     assert np.array_equal(given, ask(client, inputs=rows(x)).as_numpy("probabilities"))
+
+
+def test_images_go_in_as_bytes_of_their_pixels(running: Service, client: Any) -> None:
+    with running.http() as http:
+        create(http, "triton-image", of_kind(IMAGE), seed_file(*pictures(90, seed=0)))
+    x, y = pictures(6, seed=1)
+    assert client.get_model_metadata("triton-image")["inputs"][0]["shape"] == [-1, 8, 8]
+    result = client.infer("triton-image", rows(x, "UINT8"), outputs=wanted(), parameters=QUIET)
+    assert result.as_numpy("class").tolist() == y.tolist()
+
+
+def test_texts_go_in_as_bytes(running: Service, client: Any) -> None:
+    with running.http() as http:
+        create(http, "triton-text", of_kind(TEXT), seed_file(*sentences(90, seed=0)))
+    x, y = sentences(6, seed=1)
+    about = client.get_model_metadata("triton-text")["inputs"]
+    assert about == [{"name": "input", "datatype": "BYTES", "shape": [-1, 1]}]
+    for shaped in (x, x[:, 0]):
+        result = client.infer("triton-text", rows(shaped, "BYTES"), outputs=wanted(), parameters=QUIET)
+        assert result.as_numpy("class").tolist() == y.tolist()
+        assert result.as_numpy("label").tolist() == [("low", "middle", "high")[one] for one in y]
 
 
 def test_a_version_can_be_addressed(client: Any) -> None:
