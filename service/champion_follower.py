@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +69,8 @@ class ChampionFollower:
         self._unregistered: list[tuple[str, SealedFile]] = []
         self._beat_at = 0.0
         self._registering = threading.Lock()
+        # Its own: requests that load versions by number may fill the loop's threads, and a heartbeat must not wait for them.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="following")
 
     async def follow(self) -> None:
         """Poll until cancelled. Never ends by an error."""
@@ -227,7 +230,7 @@ class ChampionFollower:
     async def _every(self, act: Callable[[], None]) -> None:
         while True:
             try:
-                await asyncio.to_thread(act)
+                await asyncio.get_running_loop().run_in_executor(self._threads, act)
             except Unavailable as error:
                 log.warning("the database does not answer", error=str(error).splitlines()[0])
             except Exception:

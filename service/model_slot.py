@@ -43,6 +43,7 @@ class ModelSlots:
         self.models: dict[str, Model] = {}
         self._held: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def know(self, models: Iterable[Model]) -> list[Model]:
         """These models and no others; one that was known keeps what it serves. Returns those that are gone."""
@@ -99,12 +100,16 @@ class ModelSlots:
             return served | {version for id, version in self._held if id == model_id}
 
     def asked(self, model_id: str, version: int, load: Callable[[], Served]) -> Served:
-        """The version by number, loaded when it is not held. `load` may take its time and runs outside the lock."""
+        """The version by number, loaded when it is not held: one at a time, so that many who ask need the memory of one."""
         served = self.held(model_id, version)
-        if served is None:
-            served = load()
-            with self._lock:
-                self._hold(served)
+        if served is not None:
+            return served
+        with self._loading:
+            served = self.held(model_id, version)
+            if served is None:
+                served = load()
+                with self._lock:
+                    self._hold(served)
         return served
 
     def _hold(self, served: Served) -> None:

@@ -154,6 +154,7 @@ def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its
         assert 0 <= seconds_between(first["ended_at"], first["served_at"]) <= within(), first
         assert {replica["version"] for replica in replicas(http).values()} == {"2"}
         assert set(replicas(http)) == {"api-0", "api-1"}
+        assert http.get(f"/v2/models/{NAME}").json()["versions"] == ["1", "2"]
     assert versions_answering(pair) == {"2"}
 
 
