@@ -6,15 +6,20 @@ No row of the log stands here; segments hold them. Every function works inside t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
-from acclimate.storage.database import now
+from acclimate.storage import registry
+from acclimate.storage.database import clock, now
 from acclimate.storage.registry import LIVE_SECONDS
 from acclimate.storage.tables import ACTIVE, labels, models, replica_models, replicas, runs, segments, windows
+
+AT_ONCE = 500
+"""So many ids in one question: every database takes that many parameters."""
 
 
 class NotEnoughRows(Exception):
@@ -32,6 +37,21 @@ class UnknownWindow(LookupError):
 
 class WindowOpen(Exception):
     """The window is still open: only closed ones can be learnt from, quarantined or released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What `source` says of one logged row, which stands in `segment`; None: it is none of the classes."""
+
+    prediction_id: str
+    row: int
+    label: int | None
+    source: str
+    segment: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.prediction_id, self.row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +75,7 @@ def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -
     if connection.execute(alive).rowcount == 0:
         connection.execute(insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now()))
     for model_id, rows in open_rows.items():
-        _set_replica_model(connection, replica, model_id, open_rows=rows)
+        registry.note_replica(connection, replica, model_id, open_rows=rows)
 
 
 def forget(connection: Connection, replica: str) -> None:
@@ -79,7 +99,11 @@ def live_replicas(connection: Connection, model_id: str) -> list[RowMapping]:
 
 
 def register(connection: Connection, line: SegmentLine) -> bool:
-    """Put a sealed segment into the open window; False when it was registered before, which changes nothing."""
+    """Put a sealed segment into the open window; False when it was registered before, which changes nothing.
+
+    Raises `UnknownModel` when the model is no longer there.
+    """
+    registry.hold(connection, line.model_id)
     if connection.execute(select(segments.c.id).where(segments.c.id == line.id)).first():
         return False
     connection.execute(insert(segments).values(**line.__dict__, registered_at=now()))
@@ -89,11 +113,14 @@ def register(connection: Connection, line: SegmentLine) -> bool:
 def request_seal(connection: Connection, model_id: str) -> int:
     """The number that every live replica acknowledges once all it has logged so far is sealed and registered."""
     query = update(models).where(models.c.id == model_id).values(seal=models.c.seal + 1).returning(models.c.seal)
-    return int(connection.execute(query).scalar_one())
+    number = connection.execute(query).scalar()
+    if number is None:
+        raise registry.ModelDeleted(model_id)
+    return int(number)
 
 
 def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
-    _set_replica_model(connection, replica, model_id, sealed=number, open_rows=0)
+    registry.note_replica(connection, replica, model_id, sealed=number, open_rows=0)
 
 
 def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
@@ -157,6 +184,16 @@ def window(connection: Connection, model_id: str, number: int) -> RowMapping:
     return row
 
 
+def runs_of_windows(connection: Connection, model_id: str) -> dict[int, list[str]]:
+    """The ids of the runs that learnt from each window, oldest first."""
+    found: dict[int, list[str]] = {}
+    query = select(runs.c.id, runs.c.windows).where(runs.c.model_id == model_id).order_by(runs.c.id)
+    for run_id, numbers in connection.execute(query):
+        for number in numbers:
+            found.setdefault(number, []).append(run_id)
+    return found
+
+
 def set_window_state(connection: Connection, model_id: str, number: int, state: str) -> RowMapping:
     """Quarantine or release a closed window. Raises `UnknownWindow`, `WindowOpen`."""
     if window(connection, model_id, number)["state"] == "open":
@@ -166,7 +203,7 @@ def set_window_state(connection: Connection, model_id: str, number: int, state: 
 
 
 def note_window(connection: Connection, model_id: str, number: int, **found: Any) -> None:
-    """Write what a run found in the window: rows_pseudo_labelled, rows_refused, rows_labelled, drift."""
+    """Write what a run found in the window: rows_pseudo_labelled, rows_refused, drift, state."""
     connection.execute(_window(update(windows), model_id, number).values(**found))
 
 
@@ -236,20 +273,35 @@ def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
     connection.execute(update(segments).where(segments.c.id.in_(segment_ids)).values(deleted_at=now()))
 
 
-def add_label(
-    connection: Connection, model_id: str, *, prediction_id: str, row: int, label: int | None, source: str
-) -> bool:
-    """False when this source already gave this row the same label; another one replaces it, since the last word counts."""
-    key = {"model_id": model_id, "prediction_id": prediction_id, "row": row, "source": source}
-    where = [labels.c[name] == value for name, value in key.items()]
-    found = connection.execute(select(labels.c.label).where(*where)).first()
-    if found is None:
-        connection.execute(insert(labels).values(**key, label=label, accepted_at=now()))
-        return True
-    if found.label == label:
-        return False
-    connection.execute(update(labels).where(*where).values(label=label, accepted_at=now()))
-    return True
+def add_labels(connection: Connection, model_id: str, given: Sequence[Label]) -> list[bool]:
+    """Which of the labels say something new, in their order; the last word about a row counts.
+
+    False where this source already gave this row the same label, also earlier in `given`. A row that nobody had labelled before
+    counts in `rows_labelled` of the window its segment is in. Call under `registry.lock`.
+    """
+    stored = _labels_about(connection, model_id, {label.prediction_id for label in given})
+    said = {key: label for key, (label, _) in stored.items()}
+    labelled = {(prediction_id, row) for prediction_id, row, _ in stored}
+    # Later than every word about these rows, and in the order given: one statement's clock would make them equal.
+    at = max([clock(connection), *(at + 1e-6 for _, at in stored.values())])
+    words: dict[tuple[str, int, str], float] = {}
+    first: dict[tuple[str, int], str] = {}
+    news = []
+    for place, label in enumerate(given):
+        key = (label.prediction_id, label.row, label.source)
+        news.append(key not in said or said[key] != label.label)
+        if news[-1]:
+            said[key], words[key] = label.label, at + place * 1e-6
+        if label.address not in labelled:
+            first.setdefault(label.address, label.segment)
+    _write_labels(connection, model_id, said, words, stored)
+    _count_labelled(connection, model_id, Counter(first.values()))
+    return news
+
+
+def labelled(connection: Connection, model_id: str, prediction_ids: Iterable[str]) -> set[tuple[str, int]]:
+    """The rows of these predictions that somebody has labelled."""
+    return {(prediction_id, row) for prediction_id, row, _ in _labels_about(connection, model_id, set(prediction_ids))}
 
 
 def labels_of(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], int | None]:
@@ -262,10 +314,54 @@ def labels_of(connection: Connection, model_id: str, *, before: float) -> dict[t
     return {(row.prediction_id, row.row): row.label for row in connection.execute(query)}
 
 
-def _set_replica_model(connection: Connection, replica: str, model_id: str, **values: Any) -> None:
-    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
-    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
-        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, **values))
+def _labels_about(
+    connection: Connection, model_id: str, prediction_ids: set[str]
+) -> dict[tuple[str, int, str], tuple[int | None, float]]:
+    """(label, accepted_at) by (prediction id, row, source)."""
+    found = {}
+    asked = sorted(prediction_ids)
+    for start in range(0, len(asked), AT_ONCE):
+        where = (labels.c.model_id == model_id, labels.c.prediction_id.in_(asked[start : start + AT_ONCE]))
+        for row in connection.execute(select(labels).where(*where)):
+            found[row.prediction_id, row.row, row.source] = (row.label, row.accepted_at)
+    return found
+
+
+def _write_labels(
+    connection: Connection,
+    model_id: str,
+    said: Mapping[tuple[str, int, str], int | None],
+    words: Mapping[tuple[str, int, str], float],
+    stored: Collection[tuple[str, int, str]],
+) -> None:
+    rows = [
+        {"of": model_id, "id": key[0], "place": key[1], "by": key[2], "what": said[key], "at": at, "old": key in stored}
+        for key, at in words.items()
+    ]
+    columns = {"model_id": "of", "prediction_id": "id", "row": "place", "source": "by"}
+    names = columns | {"label": "what", "accepted_at": "at"}
+    new = [row for row in rows if not row["old"]]
+    changed = [row for row in rows if row["old"]]
+    if new:
+        connection.execute(insert(labels), [{name: row[short] for name, short in names.items()} for row in new])
+    if changed:
+        where = [labels.c[name] == bindparam(short) for name, short in columns.items()]
+        change = update(labels).where(*where).values(label=bindparam("what"), accepted_at=bindparam("at"))
+        connection.execute(change, [{short: row[short] for short in names.values()} for row in changed])
+
+
+def _count_labelled(connection: Connection, model_id: str, rows: Mapping[str, int]) -> None:
+    """Add so many rows by segment to the windows that the segments are in now."""
+    by_window: Counter[int | None] = Counter()
+    asked = sorted(rows)
+    for start in range(0, len(asked), AT_ONCE):
+        query = select(segments.c.id, segments.c.window).where(segments.c.id.in_(asked[start : start + AT_ONCE]))
+        for segment in connection.execute(query):
+            by_window[segment.window] += rows[segment.id]
+    for number, count in by_window.items():
+        here = windows.c.state == "open" if number is None else windows.c.number == number
+        counted = update(windows).where(windows.c.model_id == model_id, here)
+        connection.execute(counted.values(rows_labelled=windows.c.rows_labelled + count))
 
 
 def _in_open_window(model_id: str) -> Any:

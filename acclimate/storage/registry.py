@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Row, RowMapping, exists, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
@@ -29,12 +29,20 @@ class UnknownModel(LookupError):
     """No model has this name."""
 
 
+class ModelDeleted(UnknownModel):
+    """The model was deleted while somebody worked with it."""
+
+
 class UnknownVersion(LookupError):
     """The model has no such version."""
 
 
 class GateNotPassed(Exception):
     """The version did not pass its gates; only an override makes it champion."""
+
+
+class AlreadyChampion(Exception):
+    """The version is the champion: making it champion again would make it its own previous version."""
 
 
 class EpochMoved(Exception):
@@ -78,8 +86,16 @@ def model_by_id(connection: Connection, model_id: str) -> RowMapping:
 
 
 def lock(connection: Connection, model_id: str) -> None:
-    """Serialise what decides about one model (closing windows, publishing) until the transaction ends."""
-    connection.execute(select(models.c.id).where(models.c.id == model_id).with_for_update()).one()
+    """Serialise what decides about one model (closing windows, publishing) until the transaction ends. Raises `ModelDeleted`."""
+    if connection.execute(select(models.c.id).where(models.c.id == model_id).with_for_update()).first() is None:
+        raise ModelDeleted(model_id)
+
+
+def hold(connection: Connection, model_id: str) -> None:
+    """The model stays there until the transaction ends; others may work with it. Raises `ModelDeleted`."""
+    query = select(models.c.id).where(models.c.id == model_id).with_for_update(key_share=True, read=True)
+    if connection.execute(query).first() is None:
+        raise ModelDeleted(model_id)
 
 
 def set_learning(connection: Connection, model_id: str, learning: str, reason: str | None) -> None:
@@ -93,7 +109,9 @@ def revision(connection: Connection, model_id: str, kind: str, number: int | Non
     )
     if number is not None:
         query = query.where(revisions.c.revision == number)
-    row = connection.execute(query.order_by(revisions.c.revision.desc()).limit(1)).one()
+    row = connection.execute(query.order_by(revisions.c.revision.desc()).limit(1)).first()
+    if row is None:
+        raise ModelDeleted(model_id)
     return row.revision, row.content
 
 
@@ -179,12 +197,16 @@ def promote(
 def make_champion(
     connection: Connection, model_id: str, number: int, *, expected: int, actor: str, reason: str, override: bool
 ) -> int:
-    """Promote by an operator's word, if the epoch is the expected one. Raises `UnknownVersion`, `EpochMoved`, `GateNotPassed`."""
+    """The new epoch, by an operator's word, if the epoch now is the expected one.
+
+    Raises `UnknownVersion`, `EpochMoved`, `AlreadyChampion`, `GateNotPassed`.
+    """
     lock(connection, model_id)
-    row = version(connection, model_id, number)
+    row = standing_version(connection, model_id, number)
     current = champion(connection, model_id)
     if current is None or current.epoch != expected:
         raise EpochMoved(f"the epoch is {current.epoch if current else 0}, not {expected}")
+    _not_yet(current, number)
     if row["state"] != "promoted":
         if not override:
             raise GateNotPassed(f"version {number} did not pass its gates")
@@ -209,14 +231,15 @@ def make_champion(
 def roll_back(connection: Connection, model_id: str, *, to: int | None, actor: str, reason: str) -> tuple[int, int]:
     """(epoch, version): a new epoch that points at `to`, or at the version that was champion before this one.
 
-    Raises `UnknownVersion` when there is none, or when `to` was never champion.
+    Raises `UnknownVersion` when there is none, or when `to` was never champion or is deleted, and `AlreadyChampion`.
     """
     lock(connection, model_id)
     target = to if to is not None else previous(connection, model_id)
     if target is None:
         raise UnknownVersion("there is no earlier version to roll back to")
-    if version(connection, model_id, target)["state"] != "promoted":
+    if standing_version(connection, model_id, target)["state"] != "promoted":
         raise UnknownVersion(f"version {target} was never champion; promote it with override instead")
+    _not_yet(champion(connection, model_id), target)
     return promote(connection, model_id, target, kind="rollback", actor=actor, reason=reason), target
 
 
@@ -252,13 +275,26 @@ def version(connection: Connection, model_id: str, number: int) -> RowMapping:
     return row
 
 
+def standing_version(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """One version that can still be loaded. Raises `UnknownVersion`, also for one that was deleted."""
+    row = version(connection, model_id, number)
+    if row["deleted_at"] is not None:
+        raise UnknownVersion(f"version {number} was deleted")
+    return row
+
+
+def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
+    """What `champion`, `previous` and `anchor` name; empty before version 1."""
+    current = champion(connection, model_id)
+    if current is None:
+        return {}
+    return {"champion": current.to_version, "previous": current.from_version, "anchor": 1}
+
+
 def report_loaded(connection: Connection, replica: str, model_id: str, *, version: int, epoch: int) -> None:
     """A replica answers with this epoch from now on; when it is the last live one, the promotion counts as served."""
     lock(connection, model_id)
-    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
-    values = {"version": version, "epoch": epoch, "problem": None}
-    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
-        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, **values))
+    note_replica(connection, replica, model_id, version=version, epoch=epoch, problem=None)
     behind = (
         select(func.count())
         .select_from(
@@ -276,6 +312,19 @@ def report_loaded(connection: Connection, replica: str, model_id: str, *, versio
 
 def report_problem(connection: Connection, replica: str, model_id: str, problem: str) -> None:
     """A replica could not load the champion and goes on with what it has."""
+    note_replica(connection, replica, model_id, problem=problem)
+
+
+def note_replica(connection: Connection, replica: str, model_id: str, **values: Any) -> None:
+    """Write what a replica says of a model; nothing is written of a model that is no longer there."""
     where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
-    if connection.execute(update(replica_models).where(*where).values(problem=problem)).rowcount == 0:
-        connection.execute(insert(replica_models).values(replica=replica, model_id=model_id, problem=problem))
+    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
+        said = {"replica": replica, "model_id": model_id, **values}
+        columns = [literal(value, replica_models.c[name].type) for name, value in said.items()]
+        there = select(*columns).where(exists().where(models.c.id == model_id))
+        connection.execute(insert(replica_models).from_select(list(said), there))
+
+
+def _not_yet(current: Row[Any] | None, number: int) -> None:
+    if current is not None and current.to_version == number:
+        raise AlreadyChampion(f"version {number} is the champion")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from acclimate.learning.values import Floats
 from acclimate.storage import journal
 from acclimate.storage.journal import JournalDamaged, SealedFile
-from acclimate.storage.logged_rows import LoggedRows
+from acclimate.storage.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.store import Store
+
+MOST_CHECKED = 10_000
 
 
 class SegmentDamaged(Exception):
@@ -48,6 +52,7 @@ class Segments:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._checked: set[str] = set()
 
     def put(self, sealed: SealedFile, model: str, *, register: Callable[[str], None] | None = None) -> str:
         """The key under which the file stands in the store; the local one is gone. Again: the same key, nothing changed.
@@ -84,21 +89,33 @@ class Segments:
             self._store.evict(key)
             raise
 
+    def part(self, key: str, digest: str, start: int, stop: int) -> LoggedRows:
+        """The rows from `start` up to `stop` of `read`, at the cost of those rows alone once the file was checked here.
+
+        Raises `SegmentDamaged`.
+        """
+        if key not in self._checked:
+            self.read(key, digest)
+            if len(self._checked) >= MOST_CHECKED:
+                self._checked.clear()
+            self._checked.add(key)
+        with self._table(key) as table:
+            return JournalSchema.of_arrow(table.schema).rows(table.slice(start, stop - start).to_batches())
+
     def ids(self, key: str) -> tuple[list[str], NDArray[np.int32]]:
         """Prediction id and row of each logged row, in the order of `read`, without touching the other columns.
 
         Nothing is checked against crc or digest: what must not be wrong is read with `read`. Raises `SegmentDamaged`.
         """
-        path = self._store.local(key)
-        options = pa.ipc.IpcReadOptions(included_fields=[0, 1])
-        try:
-            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file, options=options) as reader:
-                table = reader.read_all()
-            table.validate(full=True)
-            rows = np.array(table.column("row").to_numpy(), dtype=np.int32)
-            return table.column("prediction_id").to_pylist(), rows
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+        with self._table(key, columns=[0, 1]) as table:
+            return _addresses(table)
+
+    def find(self, key: str, prediction_ids: Collection[str]) -> set[tuple[str, int]]:
+        """Which (prediction id, row) of these predictions are logged there, read and checked as `ids` is."""
+        with self._table(key, columns=[0, 1]) as table:
+            asked = pa.array(prediction_ids, pa.string())
+            ids, rows = _addresses(table.filter(pc.is_in(table.column("prediction_id"), value_set=asked)))
+            return set(zip(ids, rows.tolist(), strict=True))
 
     def answers(self, key: str) -> Answers:
         """What each row was answered, in the order of `read`, without touching the inputs and unchecked, as `ids` is.
@@ -126,6 +143,31 @@ class Segments:
     def delete(self, key: str) -> None:
         """Nothing stands under `key` when this returns."""
         self._store.delete(key)
+
+    def delete_all(self, model: str) -> None:
+        """No segment of the model stands in the store when this returns."""
+        for key in self._store.list(f"segments/{model}"):
+            self._store.delete(key)
+
+    @contextmanager
+    def _table(self, key: str, *, columns: list[int] | None = None) -> Iterator[pa.Table]:
+        """The file's rows in the memory that maps it, for the block. Raises `SegmentDamaged`."""
+        options = pa.ipc.IpcReadOptions(included_fields=columns)
+        try:
+            with (
+                pa.memory_map(str(self._store.local(key))) as file,
+                pa.ipc.open_stream(file, options=options) as reader,
+            ):
+                table = reader.read_all()
+                if columns is not None:
+                    table.validate(full=True)
+                yield table
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+
+def _addresses(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
+    return table.column("prediction_id").to_pylist(), np.array(table.column("row").to_numpy(), dtype=np.int32)
 
 
 def first_copies(prediction_id: list[str], row: NDArray[np.int32]) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from memories import T0, at_once, expire_lease, let_die, log_segment, new_model, new_run, new_version, segment
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select
 
 from acclimate.storage import barrier, catalog, registry, runs
 from acclimate.storage.database import Database, now
@@ -303,31 +303,6 @@ def test_deleted_segments_do_not_count_for_the_open_window(database: Database) -
         assert catalog.open_rows(connection, model_id) == 30
         assert catalog.close_window(connection, model_id, closed_by="rows", needed=1)["rows"] == 30
         assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [kept.id]
-
-
-def test_the_last_label_of_a_source_counts_and_a_repeat_is_none(database: Database) -> None:
-    model_id = new_model(database)
-    asked = {"prediction_id": "p", "row": 3, "source": "anna"}
-    with database.write() as connection:
-        assert catalog.add_label(connection, model_id, **asked, label=1)
-        assert not catalog.add_label(connection, model_id, **asked, label=1)
-        assert catalog.add_label(connection, model_id, **asked, label=None)
-        assert not catalog.add_label(connection, model_id, **asked, label=None)
-    with database.read() as connection:
-        assert catalog.labels_of(connection, model_id, before=4e9) == {("p", 3): None}
-        accepted_at = connection.execute(text("SELECT accepted_at FROM labels")).scalar_one()
-        assert catalog.labels_of(connection, model_id, before=accepted_at - 1) == {}
-
-
-def test_of_two_sources_the_later_label_counts(database: Database) -> None:
-    model_id = new_model(database)
-    with database.write() as connection:
-        catalog.add_label(connection, model_id, prediction_id="p", row=0, label=0, source="zoe")
-    with database.write() as connection:
-        connection.execute(text("UPDATE labels SET accepted_at = accepted_at - 5"))
-        catalog.add_label(connection, model_id, prediction_id="p", row=0, label=1, source="anna")
-    with database.read() as connection:
-        assert catalog.labels_of(connection, model_id, before=4e9) == {("p", 0): 1}
 
 
 def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:

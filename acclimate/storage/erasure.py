@@ -1,0 +1,121 @@
+"""Deleting versions and models: the database forgets them in one transaction, whose record names what must leave the store.
+
+Files go after the commit, by `sweep`; what a crash left between the two, the next sweep finds in the audit log and removes.
+Numbers of versions stay taken, promotions and the audit log keep what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Table, delete, func, select, update
+
+from acclimate.storage import audit, registry, runs
+from acclimate.storage.artifacts import Artifacts
+from acclimate.storage.database import Database, now
+from acclimate.storage.segments import Segments
+from acclimate.storage.tables import audit as entries
+from acclimate.storage.tables import models, promotions, run_stages, versions, windows
+from acclimate.storage.tables import runs as all_runs
+
+MODEL, VERSION = "model.delete", "version.delete"
+SWEPT_SECONDS = 3600.0
+NEWEST_ENTRIES = 1000
+"""A sweep looks at no more of the audit log than this."""
+
+
+class VersionAliased(Exception):
+    """The version is champion, previous or anchor: while a name points at it, it stays."""
+
+
+def delete_version(connection: Connection, model: RowMapping, number: int, *, actor: str) -> None:
+    """The version can no longer be asked, loaded or promoted; again: the same, and nothing is recorded twice.
+
+    Raises `UnknownVersion`, `VersionAliased`, and `RunActive` while a run learns from the version.
+    """
+    registry.lock(connection, model["id"])
+    row = registry.version(connection, model["id"], number)
+    if row["deleted_at"] is not None:
+        return
+    names = [alias for alias, named in registry.aliases(connection, model["id"]).items() if named == number]
+    if names:
+        raise VersionAliased(f"version {number} is {' and '.join(sorted(names))}")
+    active = runs.active(connection, model["id"])
+    if active is not None and active["parent_version"] == number:
+        raise runs.RunActive(active["id"])
+    where = (versions.c.model_id == model["id"], versions.c.number == number)
+    connection.execute(update(versions).where(*where).values(deleted_at=now()))
+    content = {"model": model["id"], "version": number, "artifacts": [row["digest"]]}
+    audit.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
+
+
+def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> None:
+    """Nothing of the model is in the database any more but the audit log, and its name is free.
+
+    Raises `RunActive`, `ModelDeleted`.
+    """
+    model_id = model["id"]
+    registry.lock(connection, model_id)
+    active = runs.active(connection, model_id)
+    if active is not None:
+        raise runs.RunActive(active["id"])
+    mine = all_runs.c.model_id == model_id
+    stages = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
+    digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stages).scalars()}
+    digests |= {*connection.execute(select(versions.c.digest).where(versions.c.model_id == model_id)).scalars()}
+    content = {
+        "model": model_id,
+        "artifacts": sorted(digest for digest in digests if digest is not None),
+        "versions": _count(connection, versions, model_id),
+        "runs": _count(connection, all_runs, model_id),
+        "windows": _count(connection, windows, model_id),
+    }
+    # Versions and promotions name their runs, so they go before them; the rest goes with the model.
+    for table in (promotions, versions, all_runs):
+        connection.execute(delete(table).where(table.c.model_id == model_id))
+    connection.execute(delete(models).where(models.c.id == model_id))
+    audit.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
+
+
+def was_deleted(connection: Connection, model_id: str) -> bool:
+    """Whether somebody deleted the model, by the record: one that is only not there may be in another database."""
+    if connection.execute(select(models.c.id).where(models.c.id == model_id)).first():
+        return False
+    contents = connection.execute(select(entries.c.content).where(entries.c.action == MODEL)).scalars()
+    return any(content.get("model") == model_id for content in contents)
+
+
+def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
+    """What the deletions of the last hour named is out of the store, but for artifacts that something else refers to.
+
+    Raises `StoreError`; sweeping again goes on from there.
+    """
+    with database.read() as connection:
+        query = select(entries.c.action, entries.c.at, entries.c.content).order_by(entries.c.sequence.desc())
+        newest = connection.execute(query.limit(NEWEST_ENTRIES)).all()
+        since = float(connection.execute(select(now())).scalar_one()) - SWEPT_SECONDS
+        deletions = [entry for entry in newest if entry.action in (MODEL, VERSION) and entry.at >= since]
+        gone = _unreferenced(connection, [entry.content for entry in deletions])
+    for digest in gone:
+        artifacts.delete(digest)
+    for entry in deletions:
+        if entry.action == MODEL:
+            segments.delete_all(entry.content["model"])
+
+
+def _unreferenced(connection: Connection, contents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The named artifacts that no model, standing version or stage of a run refers to."""
+    named = {digest for content in contents for digest in content["artifacts"]}
+    if not named:
+        return []
+    columns = (models.c.seed_digest, models.c.weights_digest, run_stages.c.digest)
+    for column in columns:
+        named -= set(connection.execute(select(column).where(column.in_(named))).scalars())
+    standing = select(versions.c.digest).where(versions.c.deleted_at.is_(None), versions.c.digest.in_(named))
+    return sorted(named - set(connection.execute(standing).scalars()))
+
+
+def _count(connection: Connection, table: Table, model_id: str) -> int:
+    query = select(func.count()).select_from(table).where(table.c.model_id == model_id)
+    return int(connection.execute(query).scalar_one())
