@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from acclimate.learning import network
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, journal
+from acclimate.storage import catalog, erasure, journal
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.run_logs import RunLogs
@@ -33,11 +34,12 @@ from service.body_limit import BodyLimit
 from service.champion_follower import ChampionFollower
 from service.doorbell import Doorbell
 from service.equipment import Equipment
+from service.label_queue import LabelQueue
 from service.metrics import ServingMetrics, count_in_files, serve_openly
 from service.model_slot import ModelSlots
 from service.planner import Planner
 from service.recorder import Recorder
-from service.routes import history, inference, log, models, operator, predict, runs
+from service.routes import history, inference, labels, log, models, operator, predict, runs
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -69,7 +71,7 @@ def build(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for room in (predict, inference, runs, history, log, models, operator):
+    for room in (predict, inference, runs, history, log, labels, models, operator):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, most=settings.body_limit, most_model=int(MODEL_UPLOAD_MIB * 2**20))
     app.add_middleware(RequestIds)
@@ -104,6 +106,7 @@ def equip(settings: Settings) -> Equipment:
         recorder=recorder,
         follower=follower,
         doorbell=Doorbell(settings.broker_address),
+        label_queue=LabelQueue(database, segments),
         metrics=metrics,
         planner=Planner(database, segments, artifacts, slots, follower),
         run_logs=RunLogs(store),
@@ -151,6 +154,11 @@ def _recover_journals(equipment: Equipment) -> None:
     folder = equipment.settings.journals
     folder.mkdir(parents=True, exist_ok=True)
     for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        with equipment.database.read() as connection:
+            deleted = erasure.was_deleted(connection, model_folder.name)
+        if deleted:
+            shutil.rmtree(model_folder)
+            continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
             equipment.follower.register(model_folder.name, sealed)

@@ -19,7 +19,7 @@ import structlog
 
 from acclimate.learning import network
 from acclimate.learning.values import ModelSpec
-from acclimate.storage import catalog, registry
+from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.catalog import SegmentLine
 from acclimate.storage.database import Database, Unavailable
@@ -67,6 +67,7 @@ class ChampionFollower:
         self._failed: dict[str, tuple[int, float]] = {}
         self._asked_at: dict[str, float] = {}
         self._unregistered: list[tuple[str, SealedFile]] = []
+        self._known: set[str] = set()
         self._beat_at = 0.0
         self._registering = threading.Lock()
         # Its own: requests that load versions by number may fill the loop's threads, and a heartbeat must not wait for them.
@@ -85,6 +86,7 @@ class ChampionFollower:
         with self._database.read() as connection:
             rows = registry.all_models(connection)
         self._know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
+        self._drop_deleted({row["id"] for row in rows})
         self._register_left_over()
         due = set(self._recorder.due())
         for row in rows:
@@ -146,8 +148,29 @@ class ChampionFollower:
             with self._database.write() as connection:
                 catalog.register(connection, line)
 
-        self._segments.put(sealed, model_id, register=into_window)
-        log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
+        try:
+            self._segments.put(sealed, model_id, register=into_window)
+        except registry.ModelDeleted:
+            self._discard(model_id, sealed)
+        else:
+            log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
+
+    def _discard(self, model_id: str, sealed: SealedFile) -> None:
+        """Rows of a deleted model go; those of one that the database never knew stay on this disk, for another database."""
+        with self._database.read() as connection:
+            deleted = erasure.was_deleted(connection, model_id)
+        if deleted:
+            self._segments.discard(sealed, model_id)
+        else:
+            log.error("rows of a model that this database does not know stay here", model=model_id, rows=sealed.rows)
+
+    def _drop_deleted(self, standing: set[str]) -> None:
+        with self._database.read() as connection:
+            gone = {id for id in self._known - standing if erasure.was_deleted(connection, id)}
+        self._known = (self._known - gone) | standing
+        for model_id in gone:
+            self._recorder.drop(model_id)
+            log.info("model deleted, its journal is dropped", model=model_id)
 
     def _register_left_over(self) -> None:
         # The last seal of a stopping process may meet one that its polling thread still has in hand.

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from numpy.typing import NDArray
+
 Row = Mapping[str, Any]
 Document = dict[str, Any]
 
@@ -33,6 +35,11 @@ def items(documents: Iterable[Document], next_page_token: str | None = None) -> 
 
 def window_id(number: int) -> str:
     return f"w-{number}"
+
+
+def input(x: NDArray[Any]) -> Any:
+    """One row (*shape) as JSON takes it: nested lists of numbers, or the string of a text."""
+    return x.reshape(-1)[0] if x.dtype == object else x
 
 
 def run(row: Row) -> Document:
@@ -93,19 +100,20 @@ def window(row: Row, *, open_rows: int, run_ids: list[str]) -> Document:
     }
 
 
-def version(row: Row, promotions: Iterable[Row], aliases: Mapping[str, int | None], run: Row | None = None) -> Document:
+def version(row: Row, promotions: Iterable[Row], aliases: Mapping[str, int | None], windows: Iterable[int]) -> Document:
     return {
         "version": str(row["number"]),
-        "state": row["state"],
+        "state": "deleted" if row["deleted_at"] is not None else row["state"],
         "aliases": sorted(name for name, number in aliases.items() if number == row["number"]),
         "parent": text(row["parent"]),
         "run": row["run_id"],
-        "windows": [window_id(number) for number in run["windows"]] if run else [],
+        "windows": [window_id(number) for number in windows],
         "evidence": row["evidence"],
         "gates": row["gates"],
         "promotions": [promotion(entry) for entry in promotions if entry["to_version"] == row["number"]],
         "digest": row["digest"],
         "created_at": time(row["created_at"]),
+        "deleted_at": time(row["deleted_at"]),
     }
 
 

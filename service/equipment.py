@@ -16,6 +16,7 @@ from service.auth import Keyring
 from service.batcher import Batcher
 from service.champion_follower import ChampionFollower
 from service.doorbell import Doorbell
+from service.label_queue import LabelQueue
 from service.metrics import ServingMetrics
 from service.model_slot import ModelSlots
 from service.planner import Planner
@@ -36,6 +37,7 @@ class Equipment:
     recorder: Recorder
     follower: ChampionFollower
     doorbell: Doorbell
+    label_queue: LabelQueue
     metrics: ServingMetrics
     planner: Planner
     run_logs: RunLogs

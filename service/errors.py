@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from acclimate.learning.seed import SeedError
 from acclimate.learning.values import Problem
 from acclimate.spec import SpecError
-from acclimate.storage import barrier, catalog, database, idempotency, registry, runs
+from acclimate.storage import barrier, catalog, database, erasure, idempotency, registry, runs
 
 log = structlog.get_logger()
 
@@ -25,6 +25,8 @@ TITLES = {
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "This resource does not have that method"),
     "model-exists": (409, "A model with this name exists"),
+    "version-aliased": (409, "A name points at this version"),
+    "already-champion": (409, "The version is the champion"),
     "run-active": (409, "The model has a run that has not ended"),
     "run-ended": (409, "The run has ended"),
     "not-enough-rows": (409, "The open window has too few rows for a run"),
@@ -73,6 +75,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("invalid", "the spec is wrong", problems=error.problems)
         case SeedError():
             return Refusal("invalid", "the seed set is wrong", problems=error.problems)
+        case registry.ModelDeleted():
+            return Refusal("not-found", "the model was deleted")
         case registry.UnknownModel():
             return Refusal("not-found", f"there is no model {error.args[0]!r}")
         case registry.UnknownVersion() | catalog.UnknownWindow():
@@ -81,6 +85,10 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("not-found", f"there is no run {error.args[0]!r}")
         case registry.ModelExists():
             return Refusal("model-exists", f"a model {error.args[0]!r} exists; choose another name or delete it first")
+        case erasure.VersionAliased():
+            return Refusal("version-aliased", f"{error.args[0]}: promote or roll back to another one first")
+        case registry.AlreadyChampion():
+            return Refusal("already-champion", str(error.args[0]))
         case runs.RunActive():
             where = {"Location": f"/api/v1/runs/{error.run_id}"}
             return Refusal("run-active", str(error), members={"run": error.run_id}, headers=where)
@@ -173,6 +181,8 @@ def install(app: FastAPI) -> None:
         registry.ModelExists,
         registry.GateNotPassed,
         registry.EpochMoved,
+        registry.AlreadyChampion,
+        erasure.VersionAliased,
         runs.RunActive,
         runs.RunEnded,
         catalog.NotEnoughRows,

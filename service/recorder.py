@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import shutil
 import sys
 import threading
 import time
@@ -52,6 +53,18 @@ class Seal:
     sealed: Future[SealedFile | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Asks to forget a model that was deleted, with all that was recorded of it here."""
+
+    model_id: str
+    dropped: Future[None]
+
+
+class ModelGone(Exception):
+    """The model was deleted while its rows were on their way to the log."""
+
+
 class Recorder:
     """`start`, then `record` from the event loop and `seal` from any thread, then `close`."""
 
@@ -62,8 +75,9 @@ class Recorder:
         self._replica = replica
         self._metrics = metrics
         self._clock = clock
-        self._queue: queue.SimpleQueue[Entry | Seal | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | Seal | Drop | None] = queue.SimpleQueue()
         self._journals: dict[str, Journal] = {}
+        self._gone: set[str] = set()
         self._retired: list[tuple[str, SealedFile]] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -122,6 +136,15 @@ class Recorder:
         self._queue.put(request)
         return request.sealed.result()
 
+    def drop(self, model_id: str) -> None:
+        """Nothing of the model is in this replica's journals when this returns, and nothing will be again: it was deleted.
+
+        Rows still on their way are not acknowledged: their requests are told that the model is gone.
+        """
+        request = Drop(model_id=model_id, dropped=Future())
+        self._queue.put(request)
+        request.dropped.result()
+
     def take_retired(self) -> list[tuple[str, SealedFile]]:
         """Sealed files of journals that failed, each given once: the caller registers them."""
         retired, self._retired = self._retired, []
@@ -134,11 +157,13 @@ class Recorder:
                 self._write(group)
             if isinstance(last, Seal):
                 self._close_journal(last)
+            elif isinstance(last, Drop):
+                self._drop(last)
             elif last is None:
                 return
 
-    def _next_group(self) -> tuple[list[Entry], Entry | Seal | None]:
-        """Everything that waits, up to the first seal or stop, which comes second."""
+    def _next_group(self) -> tuple[list[Entry], Entry | Seal | Drop | None]:
+        """Everything that waits, up to the first seal, drop or stop, which comes second."""
         item = self._queue.get()
         group: list[Entry] = []
         while isinstance(item, Entry):
@@ -156,7 +181,7 @@ class Recorder:
         for entries in by_model.values():
             model = entries[0].model
             error = self._append(model, LoggedRows.concatenate([entry.rows for entry in entries]))
-            if error is not None:
+            if error is not None and not isinstance(error, ModelGone):
                 log.error(
                     "rows could not be logged", model=model.name, error=type(error).__name__, cause=str(error.__cause__)
                 )
@@ -167,6 +192,8 @@ class Recorder:
             self._waiting_bytes -= sum(entry.bytes for entry in group)
 
     def _append(self, model: Model, rows: LoggedRows) -> Exception | None:
+        if model.id in self._gone:
+            return ModelGone(model.id)
         try:
             journal = self._journals.get(model.id) or self._open(model)
             journal.append(rows)
@@ -216,6 +243,27 @@ class Recorder:
         except Exception as error:
             request.sealed.set_exception(error)
 
+    def _drop(self, request: Drop) -> None:
+        try:
+            # Ids are never given again, so what still comes for this one is always too late.
+            self._gone.add(request.model_id)
+            journal = self._journals.pop(request.model_id, None)
+            if journal is not None:
+                journal.close()
+            self._retired = [(model_id, sealed) for model_id, sealed in self._retired if model_id != request.model_id]
+            shutil.rmtree(self._folder / request.model_id, ignore_errors=True)
+            request.dropped.set_result(None)
+        except Exception as error:
+            request.dropped.set_exception(error)
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, ModelGone):
+        return Refusal("not-found", "the model was deleted")
+    return Refusal(
+        "unavailable", "the rows could not be logged; nothing was acknowledged", headers={"Retry-After": "2"}
+    )
+
 
 def _bytes(rows: LoggedRows) -> int:
     """About how much memory the inputs take while they wait: that of the strings where they are text."""
@@ -232,13 +280,7 @@ def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
             if error is None:
                 entry.logged.set_result("written")
             else:
-                entry.logged.set_exception(
-                    Refusal(
-                        "unavailable",
-                        "the rows could not be logged; nothing was acknowledged",
-                        headers={"Retry-After": "2"},
-                    )
-                )
+                entry.logged.set_exception(_refusal(error))
 
     for loop in {entry.loop for entry in entries}:
         loop.call_soon_threadsafe(tell)

@@ -97,7 +97,7 @@ def _add_version(connection: Connection, task: Task, turn: Turn, verdict: Verdic
 
 
 def _note_window(connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]) -> None:
-    """What the run found, written beside the window it learnt from; an alarm quarantines the window."""
+    """What the run found, written beside the window it learnt from; an alarm quarantines a window that nobody vouched for."""
     if turn.drift is None:
         return
     labels = turn.labels
@@ -105,13 +105,12 @@ def _note_window(connection: Connection, task: Task, turn: Turn, estimates: Mapp
         "drift": turn.drift.document,
         "rows_pseudo_labelled": int(labels.accepted.sum()) if labels else 0,
         "rows_refused": sum(labels.refused.values()) if labels else 0,
-        "rows_labelled": runs.get(connection, task.run["id"])["rows_labelled"] or 0,
     }
-    if turn.drift.alarms:
-        found["state"] = "quarantined"
     for number in task.run["windows"]:
+        released = catalog.window(connection, task.model["id"], number)["state"] == "released"
+        state = {"state": "quarantined"} if turn.drift.alarms and not released else {}
         estimate = {"estimate": estimates[number]} if number in estimates else {}
-        catalog.note_window(connection, task.model["id"], number, **found, **estimate)
+        catalog.note_window(connection, task.model["id"], number, **found, **state, **estimate)
 
 
 def _results(task: Task, turn: Turn) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import structlog
 from celery import Celery
 
 from acclimate.settings import Settings
+from acclimate.storage import erasure
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
@@ -42,6 +43,7 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
+                erasure.sweep(database, Segments(store), Artifacts(store))
             finally:
                 database.close()
 

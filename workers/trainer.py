@@ -176,7 +176,8 @@ class Trainer:
         with self.database.write() as connection:
             runs.note(connection, self.task.claim, rows=len(rows), rows_labelled=labelled)
         rng = stage_rng(self.seed, "snapshot")
-        return Window.split(rows.x, snapshot.labels, rng=rng, past_agreement=snapshot.past_agreement)
+        known = {"past_agreement": snapshot.past_agreement, "vouched": snapshot.vouched}
+        return Window.split(rows.x, snapshot.labels, rng=rng, **known)
 
     def snapshot(self, rows: LoggedRows) -> Snapshot:
         """Labels and decisions about other windows go on changing while the run works; what it goes by is this."""
@@ -184,7 +185,9 @@ class Trainer:
         with self.database.read() as connection:
             labels = catalog.labels_of(connection, model_id, before=run["created_at"])
             agreement = catalog.past_agreement(connection, model_id, before=min(run["windows"]))
-        return Snapshot(labels=window_rows.labels_of(rows, labels), past_agreement=agreement)
+            states = {catalog.window(connection, model_id, number)["state"] for number in run["windows"]}
+        vouched = states == {"released"}
+        return Snapshot(labels=window_rows.labels_of(rows, labels), past_agreement=agreement, vouched=vouched)
 
     def version(self, number: int) -> Bundle:
         with self.database.read() as connection:

@@ -84,7 +84,7 @@ def turn(
 def survey(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy, *, step: Step) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     drift = step("diagnose", diagnose, window, seed, champion, anchor)
-    if drift.stops:
+    if drift.stops and not (drift.alarms and window.vouched):
         return Turn(drift=drift, detail=drift.detail)
     if policy.learnable == "no":
         return Turn(drift=drift, detail='the policy says learnable = "no": this model is served and watched only')

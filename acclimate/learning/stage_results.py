@@ -24,7 +24,8 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
             manifest, arrays = network.pack(result)
             return {"result": "bundle", "bundle": manifest}, arrays
         case Snapshot():
-            return {"result": "snapshot", **_text({"past_agreement": result.past_agreement})}, {"labels": result.labels}
+            known = {"past_agreement": result.past_agreement, "vouched": result.vouched}
+            return {"result": "snapshot", **_text(known)}, {"labels": result.labels}
         case PseudoLabels():
             reasons = sorted(set(result.refusal.tolist()))
             arrays = {"label": result.label, "confidence": result.confidence, "votes": result.votes}

@@ -194,13 +194,15 @@ class Window:
 
     `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
     held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` is the agreement of the members that served the last
-    window that was not quarantined, on that window; None at the first.
+    window that was not quarantined, on that window; None at the first. `vouched`: an operator released it,
+    whatever alarm it raises.
     """
 
     x: Rows
     held_out: Rows
     held_out_labels: Integers
     past_agreement: float | None = None
+    vouched: bool = False
 
     def __len__(self) -> int:
         return len(self.x) + len(self.held_out)
@@ -219,6 +221,7 @@ class Window:
         rng: np.random.Generator,
         held_out_share: float = 0.2,
         past_agreement: float | None = None,
+        vouched: bool = False,
     ) -> Window:
         """Hold out every labeled row and a random share of the others, so that what judges never trains."""
         labeled = labels != UNLABELLED
@@ -226,18 +229,25 @@ class Window:
         drawn = rng.permutation(others)[: round(held_out_share * len(others))]
         out = labeled.copy()
         out[drawn] = True
-        return Window(x=x[~out], held_out=x[out], held_out_labels=labels[out], past_agreement=past_agreement)
+        return Window(
+            x=x[~out],
+            held_out=x[out],
+            held_out_labels=labels[out],
+            past_agreement=past_agreement,
+            vouched=vouched,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """What was known of a window's rows when its run was asked for, fixed for every attempt.
 
-    labels (N,) int64: the audit label of each row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` as in `Window`.
+    labels (N,) int64: the audit label of each row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. The others as in `Window`.
     """
 
     labels: Integers
     past_agreement: float | None
+    vouched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,11 +81,14 @@ def start_run(
     return run_id
 
 
-def seal(database: Database, model_id: str) -> None:
-    """Returns when every live replica has sealed and registered what it had logged, or has proved dead or stuck."""
+def seal(database: Database, model_id: str, *, most_seconds: float = MOST_SECONDS) -> None:
+    """Returns when every live replica has sealed and registered what it had logged, or has proved dead or stuck.
+
+    After `most_seconds` at the latest. Raises `ModelDeleted`.
+    """
     with database.write() as connection:
         number = catalog.request_seal(connection, model_id)
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + most_seconds
     while time.monotonic() < deadline:
         with database.read() as connection:
             if not catalog.unsealed_replicas(connection, model_id, number):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, true, tuple_, update
 
 from acclimate.storage import registry
 from acclimate.storage.database import clock, now
@@ -138,11 +138,7 @@ def close_window(connection: Connection, model_id: str, *, closed_by: str, neede
     rows = sum(segment.rows for segment in found)
     if rows < needed:
         raise NotEnoughRows(rows, needed)
-    number = int(
-        connection.execute(
-            select(windows.c.number).where(windows.c.model_id == model_id, windows.c.state == "open")
-        ).scalar_one()
-    )
+    number = int(open_window(connection, model_id)["number"])
     connection.execute(update(segments).where(_in_open_window(model_id)).values(window=number))
     digest = digest_of([segment.digest for segment in found])
     closed = {"state": "closed", "closed_by": closed_by, "closed_at": now(), "rows": rows, "digest": digest}
@@ -173,6 +169,15 @@ def newest_closed(connection: Connection, model_id: str) -> RowMapping | None:
     """The newest window that is no longer open."""
     query = select(windows).where(windows.c.model_id == model_id, windows.c.state != "open")
     return connection.execute(query.order_by(windows.c.number.desc()).limit(1)).mappings().first()
+
+
+def open_window(connection: Connection, model_id: str) -> RowMapping:
+    """The window that is open. Raises `ModelDeleted`."""
+    query = select(windows).where(windows.c.model_id == model_id, windows.c.state == "open")
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise registry.ModelDeleted(model_id)
+    return row
 
 
 def window(connection: Connection, model_id: str, number: int) -> RowMapping:
@@ -240,6 +245,31 @@ def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
     asked = int(connection.execute(select(models.c.seal).where(models.c.id == model_id)).scalar_one())
     held = sum(row["open_rows"] or 0 for row in alive)
     return held > 0 and held >= rows and all((row["sealed"] or 0) >= asked for row in alive)
+
+
+def segments_from(
+    connection: Connection, model_id: str, after: tuple[float, str], *, window: int | None, most: int
+) -> list[RowMapping]:
+    """Up to `most` segments that stand, of one window or of all, from the one of `after` on.
+
+    In the order of (registered_at, id), so that what is registered later comes later, whichever window it is in.
+    """
+    here = segments.c.window == window
+    if window is not None and open_window(connection, model_id)["number"] == window:
+        here = segments.c.window.is_(None)
+    query = select(segments).where(
+        segments.c.model_id == model_id,
+        segments.c.deleted_at.is_(None),
+        true() if window is None else here,
+        tuple_(segments.c.registered_at, segments.c.id) >= after,
+    )
+    return list(connection.execute(query.order_by(segments.c.registered_at, segments.c.id).limit(most)).mappings())
+
+
+def still_stands(connection: Connection, segment_id: str) -> bool:
+    """False for a segment that was deleted, by the bounds of the log or with its model."""
+    query = select(segments.c.id).where(segments.c.id == segment_id, segments.c.deleted_at.is_(None))
+    return connection.execute(query).first() is not None
 
 
 def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:

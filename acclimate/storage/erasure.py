@@ -6,12 +6,9 @@ Numbers of versions stay taken, promotions and the audit log keep what happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from sqlalchemy import Connection, RowMapping, Table, delete, func, select, update
 
-from acclimate.storage import audit, registry, runs
+from acclimate.storage import audit, registry, runs, stages
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, now
 from acclimate.storage.segments import Segments
@@ -61,8 +58,8 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> No
     if active is not None:
         raise runs.RunActive(active["id"])
     mine = all_runs.c.model_id == model_id
-    stages = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
-    digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stages).scalars()}
+    stored = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
+    digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
     digests |= {*connection.execute(select(versions.c.digest).where(versions.c.model_id == model_id)).scalars()}
     content = {
         "model": model_id,
@@ -96,24 +93,13 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
         newest = connection.execute(query.limit(NEWEST_ENTRIES)).all()
         since = float(connection.execute(select(now())).scalar_one()) - SWEPT_SECONDS
         deletions = [entry for entry in newest if entry.action in (MODEL, VERSION) and entry.at >= since]
-        gone = _unreferenced(connection, [entry.content for entry in deletions])
+        named = {digest for entry in deletions for digest in entry.content["artifacts"]}
+        gone = [digest for digest in sorted(named) if not stages.is_needed(connection, digest)]
     for digest in gone:
         artifacts.delete(digest)
     for entry in deletions:
         if entry.action == MODEL:
             segments.delete_all(entry.content["model"])
-
-
-def _unreferenced(connection: Connection, contents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The named artifacts that no model, standing version or stage of a run refers to."""
-    named = {digest for content in contents for digest in content["artifacts"]}
-    if not named:
-        return []
-    columns = (models.c.seed_digest, models.c.weights_digest, run_stages.c.digest)
-    for column in columns:
-        named -= set(connection.execute(select(column).where(column.in_(named))).scalars())
-    standing = select(versions.c.digest).where(versions.c.deleted_at.is_(None), versions.c.digest.in_(named))
-    return sorted(named - set(connection.execute(standing).scalars()))
 
 
 def _count(connection: Connection, table: Table, model_id: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,8 +90,13 @@ class Segments:
             self._store.evict(key)
             raise
 
-    def part(self, key: str, digest: str, start: int, stop: int) -> LoggedRows:
-        """The rows from `start` up to `stop` of `read`, at the cost of those rows alone once the file was checked here.
+    def discard(self, sealed: SealedFile, model: str) -> None:
+        """Neither the file nor what `put` made of it is there when this returns."""
+        self._store.delete(f"segments/{model}/{sealed.id}.arrow")
+        sealed.path.unlink(missing_ok=True)
+
+    def take(self, key: str, digest: str, places: NDArray[np.integer[Any]] | range) -> LoggedRows:
+        """The rows at these places of `read`, in this order, at the cost of those rows alone once the file was checked here.
 
         Raises `SegmentDamaged`.
         """
@@ -100,7 +106,8 @@ class Segments:
                 self._checked.clear()
             self._checked.add(key)
         with self._table(key) as table:
-            return JournalSchema.of_arrow(table.schema).rows(table.slice(start, stop - start).to_batches())
+            rows = table.slice(places.start, len(places)) if isinstance(places, range) else table.take(pa.array(places))
+            return JournalSchema.of_arrow(table.schema).rows(rows.to_batches())
 
     def ids(self, key: str) -> tuple[list[str], NDArray[np.int32]]:
         """Prediction id and row of each logged row, in the order of `read`, without touching the other columns.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate.storage import audit, catalog, registry, runs
+from acclimate.learning.values import Problem
+from acclimate.storage import audit, catalog, erasure, registry
 from acclimate.storage.keys import Key
 from service import documents
 from service.auth import Scope
@@ -20,6 +21,8 @@ router = APIRouter(prefix="/api/v1/models/{name}", tags=["history"])
 Held = Annotated[Equipment, Depends(equipment)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Operating = Annotated[Key, Depends(Scope("operate"))]
+Ruling = Annotated[Key, Depends(Scope("admin"))]
+PageSize = Annotated[int, Query(ge=1, le=1000)]
 
 
 class Reason(BaseModel):
@@ -42,13 +45,15 @@ class RollBack(BaseModel):
 
 
 @router.get("/windows", operation_id="list_windows")
-def list_windows(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+def list_windows(
+    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+) -> dict[str, Any]:
     """All windows, oldest first, the open one last."""
     with held.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
-        found = runs.page(connection, model_id=model_id, size=10_000)
-        open_rows = catalog.open_rows(connection, model_id)
-        return documents.items(_window(row, open_rows, found) for row in catalog.all_windows(connection, model_id))
+        rows, token = _paged(catalog.all_windows(connection, model_id), "number", page_size, page_token)
+        run_ids, open_rows = catalog.runs_of_windows(connection, model_id), catalog.open_rows(connection, model_id)
+    return documents.items((_window(row, open_rows, run_ids) for row in rows), token)
 
 
 @router.post("/windows/{window}/quarantine", operation_id="quarantine_window")
@@ -64,11 +69,14 @@ def release(name: str, window: str, held: Held, key: Operating, body: Reason | N
 
 
 @router.get("/versions", operation_id="list_versions")
-def list_versions(name: str, held: Held, key: Viewing) -> dict[str, Any]:
-    """All versions, oldest first, with parent, run, windows, gates and promotions."""
+def list_versions(
+    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+) -> dict[str, Any]:
+    """All versions, oldest first, deleted ones too, with parent, run, windows, gates and promotions."""
     with held.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
-        return documents.items(_versions(connection, model_id, registry.all_versions(connection, model_id)))
+        rows, token = _paged(registry.all_versions(connection, model_id), "number", page_size, page_token)
+        return documents.items(_versions(connection, model_id, rows), token)
 
 
 @router.get("/versions/{version}", operation_id="get_version")
@@ -76,16 +84,33 @@ def get_version(name: str, version: str, held: Held, key: Viewing) -> dict[str, 
     """One version; `champion` and `previous` are understood."""
     with held.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
-        number = version_number(version, _aliases(connection, model_id))
+        number = version_number(version, registry.aliases(connection, model_id))
         return _versions(connection, model_id, [registry.version(connection, model_id, number)])[0]
 
 
+@router.delete("/versions/{version}", status_code=204, operation_id="delete_version")
+def delete_version(name: str, version: str, held: Held, key: Ruling) -> Response:
+    """Delete the artifact of a version that is neither champion, previous nor anchor; its number stays taken.
+
+    From then on no replica answers with it, and nobody can promote it. Again: the same answer.
+    """
+    with held.database.write() as connection:
+        model = registry.model(connection, name)
+        number = version_number(version, registry.aliases(connection, model["id"]))
+        erasure.delete_version(connection, model, number, actor=key.name)
+    erasure.sweep(held.database, held.segments, held.artifacts)
+    return Response(status_code=204)
+
+
 @router.get("/promotions", operation_id="list_promotions")
-def list_promotions(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+def list_promotions(
+    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+) -> dict[str, Any]:
     """Every change of champion, oldest first."""
     with held.database.read() as connection:
         history = registry.history(connection, registry.model(connection, name)["id"])
-    return documents.items(documents.promotion(row) for row in history)
+    rows, token = _paged(history, "epoch", page_size, page_token)
+    return documents.items((documents.promotion(row) for row in rows), token)
 
 
 @router.get("/aliases/{alias}", operation_id="get_alias")
@@ -93,7 +118,7 @@ def get_alias(name: str, alias: str, response: Response, held: Held, key: Viewin
     """The version that `champion`, `previous` or `anchor` names; the ETag is the epoch."""
     with held.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
-        aliases, champion = _aliases(connection, model_id), registry.champion(connection, model_id)
+        aliases, champion = registry.aliases(connection, model_id), registry.champion(connection, model_id)
     if aliases.get(alias) is None or champion is None:
         raise Refusal("not-found", f"the alias {alias[:32]!r} names no version")
     response.headers["ETag"] = f'"{champion.epoch}"'
@@ -113,21 +138,18 @@ def set_alias(
     """Make a version champion, if nobody was first. A version that did not pass its gates needs `override`."""
     if alias != "champion":
         raise Refusal("invalid", "only the alias champion can be set; the others follow it")
+    expected = etag_number(if_match)
     with held.database.write() as connection:
         model_id = registry.model(connection, name)["id"]
-        epoch = registry.make_champion(
-            connection,
-            model_id,
-            version_number(body.version, _aliases(connection, model_id)),
-            expected=etag_number(if_match),
-            actor=key.name,
-            reason=body.reason,
-            override=body.override,
+        number = version_number(body.version, registry.aliases(connection, model_id))
+        said = {"actor": key.name, "reason": body.reason, "override": body.override}
+        epoch = registry.make_champion(connection, model_id, number, expected=expected, **said)
+        kind = registry.history(connection, model_id)[-1]["kind"]
+        audit.write(
+            connection, actor=key.name, action=f"version.{kind}", target=name, version=number, reason=body.reason
         )
-        action = "version.override" if body.override else "version.promote"
-        audit.write(connection, actor=key.name, action=action, target=name, version=body.version, reason=body.reason)
     response.headers["ETag"] = f'"{epoch}"'
-    return {"alias": alias, "version": body.version, "epoch": epoch}
+    return {"alias": alias, "version": str(number), "epoch": epoch}
 
 
 @router.post("/rollback", operation_id="roll_back")
@@ -135,7 +157,7 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
     """Make the previous version (or `to`) champion again, without broker or workers; learning pauses unless told not to."""
     with held.database.write() as connection:
         model_id = registry.model(connection, name)["id"]
-        to = version_number(body.to, _aliases(connection, model_id)) if body.to is not None else None
+        to = version_number(body.to, registry.aliases(connection, model_id)) if body.to is not None else None
         epoch, version = registry.roll_back(connection, model_id, to=to, actor=key.name, reason=body.reason)
         if body.pause_learning:
             registry.set_learning(connection, model_id, "paused", f"rolled back to {version}: {body.reason}")
@@ -147,23 +169,32 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
 
 
 @router.get("/drift", operation_id="get_drift")
-def get_drift(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+def get_drift(
+    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+) -> dict[str, Any]:
     """What each window's diagnosis found: kind, amount, and every effect with its threshold and n."""
     with held.database.read() as connection:
         windows = catalog.all_windows(connection, registry.model(connection, name)["id"])
     found = [row for row in windows if row["drift"] is not None]
-    return documents.items({"window": documents.window_id(row["number"]), **row["drift"]} for row in found)
+    rows, token = _paged(found, "number", page_size, page_token)
+    return documents.items(({"window": documents.window_id(row["number"]), **row["drift"]} for row in rows), token)
 
 
 @router.get("/calibration", operation_id="get_calibration")
-def get_calibration(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+def get_calibration(
+    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+) -> dict[str, Any]:
     """The calibration gate of every version, on the judging part: value is the debiased error, beside it the raw one."""
     with held.database.read() as connection:
-        rows = registry.all_versions(connection, registry.model(connection, name)["id"])
+        found = registry.all_versions(connection, registry.model(connection, name)["id"])
+    rows, token = _paged(found, "number", page_size, page_token)
     kept = ("max_ece", "raw_ece")
     return documents.items(
-        {"version": str(row["number"]), "gates": [gate for gate in row["gates"] if gate["gate"] in kept]}
-        for row in rows
+        (
+            {"version": str(row["number"]), "gates": [gate for gate in row["gates"] if gate["gate"] in kept]}
+            for row in rows
+        ),
+        token,
     )
 
 
@@ -175,23 +206,28 @@ def version_number(version: str, aliases: dict[str, int | None]) -> int:
     return number
 
 
-def _aliases(connection: Any, model_id: str) -> dict[str, int | None]:
-    champion = registry.champion(connection, model_id)
-    if champion is None:
-        return {}
-    return {"champion": champion.to_version, "previous": champion.from_version, "anchor": 1}
+def _paged(rows: list[Any], name: str, size: int, token: str | None) -> tuple[list[Any], str | None]:
+    """One page of rows in the order of the number under `name`, and the token of the next."""
+    after = documents.number(token, digits=15) if token is not None else -1
+    if after is None:
+        raise Refusal(
+            "invalid", "the request is wrong", problems=[Problem("#/page_token", "is not one that a reply gave")]
+        )
+    rest = [row for row in rows if row[name] > after]
+    return rest[:size], str(rest[size - 1][name]) if len(rest) > size else None
 
 
 def _versions(connection: Any, model_id: str, rows: list[Any]) -> list[dict[str, Any]]:
-    history, aliases = registry.history(connection, model_id), _aliases(connection, model_id)
-    by_id = {run["id"]: run for run in runs.page(connection, model_id=model_id, size=10_000)}
-    return [documents.version(row, history, aliases, by_id.get(row["run_id"])) for row in rows]
+    history, aliases = registry.history(connection, model_id), registry.aliases(connection, model_id)
+    learnt: dict[str, list[int]] = {}
+    for number, run_ids in catalog.runs_of_windows(connection, model_id).items():
+        for run_id in run_ids:
+            learnt.setdefault(run_id, []).append(number)
+    return [documents.version(row, history, aliases, learnt.get(row["run_id"], [])) for row in rows]
 
 
-def _window(row: Any, open_rows: int, found: list[Any]) -> dict[str, Any]:
-    return documents.window(
-        row, open_rows=open_rows, run_ids=[run["id"] for run in found if row["number"] in run["windows"]]
-    )
+def _window(row: Any, open_rows: int, run_ids: dict[int, list[str]]) -> dict[str, Any]:
+    return documents.window(row, open_rows=open_rows, run_ids=run_ids.get(row["number"], []))
 
 
 def _set_state(held: Equipment, key: Key, name: str, window: str, state: str, body: Reason | None) -> dict[str, Any]:
@@ -200,4 +236,4 @@ def _set_state(held: Equipment, key: Key, name: str, window: str, state: str, bo
         model_id = registry.model(connection, name)["id"]
         row = catalog.set_window_state(connection, model_id, window_number(window), state)
         audit.write(connection, actor=key.name, action=f"window.{state}", target=name, window=window, reason=reason)
-        return _window(row, 0, runs.page(connection, model_id=model_id, size=10_000))
+        return _window(row, 0, catalog.runs_of_windows(connection, model_id))

@@ -141,12 +141,14 @@ def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]
     if number is None:
         raise Refusal("not-found", f"there is no version {version[:32]!r}")
     with held.database.read() as connection:
-        row = registry.version(connection, model.id, number)
+        row = registry.standing_version(connection, model.id, number)
     try:
         served = held.slots.asked(
             model.id, row["number"], lambda: held.follower.load(model.id, row["number"], row["digest"])
         )
     except (ArtifactError, StoreError, ValueError) as error:
+        with held.database.read() as connection:
+            registry.standing_version(connection, model.id, number)
         raise Refusal(
             "unavailable", f"version {version} cannot be loaded: {error}", headers={"Retry-After": "5"}
         ) from error

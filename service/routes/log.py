@@ -1,17 +1,21 @@
-"""The log as users see it: export its rows, and give labels to them later."""
+"""The log as users see it: every stored copy of a row, page by page."""
 
 from __future__ import annotations
 
+import re
+import struct
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Query, Response
 
 from acclimate.learning.values import Problem
 from acclimate.storage import barrier, catalog, registry
 from acclimate.storage.keys import Key
 from acclimate.storage.logged_rows import LoggedRows
+from acclimate.storage.segments import SegmentDamaged
+from acclimate.storage.store import StoreError
 from service import documents
 from service.auth import Scope
 from service.equipment import Equipment, equipment
@@ -21,8 +25,38 @@ from service.routes.runs import window_number
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["log"])
 Held = Annotated[Equipment, Depends(equipment)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
-Labelling = Annotated[Key, Depends(Scope("feedback"))]
-MOST_LABELS = 10_000
+SEAL_SECONDS = 4.0
+"""A replica that does not answer is waited for so long; its rows come when it is back."""
+TOKEN = re.compile(r"(all|[0-9]{1,9})-([0-9a-f]{16})-([0-9A-Z]{26})-([0-9]{1,12})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a walk goes on: behind `row` rows of a segment, which had its place by time of registration.
+
+    `window` is the number of the one window that is walked; a window keeps it when it closes.
+    """
+
+    window: int | None = None
+    registered_at: float = 0.0
+    segment: str = ""
+    row: int = 0
+
+    @property
+    def token(self) -> str:
+        window = "all" if self.window is None else str(self.window)
+        return "-".join((window, struct.pack(">d", self.registered_at).hex(), self.segment, str(self.row)))
+
+    @staticmethod
+    def of(token: str) -> Place:
+        """The inverse of `token`. Raises the 422 refusal."""
+        found = TOKEN.fullmatch(token)
+        if found is None:
+            raise _wrong("page_token", "is not one that a reply gave")
+        window, at, segment, row = found.groups()
+        number = None if window == "all" else int(window)
+        registered_at = struct.unpack(">d", bytes.fromhex(at))[0]
+        return Place(window=number, registered_at=registered_at, segment=segment, row=int(row))
 
 
 @router.get("/rows", operation_id="list_rows", response_class=Response)
@@ -35,148 +69,96 @@ def list_rows(
     page_size: Annotated[int, Query(ge=1, le=10_000)] = 500,
     page_token: str | None = None,
 ) -> Response:
-    """One line of JSON per stored copy of a row; the header Next-Page-Token is there while more follow."""
+    """One line of JSON per stored copy of a row; the header Next-Page-Token is there while more follow.
+
+    A walk from page to page gives every row that was acknowledged before its first page exactly once, also while segments are
+    sealed and windows close. `window` is the id of one, or `open`, which goes on with that window when it closes.
+    """
     wanted = {field for field in fields.split(",") if field}
     if wanted - {"input", "prediction"}:
-        raise Refusal("invalid", "the request is wrong", problems=[Problem("#/fields", "known: input, prediction")])
+        raise _wrong("fields", "known: input, prediction")
     with held.database.read() as connection:
         row = registry.model(connection, name)
-    if page_token is None and window in (None, "open"):
+        number = _asked(connection, row["id"], window)
+        is_open = number is None or catalog.window(connection, row["id"], number)["state"] == "open"
+    place = Place(window=number) if page_token is None else Place.of(page_token)
+    if place.window != number and not (window == "open" and place.window is not None):
+        raise _wrong("page_token", "belongs to another window")
+    if page_token is None and is_open:
         # Rows that replicas still hold in open journals become segments first.
-        barrier.seal(held.database, row["id"])
+        barrier.seal(held.database, row["id"], most_seconds=SEAL_SECONDS)
     with held.database.read() as connection:
-        if window is None:
-            lines = catalog.all_segments(connection, row["id"])
-        elif window == "open":
-            lines = catalog.segments_of(connection, row["id"], None)
-        else:
-            lines = _segments_of_window(connection, row["id"], window_number(window))
-        open_number = catalog.all_windows(connection, row["id"])[-1]["number"]
-    lines = sorted(lines, key=lambda line: (line["registered_at"], line["id"]))
-    body, token = _page(held, lines, open_number, wanted, page_size, page_token)
-    headers = {"Next-Page-Token": token} if token else {}
-    return Response(body, media_type="application/x-ndjson", headers=headers)
+        after = (place.registered_at, place.segment)
+        lines = catalog.segments_from(connection, row["id"], after, window=place.window, most=page_size + 1)
+        open_number = catalog.open_window(connection, row["id"])["number"]
+    walk = _Walk(held, row, wanted, open_number)
+    body, token = walk.page(lines, place, page_size)
+    return Response(body, media_type="application/x-ndjson", headers={"Next-Page-Token": token} if token else {})
 
 
-@router.post("/feedback", operation_id="give_feedback")
-async def give_feedback(name: str, request: Request, held: Held, key: Labelling) -> dict[str, Any]:
-    """Labels of rows that were answered: a class name, its index, or null for none of the classes. The last word counts."""
-    try:
-        entries = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise Refusal("bad-request", f"not JSON: {error}") from None
-    if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_LABELS:
-        raise Refusal("invalid", f"send a list of 1 to {MOST_LABELS} labels")
-    return await run_in_threadpool(_accept, held, name, entries)
+def _asked(connection: Any, model_id: str, window: str | None) -> int | None:
+    if window is None:
+        return None
+    number = catalog.open_window(connection, model_id)["number"] if window == "open" else window_number(window)
+    found: int = catalog.window(connection, model_id, number)["number"]
+    return found
 
 
-def _segments_of_window(connection: Any, model_id: str, number: int) -> list[Any]:
-    if catalog.window(connection, model_id, number)["state"] == "open":
-        return catalog.segments_of(connection, model_id, None)
-    return catalog.segments_of(connection, model_id, [number])
+@dataclass(frozen=True)
+class _Walk:
+    """One page of a walk over the segments of a model."""
+
+    held: Equipment
+    model: Any
+    wanted: set[str]
+    open_number: int
+
+    def page(self, lines: list[Any], place: Place, size: int) -> tuple[bytes, str | None]:
+        """Up to `size` lines, and the token of the next page unless nothing follows."""
+        out: list[bytes] = []
+        for index, line in enumerate(lines):
+            start = place.row if line["id"] == place.segment else 0
+            stop = min(line["rows"], start + size - len(out))
+            if start < stop:
+                out += self._part(line, start, stop)
+            if len(out) == size and (stop < line["rows"] or index + 1 < len(lines)):
+                after = Place(window=place.window, registered_at=line["registered_at"], segment=line["id"], row=stop)
+                return b"".join(out), after.token
+        return b"".join(out), None
+
+    def _part(self, line: Any, start: int, stop: int) -> list[bytes]:
+        try:
+            rows = self.held.segments.take(line["key"], line["digest"], range(start, stop))
+        except (StoreError, SegmentDamaged) as error:
+            with self.held.database.read() as connection:
+                registry.model(connection, self.model["name"])
+                if not catalog.still_stands(connection, line["id"]):
+                    return []
+            detail = f"segment {line['id']} cannot be read: {error}"
+            raise Refusal("unavailable", detail, headers={"Retry-After": "2"}) from error
+        window = documents.window_id(line["window"] if line["window"] is not None else self.open_number)
+        classes = self.model["spec"]["input"]["classes"]
+        documents_ = (_line(rows, place, window, self.wanted, classes) for place in range(len(rows)))
+        return [orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n" for document in documents_]
 
 
-def _page(
-    held: Equipment, lines: list[Any], open_number: int, wanted: set[str], size: int, token: str | None
-) -> tuple[bytes, str | None]:
-    """Up to `size` lines behind the place that the token names: a segment and how many of its rows were given."""
-    segment, skip = _place(token)
-    start = next((index for index, line in enumerate(lines) if line["id"] == segment), 0) if segment else 0
-    out: list[bytes] = []
-    for line in lines[start:]:
-        rows = held.segments.read(line["key"], line["digest"])
-        number = line["window"] if line["window"] is not None else open_number
-        taken = range(skip, min(len(rows), skip + size - len(out)))
-        out.extend(
-            orjson.dumps(_line(rows, place, number, wanted), option=orjson.OPT_SERIALIZE_NUMPY) for place in taken
-        )
-        if len(out) == size and (taken.stop < len(rows) or line is not lines[-1]):
-            return b"\n".join(out) + b"\n", f"{line['id']}.{taken.stop}"
-        skip = 0
-    return b"".join(line + b"\n" for line in out), None
-
-
-def _place(token: str | None) -> tuple[str | None, int]:
-    if token is None:
-        return None, 0
-    segment, _, skip = token.partition(".")
-    rows = documents.number(skip, digits=12)
-    if rows is None:
-        raise Refusal(
-            "invalid", "the request is wrong", problems=[Problem("#/page_token", "is not one that a reply gave")]
-        )
-    return segment, rows
-
-
-def _line(rows: LoggedRows, place: int, window: int, wanted: set[str]) -> dict[str, Any]:
+def _line(rows: LoggedRows, place: int, window: str, wanted: set[str], classes: list[str]) -> dict[str, Any]:
     line: dict[str, Any] = {
         "prediction_id": rows.prediction_id[place],
         "row": int(rows.row[place]),
         "version": rows.version[place],
-        "window": documents.window_id(window),
+        "window": window,
         "logged_at": documents.time(float(rows.logged_at[place])),
         "client": rows.client[place],
     }
     if "input" in wanted:
-        line["input"] = rows.x[place]
+        line["input"] = documents.input(rows.x[place])
     if "prediction" in wanted:
+        best = int(rows.probabilities[place].argmax())
+        line |= {"label": classes[best], "class": best, "confidence": rows.probabilities[place, best]}
         line["probabilities"] = rows.probabilities[place]
-        line["class"] = int(rows.probabilities[place].argmax())
     return line
 
 
-def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
-    model = held.slots.model(name)
-    read = [_label(entry, model.spec.input.classes) for entry in entries]
-    barrier.seal(held.database, model.id)
-    known = _known_rows(held, model.id, {label["prediction_id"] for label, _ in read if label})
-    accepted = duplicates = 0
-    rejected = []
-    with held.database.write() as connection:
-        # One giver of labels at a time: two that say the same thing at once are an acceptance and a duplicate.
-        registry.lock(connection, model.id)
-        for index, (label, problem) in enumerate(read):
-            if label and (label["prediction_id"], label["row"]) not in known:
-                problem = "no logged row has this prediction_id and row"
-            if problem or label is None:
-                rejected.append({"index": index, "reason": problem})
-            elif catalog.add_label(connection, model.id, **label):
-                accepted += 1
-            else:
-                duplicates += 1
-    return {"accepted": accepted, "duplicates": duplicates, "rejected": rejected}
-
-
-def _label(entry: Any, classes: tuple[str, ...]) -> tuple[dict[str, Any] | None, str | None]:
-    """The label as storage takes it, or what is wrong with the entry."""
-    if not isinstance(entry, dict) or set(entry) - {"prediction_id", "row", "label", "source"} or "label" not in entry:
-        return None, "must be an object with prediction_id, row, label and, if you like, source"
-    id, row, label, source = (entry.get(name) for name in ("prediction_id", "row", "label", "source"))
-    source = "feedback" if source is None else source
-    if not isinstance(id, str) or not 1 <= len(id) <= 128 or type(row) is not int or not 0 <= row < 2**31:
-        return None, "prediction_id must be a string and row a whole number"
-    if not isinstance(source, str) or not 1 <= len(source) <= 63 or not source.isprintable():
-        return None, "source must be 1 to 63 printable characters"
-    if isinstance(label, str):
-        if label not in classes:
-            return None, f"the label is not one of the classes: {', '.join(classes[:20])}"
-        label = classes.index(label)
-    elif label is not None and (type(label) is not int or not 0 <= label < len(classes)):
-        return None, f"the label must be a class name, null, or an index from 0 to {len(classes) - 1}"
-    return {"prediction_id": id, "row": row, "label": label, "source": source}, None
-
-
-def _known_rows(held: Equipment, model_id: str, asked: set[str]) -> set[tuple[str, int]]:
-    """Which rows of the asked predictions stand in the log; newest segments first, until all predictions are found."""
-    known: set[tuple[str, int]] = set()
-    missing = set(asked)
-    with held.database.read() as connection:
-        lines = catalog.all_segments(connection, model_id)
-    for line in sorted(lines, key=lambda line: line["last_logged_at"], reverse=True):
-        if not missing:
-            break
-        ids, rows = held.segments.ids(line["key"])
-        found = {(id, row) for id, row in zip(ids, rows.tolist(), strict=True) if id in asked}
-        known |= found
-        missing -= {id for id, _ in found}
-    return known
+def _wrong(field: str, detail: str) -> Refusal:
+    return Refusal("invalid", "the request is wrong", problems=[Problem(f"#/{field}", detail)])

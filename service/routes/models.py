@@ -15,7 +15,7 @@ from acclimate.learning import weights
 from acclimate.learning.seed import split
 from acclimate.learning.values import ModelSpec, Problem, SeedSet
 from acclimate.spec import parse, settings
-from acclimate.storage import audit, catalog, registry, runs
+from acclimate.storage import audit, catalog, erasure, registry, runs
 from acclimate.storage.keys import Key
 from service import documents, seed_file, weights_file
 from service.auth import Scope
@@ -78,6 +78,18 @@ def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dic
         registry.set_learning(connection, row["id"], change.learning, change.reason or None)
         audit.write(connection, actor=key.name, action=f"learning.{change.learning}", target=name, reason=change.reason)
         return _document(connection, registry.model(connection, name))
+
+
+@router.delete("/{name}", status_code=204, operation_id="delete_model")
+def delete_model(name: str, held: Held, key: Ruling) -> Response:
+    """Delete a model with all that belongs to it: versions, seed set, logged rows, windows, runs, labels. The audit log stays.
+
+    Refused while a run is active. Replicas stop answering within a second; the name is free at once.
+    """
+    with held.database.write() as connection:
+        erasure.delete_model(connection, registry.model(connection, name), actor=key.name)
+    erasure.sweep(held.database, held.segments, held.artifacts)
+    return Response(status_code=204)
 
 
 @router.get("/{name}/policy", operation_id="get_policy")

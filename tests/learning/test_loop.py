@@ -36,6 +36,19 @@ def test_digits_that_slowly_turn_are_followed_and_junk_in_between_is_not_learnt(
     assert accuracy(champion, x, y) > 0.6
 
 
+def test_a_window_that_an_operator_vouched_for_is_learnt_from_and_judged_whatever_alarm_it_raises(
+    stream, parts, anchor
+):
+    x = stream.turned(15, rng=np.random.default_rng([0, 3]))[0]
+    junk = window_of(np.random.default_rng(3).permuted(x, axis=1))
+    turn = learn(replace(junk, vouched=True), parts, anchor, anchor, run=99)
+    assert turn.drift.alarms
+    assert turn.labels is not None
+    # What is not drift at all teaches nothing, whoever vouches for it.
+    same = replace(window_of(parts.judging.x), vouched=True)
+    assert learn(same, parts, anchor, anchor, run=99).labels is None
+
+
 def test_a_turn_repeats_bit_for_bit_with_the_same_seed_and_differs_with_another(stream, parts, anchor):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     first, again, other = (learn(window, parts, anchor, anchor, run=run) for run in (4, 4, 5))

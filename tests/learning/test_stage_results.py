@@ -71,8 +71,9 @@ def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: 
 
 def test_what_was_known_of_the_rows_comes_back_equal() -> None:
     for agreement in (None, 0.1 + 0.2):
-        found = again(Snapshot(labels=np.array([-1, 3, -2]), past_agreement=agreement))
+        found = again(Snapshot(labels=np.array([-1, 3, -2]), past_agreement=agreement, vouched=agreement is None))
         assert found.labels.tolist() == [-1, 3, -2] and found.past_agreement == agreement
+        assert found.vouched == (agreement is None)
 
 
 def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judged() -> None:
