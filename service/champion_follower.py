@@ -165,12 +165,14 @@ class ChampionFollower:
             log.error("rows of a model that this database does not know stay here", model=model_id, rows=sealed.rows)
 
     def _drop_deleted(self, standing: set[str]) -> None:
-        with self._database.read() as connection:
-            gone = {id for id in self._known - standing if erasure.was_deleted(connection, id)}
-        self._known = (self._known - gone) | standing
-        for model_id in gone:
-            self._recorder.drop(model_id)
-            log.info("model deleted, its journal is dropped", model=model_id)
+        for model_id in self._known - standing:
+            with self._database.read() as connection:
+                deleted = erasure.was_deleted(connection, model_id)
+            if deleted:
+                self._recorder.drop(model_id)
+                self._known.discard(model_id)
+                log.info("model deleted, its journal is dropped", model=model_id)
+        self._known |= standing
 
     def _register_left_over(self) -> None:
         # The last seal of a stopping process may meet one that its polling thread still has in hand.

@@ -159,7 +159,6 @@ def fill(database: Database, files: Files, model_id: str) -> None:
         runs.cancel(connection, run)
         for statement in (
             "INSERT INTO run_stages VALUES (:run, 'train', :digest, 1.0)",
-            "INSERT INTO run_events VALUES (:run, 1, 'state', '{}', 1.0)",
             "INSERT INTO idempotency_keys VALUES ('key', :run, 'f', :run, 1.0)",
         ):
             values = {"run": run, "digest": files.artifact(f"{model_id}-stage")}
