@@ -40,7 +40,8 @@ def build() -> typer.Typer:
     app = typer.Typer(help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
     _add(app, processes.up, doctor.doctor)
     _add(app, processes.serve, processes.worker, processes.beat, processes.migrate, pass_on=True)
-    _add(app, models.create, models.status, models.pause, models.resume, rows.predict, rows.feedback, runs.retrain)
+    _add(app, models.create, models.status, models.pause, models.resume, models.delete, runs.retrain)
+    _add(app, rows.predict, rows.feedback, rows.label_queue)
     _add(
         app, versions.promote, versions.rollback, rules.gates, rules.policy, rules.drift, rules.calibration, keys.audit
     )
@@ -83,7 +84,7 @@ def exit_code(error: ClientError) -> int:
 def _add(app: typer.Typer, *commands: Callable[..., None], pass_on: bool = False) -> None:
     for command in commands:
         settings = processes.PASS_ON if pass_on and command is not processes.migrate else None
-        app.command(command.__name__.strip("_"), context_settings=settings)(command)
+        app.command(command.__name__.strip("_").replace("_", "-"), context_settings=settings)(command)
 
 
 def _add_group(app: typer.Typer, name: str, about: str, *commands: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""The commands about models as a whole: create, status, pause, resume."""
+"""The commands about models as a whole: create, status, pause, resume, delete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from acclimate.cli import output
 from acclimate.cli.connection import connect
 from acclimate.cli.following import follow
-from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url
+from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url, Yes
 from acclimate.cli.runs import end
 
 LAMPS = ("healthy", "learning", "safe")
@@ -46,6 +46,38 @@ def create(
             )
     if wait:
         end(run)
+
+
+def delete(
+    model: Model,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="V", help="Only this version: neither champion, previous nor anchor."),
+    ] = None,
+    yes: Yes = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a model with its versions, logged rows, labels and runs; or one version. Asks first; elsewhere needs --yes."""
+    what = (
+        f"version {version} of {model}" if version else f"{model} with all its versions, logged rows, labels and runs"
+    )
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            output.say(f"acclimate: this would delete {what}, for good: say --yes")
+            raise typer.Exit(2)
+        if not typer.confirm(f"Delete {what}, for good?"):
+            raise typer.Exit(1)
+    with connect(home, url) as client:
+        if version:
+            client.delete_version(model, version)
+        else:
+            client.delete(model)
+    if as_json:
+        output.print_json({"model": model, "version": version, "deleted": True})
+    else:
+        print(f"deleted {what}")
 
 
 def status(

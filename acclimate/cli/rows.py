@@ -1,4 +1,4 @@
-"""The commands about rows: predict and feedback."""
+"""The commands about rows: predict, label-queue and feedback."""
 
 from __future__ import annotations
 
@@ -78,6 +78,28 @@ def feedback(
     else:
         print(f"accepted {total['accepted']}, duplicates {total['duplicates']}, rejected {len(total['rejected'])}")
     _settle({entry["index"]: entry["reason"] for entry in total["rejected"]}, len(labels), rejects, "labels")
+
+
+def label_queue(
+    model: Model,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many rows.")] = 25,
+    with_input: Annotated[bool, typer.Option("--input", help="With the rows themselves; in the table too.")] = False,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rows of the open window whose labels would tell most; `feedback` takes them back."""
+    with connect(home, url) as client:
+        found = client.label_queue(model, limit=limit, include_input=with_input)
+    if as_json:
+        output.print_json(found)
+        return
+    if found["reason"]:
+        output.say(found["reason"])
+    columns = ["prediction_id", "row", "version", "label", "confidence", "why", "value", "propensity", "logged_at"]
+    columns += ["input"] if with_input else []
+    rows = [output.pick(item, *columns) for item in found["items"]]
+    output.print_table(output.table(None, columns, rows, right=("row", "confidence", "value", "propensity")))
 
 
 def answers(

@@ -91,6 +91,7 @@ class Client:
         return self._json("POST", "/api/v1/models", files=parts, timeout=120.0)
 
     def delete(self, model: str) -> None:
+        """Delete a model with all that belongs to it. Raises `RunActiveError`."""
         self._request("DELETE", _model(model))
 
     def learning(self, model: str, state: str, reason: str) -> Json:
@@ -245,6 +246,10 @@ class Client:
 
     def version(self, model: str, version: str) -> Json:
         return self._json("GET", f"{_model(model)}/versions/{quote(version, safe='')}")
+
+    def delete_version(self, model: str, version: str) -> None:
+        """Delete the artifact of a version that no alias names; `ConflictError` for one that has an alias."""
+        self._request("DELETE", f"{_model(model)}/versions/{quote(version, safe='')}")
 
     def promotions(self, model: str) -> list[Json]:
         """Oldest first."""
