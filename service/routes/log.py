@@ -138,11 +138,12 @@ class _Walk:
             raise Refusal("unavailable", detail, headers={"Retry-After": "2"}) from error
         window = documents.window_id(line["window"] if line["window"] is not None else self.open_number)
         classes = self.model["spec"]["input"]["classes"]
-        documents_ = (_line(rows, place, window, self.wanted, classes) for place in range(len(rows)))
+        documents_ = (line_of(rows, place, window, self.wanted, classes) for place in range(len(rows)))
         return [orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n" for document in documents_]
 
 
-def _line(rows: LoggedRows, place: int, window: str, wanted: set[str], classes: list[str]) -> dict[str, Any]:
+def line_of(rows: LoggedRows, place: int, window: str, wanted: set[str], classes: list[str]) -> dict[str, Any]:
+    """One row as the export tells it; numpy values stand in it, which orjson writes."""
     line: dict[str, Any] = {
         "prediction_id": rows.prediction_id[place],
         "row": int(rows.row[place]),

@@ -295,6 +295,42 @@ def test_a_segment_that_an_active_run_learns_from_is_never_surplus(database: Dat
     assert surplus(database, model_id) == [line.id]
 
 
+def test_segments_come_in_the_order_of_their_registration_whatever_window_they_move_to(database: Database) -> None:
+    model_id = new_model(database)
+    lines = [log_segment(database, model_id).id for _ in range(3)]
+
+    def since(after: tuple[float, str] = (0.0, ""), window: int | None = None, most: int = 9) -> list[str]:
+        with database.read() as connection:
+            found = catalog.segments_since(connection, model_id, after, window=window, most=most)
+            times.update({row["id"]: row["registered_at"] for row in found})
+            return [row["id"] for row in found]
+
+    times: dict[str, float] = {}
+    first = since()
+    assert sorted(first) == sorted(lines) and since(window=1) == first and since(window=2) == []
+    middle = (times[first[1]], first[1])
+    assert since(middle) == first[1:] and since(middle, most=1) == first[1:2]
+    close(database, model_id)
+    late = log_segment(database, model_id).id
+    assert since(middle) == [*first[1:], late]
+    assert since(middle, window=1) == first[1:] and since(window=2) == [late]
+    with database.write() as connection:
+        catalog.mark_deleted(connection, [first[1]])
+        assert not catalog.still_stands(connection, first[1]) and catalog.still_stands(connection, late)
+    assert since(middle) == [first[2], late]
+
+
+def test_a_window_names_the_runs_that_learnt_from_it_oldest_first(database: Database) -> None:
+    model_id, other = new_model(database), new_model(database, "other")
+    made = []
+    with database.write() as connection:
+        for numbers in ([1], [1, 2], []):
+            made.append(new_run(connection, model_id, windows=numbers))
+            runs.cancel(connection, made[-1])
+        new_run(connection, other, windows=[1])
+        assert catalog.runs_of_windows(connection, model_id) == {1: sorted(made[:2]), 2: [made[1]]}
+
+
 def test_deleted_segments_do_not_count_for_the_open_window(database: Database) -> None:
     model_id = new_model(database)
     line, kept = log_segment(database, model_id, rows=50), log_segment(database, model_id, rows=30)

@@ -145,6 +145,18 @@ def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on
     assert (last["actor"], last["reason"]) == ("anna", "I know better")
 
 
+def test_the_champion_is_not_made_champion_again(database: Database) -> None:
+    model_id = new_model(database)
+    with database.write() as connection:
+        new_version(connection, model_id)
+        new_version(connection, model_id)
+        with pytest.raises(registry.AlreadyChampion):
+            registry.make_champion(connection, model_id, 2, expected=2, actor="a", reason="r", override=True)
+        with pytest.raises(registry.AlreadyChampion):
+            registry.roll_back(connection, model_id, to=2, actor="a", reason="r")
+        assert registry.aliases(connection, model_id) == {"champion": 2, "previous": 1, "anchor": 1}
+
+
 def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:

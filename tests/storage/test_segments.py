@@ -146,3 +146,56 @@ def test_rows_without_copies_are_left_as_they_are():
     once = rows("a", 3)
     assert deduplicate(once) is once
     assert first_copies([], np.empty(0, np.int32)).tolist() == []
+
+
+def test_single_rows_are_taken_in_the_order_asked_for(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 3), rows("b", 2, start=6))
+    segments = Segments(store)
+    key = segments.put(sealed, "gas")
+    whole = segments.read(key)
+    for places in (range(1, 4), range(2, 2), np.array([4, 0, 3])):
+        found = segments.take(key, sealed.digest, places)
+        assert found.prediction_id == [whole.prediction_id[place] for place in places]
+        assert found.x.tolist() == [whole.x[place].tolist() for place in places]
+        assert found.row.tolist() == [whole.row[place] for place in places]
+
+
+def test_rows_are_not_taken_from_a_file_that_its_digest_does_not_name(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 3))
+    segments = Segments(store)
+    key = segments.put(sealed, "gas")
+    with pytest.raises(SegmentDamaged):
+        segments.take(key, "sha256:" + "0" * 64, range(0, 1))
+    assert len(segments.take(key, sealed.digest, range(0, 1))) == 1
+
+
+def test_logged_rows_of_some_predictions_are_found(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2), rows("b", 1), rows("a", 3))
+    segments = Segments(store)
+    key = segments.put(sealed, "gas")
+    assert segments.find(key, {"a", "nobody"}) == {("a", 0), ("a", 1), ("a", 2)}
+    assert segments.find(key, set()) == set()
+    segments.delete(key)
+    with pytest.raises(StoreMissing):
+        segments.find(key, {"a"})
+
+
+def test_all_segments_of_one_model_are_deleted(store, tmp_path):
+    segments = Segments(store)
+    keys = [segments.put(sealed_file(tmp_path / "journal", rows("a", 1)), model) for model in ("gas", "gas", "gas2")]
+    for _ in range(2):
+        segments.delete_all("gas")
+        assert [store.exists(key) for key in keys] == [False, False, True]
+
+
+def test_a_discarded_file_is_neither_here_nor_in_the_store(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 1))
+
+    def refuse(key):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        Segments(store).put(sealed, "gas", register=refuse)
+    for _ in range(2):
+        Segments(store).discard(sealed, "gas")
+        assert store.list() == [] and not sealed.path.exists()
