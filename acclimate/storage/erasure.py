@@ -47,10 +47,10 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
     audit.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
 
 
-def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> None:
+def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> list[tuple[str, int]]:
     """Nothing of the model is in the database any more but the audit log, and its name is free.
 
-    Raises `RunActive`, `ModelDeleted`.
+    Returns each run with its attempts, whose log lines the caller deletes. Raises `RunActive`, `ModelDeleted`.
     """
     model_id = model["id"]
     registry.lock(connection, model_id)
@@ -61,11 +61,12 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> No
     stored = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
     digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
     digests |= {*connection.execute(select(versions.c.digest).where(versions.c.model_id == model_id)).scalars()}
+    ran = connection.execute(select(all_runs.c.id, all_runs.c.attempt).where(mine)).all()
     content = {
         "model": model_id,
         "artifacts": sorted(digest for digest in digests if digest is not None),
         "versions": _count(connection, versions, model_id),
-        "runs": _count(connection, all_runs, model_id),
+        "runs": len(ran),
         "windows": _count(connection, windows, model_id),
     }
     # Versions and promotions name their runs, so they go before them; the rest goes with the model.
@@ -73,6 +74,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> No
         connection.execute(delete(table).where(table.c.model_id == model_id))
     connection.execute(delete(models).where(models.c.id == model_id))
     audit.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
+    return [(run.id, run.attempt) for run in ran]
 
 
 def was_deleted(connection: Connection, model_id: str) -> bool:

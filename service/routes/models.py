@@ -87,7 +87,9 @@ def delete_model(name: str, held: Held, key: Ruling) -> Response:
     Refused while a run is active. Replicas stop answering within a second; the name is free at once.
     """
     with held.database.write() as connection:
-        erasure.delete_model(connection, registry.model(connection, name), actor=key.name)
+        ran = erasure.delete_model(connection, registry.model(connection, name), actor=key.name)
+    for run_id, attempts in ran:
+        held.run_logs.delete(run_id, attempts)
     erasure.sweep(held.database, held.segments, held.artifacts)
     return Response(status_code=204)
 
