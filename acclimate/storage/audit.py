@@ -16,14 +16,18 @@ FIRST = "0" * 64
 
 def write(connection: Connection, *, actor: str, action: str, target: str, **content: Any) -> None:
     """Append one entry inside the caller's transaction, so that a deed and its record stand or fall together."""
-    if connection.dialect.name == "postgresql":
-        # One appender at a time, or two entries would follow the same one. Freed at the end of the transaction.
-        connection.execute(text("SELECT pg_advisory_xact_lock(5410231)"))
+    serialise(connection)
     last = connection.execute(select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)).first()
     sequence, previous = (last.sequence + 1, last.hash) if last else (1, FIRST)
     at = float(connection.execute(select(now())).scalar_one())
     entry = {"sequence": sequence, "at": at, "actor": actor, "action": action, "target": target, "content": content}
     connection.execute(insert(audit).values(**entry, previous_hash=previous, hash=_digest(entry, previous)))
+
+
+def serialise(connection: Connection) -> None:
+    """One appender at a time until the transaction ends, or two entries would follow the same one."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(5410231)"))
 
 
 def page(connection: Connection, *, after: int = 0, size: int = 50) -> list[RowMapping]:

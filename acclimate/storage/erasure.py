@@ -95,10 +95,13 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
         newest = connection.execute(query.limit(NEWEST_ENTRIES)).all()
         since = float(connection.execute(select(now())).scalar_one()) - SWEPT_SECONDS
         deletions = [entry for entry in newest if entry.action in (MODEL, VERSION) and entry.at >= since]
-        named = {digest for entry in deletions for digest in entry.content["artifacts"]}
-        gone = [digest for digest in sorted(named) if not stages.is_needed(connection, digest)]
-    for digest in gone:
-        artifacts.delete(digest)
+    for digest in sorted({digest for entry in deletions for digest in entry.content["artifacts"]}):
+        if artifacts.exists(digest):
+            with database.write() as connection:
+                # Whoever makes a model records it: so nobody is about to refer to an artifact that is not needed now.
+                audit.serialise(connection)
+                if not stages.is_needed(connection, digest):
+                    artifacts.delete(digest)
     for entry in deletions:
         if entry.action == MODEL:
             segments.delete_all(entry.content["model"])

@@ -177,10 +177,14 @@ def _register(held: Equipment, key: Key, *, spec: Upload, seed: Upload, weights:
     with held.database.read() as connection:
         if any(row["name"] == model_spec.name for row in registry.all_models(connection)):
             raise registry.ModelExists(model_spec.name)
-    seed_digest = held.artifacts.write({"format": 1, "holds": "seed set"}, _arrays(seed_set))
-    weights_digest = held.artifacts.write({"format": 1, "holds": "weights"}, brought) if brought else None
+    found = {"seed set": _arrays(seed_set), **({"weights": brought} if brought else {})}
+    digests = {what: held.artifacts.write({"format": 1, "holds": what}, arrays) for what, arrays in found.items()}
     with held.database.write() as connection:
-        run_id = _insert(connection, model_spec, seed_digest, weights_digest, key)
+        run_id = _insert(connection, model_spec, digests["seed set"], digests.get("weights"), key)
+        for what, digest in digests.items():
+            # A deleted model may have had the same seed set. From here on no sweep takes it; one before may have.
+            if not held.artifacts.exists(digest):
+                held.artifacts.write({"format": 1, "holds": what}, found[what])
         return documents.run(runs.get(connection, run_id))
 
 
