@@ -43,7 +43,7 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
-                erasure.sweep(database, Segments(store), Artifacts(store))
+                erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
             finally:
                 database.close()
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, RowMapping, Table, delete, func, select, upda
 
 from acclimate.storage import audit, registry, runs, stages
 from acclimate.storage.artifacts import Artifacts
-from acclimate.storage.database import Database, now
+from acclimate.storage.database import Database, clock, now
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.tables import audit as entries
 from acclimate.storage.tables import models, promotions, run_stages, versions, windows
@@ -18,6 +19,8 @@ from acclimate.storage.tables import runs as all_runs
 
 MODEL, VERSION = "model.delete", "version.delete"
 SWEPT_SECONDS = 3600.0
+LATE_SECONDS = 300.0
+"""A worker may write the last log lines of a run that ended so long ago: sweeps look for them again."""
 NEWEST_ENTRIES = 1000
 """A sweep looks at no more of the audit log than this."""
 
@@ -61,10 +64,12 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     stored = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
     digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
     digests |= {*connection.execute(select(versions.c.digest).where(versions.c.model_id == model_id)).scalars()}
-    ran = connection.execute(select(all_runs.c.id, all_runs.c.attempt).where(mine)).all()
+    ran = connection.execute(select(all_runs.c.id, all_runs.c.attempt, all_runs.c.ended_at).where(mine)).all()
+    late = clock(connection) - LATE_SECONDS
     content = {
         "model": model_id,
         "artifacts": sorted(digest for digest in digests if digest is not None),
+        "logs": [[run.id, run.attempt] for run in ran if (run.ended_at or late) >= late],
         "versions": _count(connection, versions, model_id),
         "runs": len(ran),
         "windows": _count(connection, windows, model_id),
@@ -85,7 +90,7 @@ def was_deleted(connection: Connection, model_id: str) -> bool:
     return any(content.get("model") == model_id for content in contents)
 
 
-def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
+def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: RunLogs) -> None:
     """What the deletions of the last hour named is out of the store, but for artifacts that something else refers to.
 
     Raises `StoreError`; sweeping again goes on from there.
@@ -93,7 +98,7 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
     with database.read() as connection:
         query = select(entries.c.action, entries.c.at, entries.c.content).order_by(entries.c.sequence.desc())
         newest = connection.execute(query.limit(NEWEST_ENTRIES)).all()
-        since = float(connection.execute(select(now())).scalar_one()) - SWEPT_SECONDS
+        since = clock(connection) - SWEPT_SECONDS
         deletions = [entry for entry in newest if entry.action in (MODEL, VERSION) and entry.at >= since]
     for digest in sorted({digest for entry in deletions for digest in entry.content["artifacts"]}):
         if artifacts.exists(digest):
@@ -105,6 +110,8 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts) -> None:
     for entry in deletions:
         if entry.action == MODEL:
             segments.delete_all(entry.content["model"])
+            for run_id, attempts in entry.content["logs"]:
+                logs.delete(run_id, attempts)
 
 
 def _count(connection: Connection, table: Table, model_id: str) -> int:

@@ -98,7 +98,7 @@ def delete_version(name: str, version: str, held: Held, key: Ruling) -> Response
         model = registry.model(connection, name)
         number = version_number(version, registry.aliases(connection, model["id"]))
         erasure.delete_version(connection, model, number, actor=key.name)
-    erasure.sweep(held.database, held.segments, held.artifacts)
+    erasure.sweep(held.database, held.segments, held.artifacts, held.run_logs)
     return Response(status_code=204)
 
 

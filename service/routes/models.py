@@ -90,7 +90,7 @@ def delete_model(name: str, held: Held, key: Ruling) -> Response:
         ran = erasure.delete_model(connection, registry.model(connection, name), actor=key.name)
     for run_id, attempts in ran:
         held.run_logs.delete(run_id, attempts)
-    erasure.sweep(held.database, held.segments, held.artifacts)
+    erasure.sweep(held.database, held.segments, held.artifacts, held.run_logs)
     return Response(status_code=204)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, text
 from acclimate.storage import audit, catalog, erasure, registry, runs
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
 from acclimate.storage.tables import metadata
@@ -24,12 +25,13 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.store = Store(f"file://{folder / 'store'}", folder / "cache")
         self.artifacts, self.segments = Artifacts(self.store), Segments(self.store)
+        self.logs = RunLogs(self.store)
 
     def artifact(self, name: str) -> str:
         return self.artifacts.write({"name": name}, {"x": np.zeros(1, dtype=np.float32)})
 
     def sweep(self, database: Database) -> None:
-        erasure.sweep(database, self.segments, self.artifacts)
+        erasure.sweep(database, self.segments, self.artifacts, self.logs)
 
 
 @pytest.fixture
@@ -164,6 +166,9 @@ def fill(database: Database, files: Files, model_id: str) -> None:
             values = {"run": run, "digest": files.artifact(f"{model_id}-stage")}
             needed = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), needed)
+    files.logs.write(run, 1, b"x")
+    with database.write() as connection:
+        connection.execute(text("UPDATE runs SET attempt = 1 WHERE id = :run"), {"run": run})
 
 
 def left(connection: Connection) -> dict[str, int]:
