@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import audit
-from acclimate.storage import barrier, catalog
+from acclimate.storage import barrier, catalog, labels
 from acclimate.storage.database import Database
 from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.segments import Segments
@@ -93,7 +93,7 @@ class _Draw:
         rows = self._rows(places)
         addresses = {place: (row.prediction_id[0], int(row.row[0])) for place, row in rows.items()}
         with self._database.read() as connection:
-            known = catalog.labelled(connection, self._model["id"], {id for id, _ in addresses.values()})
+            known = labels.labelled(connection, self._model["id"], {id for id, _ in addresses.values()})
         # A row that is no longer there cannot be asked about either.
         return np.array([addresses.get(int(place)) in {None, *known} for place in places], dtype=np.bool_)
 

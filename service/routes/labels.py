@@ -8,9 +8,9 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from acclimate.storage import barrier, catalog, registry
-from acclimate.storage.catalog import Label
+from acclimate.storage import barrier, catalog, labels, registry
 from acclimate.storage.keys import Key
+from acclimate.storage.labels import Label
 from acclimate.storage.segments import SegmentDamaged
 from acclimate.storage.store import StoreMissing
 from service.auth import Scope
@@ -95,7 +95,7 @@ def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
     with held.database.write() as connection:
         # One giver of labels at a time: two that say the same thing at once are an acceptance and a duplicate.
         registry.lock(connection, model.id)
-        news = catalog.add_labels(connection, model.id, [label for _, label in good])
+        news = labels.add(connection, model.id, [label for _, label in good])
     return {"accepted": sum(news), "duplicates": len(news) - sum(news), "rejected": rejected}
 
 

@@ -301,7 +301,7 @@ def test_segments_come_in_the_order_of_their_registration_whatever_window_they_m
 
     def since(after: tuple[float, str] = (0.0, ""), window: int | None = None, most: int = 9) -> list[str]:
         with database.read() as connection:
-            found = catalog.segments_since(connection, model_id, after, window=window, most=most)
+            found = catalog.segments_from(connection, model_id, after, window=window, most=most)
             times.update({row["id"]: row["registered_at"] for row in found})
             return [row["id"] for row in found]
 

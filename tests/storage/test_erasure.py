@@ -10,7 +10,7 @@ import pytest
 from memories import at_once, log_segment, new_model, new_run, new_version, spec
 from sqlalchemy import Connection, func, select, text
 
-from acclimate.storage import audit, catalog, erasure, registry, runs
+from acclimate.storage import audit, catalog, erasure, labels, registry, runs
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
@@ -151,11 +151,11 @@ def fill(database: Database, files: Files, model_id: str) -> None:
     versions(database, files, model_id, f"{model_id}-one", f"{model_id}-two")
     line = log_segment(database, model_id)
     files.store.put_bytes(b"x", f"segments/{model_id}/{line.id}.arrow")
-    label = catalog.Label(prediction_id="p", row=0, label=1, source="anna", segment=line.id)
+    label = labels.Label(prediction_id="p", row=0, label=1, source="anna", segment=line.id)
     with database.write() as connection:
         catalog.heartbeat(connection, "api-0", {model_id: 3})
         registry.lock(connection, model_id)
-        catalog.add_labels(connection, model_id, [label])
+        labels.add(connection, model_id, [label])
         catalog.close_window(connection, model_id, closed_by="operator", needed=1)
         run = new_run(connection, model_id, windows=[1])
         runs.cancel(connection, run)

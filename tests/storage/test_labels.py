@@ -8,9 +8,9 @@ import pytest
 from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
 
-from acclimate.storage import catalog, registry
-from acclimate.storage.catalog import Label
+from acclimate.storage import catalog, labels, registry
 from acclimate.storage.database import Database
+from acclimate.storage.labels import Label
 
 
 def label(segment: str, row: int = 0, what: int | None = 0, source: str = "anna", id: str = "p") -> Label:
@@ -20,7 +20,7 @@ def label(segment: str, row: int = 0, what: int | None = 0, source: str = "anna"
 def add(database: Database, model_id: str, *given: Label) -> list[bool]:
     with database.write() as connection:
         registry.lock(connection, model_id)
-        return catalog.add_labels(connection, model_id, given)
+        return labels.add(connection, model_id, given)
 
 
 def known(database: Database, model_id: str, before: float = 4e9) -> dict[tuple[str, int], int | None]:
@@ -94,7 +94,7 @@ def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(database: 
         close(connection, model_id)
     assert counts(database, model_id) == [3, 2, 0]
     with database.read() as connection:
-        assert catalog.labelled(connection, model_id, ["q", "nobody"]) == {("q", 0), ("q", 1)}
+        assert labels.labelled(connection, model_id, ["q", "nobody"]) == {("q", 0), ("q", 1)}
 
 
 def test_labels_that_come_while_the_window_closes_count_for_the_window_their_rows_are_in(
@@ -105,7 +105,7 @@ def test_labels_that_come_while_the_window_closes_count_for_the_window_their_row
     def give(row: int) -> Any:
         def deed(connection: Connection) -> list[bool]:
             registry.lock(connection, model_id)
-            return catalog.add_labels(connection, model_id, [label(here, row), label(here, 9, source=f"s{row}")])
+            return labels.add(connection, model_id, [label(here, row), label(here, 9, source=f"s{row}")])
 
         return deed
 
@@ -119,7 +119,7 @@ def test_of_two_that_say_the_same_at_once_one_says_something_new(database: Datab
 
     def give(connection: Connection) -> list[bool]:
         registry.lock(connection, model_id)
-        return catalog.add_labels(connection, model_id, [label(here, row) for row in range(20)])
+        return labels.add(connection, model_id, [label(here, row) for row in range(20)])
 
     found = at_once(database, [give] * 3)
     assert sorted(found) == [[False] * 20, [False] * 20, [True] * 20]
