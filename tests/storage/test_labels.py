@@ -61,9 +61,7 @@ def test_the_last_word_in_one_call_counts_over_all_sources(database: Database, m
     for first, second in (("anna", "zoe"), ("zoe", "anna"), ("anna", "zoe")):
         said = [label(here, 0, 0, first), label(here, 0, 1, second), label(here, 1, 1, first), label(here, 1, 0, first)]
         add(database, model_id, *said)
-        assert known(database, model_id)["p", 1] == 0
-    # Each of the two repeated herself in the third call: the last new word was zoe's of the second.
-    assert known(database, model_id)["p", 0] == 1
+        assert known(database, model_id) == {("p", 0): 1, ("p", 1): 0}
     assert add(database, model_id, label(here, 5, 0), label(here, 5, 0), label(here, 5, 1), label(here, 5, 0)) == [
         True,
         False,
