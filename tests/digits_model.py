@@ -1,8 +1,9 @@
-"""A small real model for journeys: handwritten digits, upright as seed set, turned as traffic."""
+"""A small real model for journeys: handwritten digits as vectors of 64, upright as seed set, turned as traffic."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,8 @@ max_rows = {max_rows}
 
 @cache
 def stream() -> tuple[Any, Any, digits.Stream]:
-    return digits.make(seed=0)
+    x, y, made = digits.make(seed=0)
+    return x.reshape(len(x), 64), y, replace(made, x=made.x.reshape(len(made.x), 64))
 
 
 def window(number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,16 +23,17 @@ JUNK_AFTER = 3
 MARK = "permuted on purpose"
 
 SPEC = """\
-# Handwritten digits of 8 x 8 points as vectors of 64; prepare.py (or `acclimate demo`) writes seed.npz beside this file.
+# Handwritten digits as images of 8 x 8 points; prepare.py (or `acclimate demo`) writes seed.npz beside this file.
 [model]
 name = "{name}"
-network = "mlp"
+network = "cnn"
 [model.network_args]
-hidden = [256, 128]
+channels = [16, 32]
+hidden = [128]
 
 [input]
-kind = "vector"
-shape = [64]
+kind = "image"
+shape = [8, 8]  # [height, width], or [channels, height, width]; raw values, here 0 to 16
 classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 [seed]
@@ -51,7 +52,7 @@ class MissingExtraError(ClientError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Labeled rows in the order of their windows: x (N, 64) in 0..16, y (N,), t (N,) from 1; marks by window."""
+    """Labeled rows in the order of their windows: x (N, 8, 8) in 0..16, y (N,), t (N,) from 1; marks by window."""
 
     x: Floats
     y: Integers
@@ -65,7 +66,7 @@ class Stream:
 
 
 def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
-    """Seed set x (897, 64), y (897,), and the stream that turns away from it.
+    """Seed set x (897, 8, 8), y (897,), and the stream that turns away from it.
 
     The 1,797 digits are shuffled once; 897 are the seed set, the other 900 the stream: ten windows of 300, turned by 5, 10, ...
     50 degrees and up to 2.5 more or less for each row. A window draws without replacement, the next one anew: each of the 900
@@ -79,14 +80,14 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
     rng = np.random.default_rng(seed)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
-    x, y = images[order].astype(np.float32), labels[order].astype(np.int64)
+    x, y = images[order].astype(np.float32).reshape(-1, 8, 8), labels[order].astype(np.int64)
     pool_x, pool_y = x[SEED_ROWS:], y[SEED_ROWS:]
     windows: list[tuple[Floats, Integers]] = []
     for degrees in DEGREES:
         drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
         windows.append((turn(pool_x[drawn], degrees + rng.uniform(-SPREAD, SPREAD, WINDOW_ROWS)), pool_y[drawn]))
     drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
-    windows.insert(JUNK_AFTER, (rng.permuted(pool_x[drawn], axis=1), pool_y[drawn]))
+    windows.insert(JUNK_AFTER, (rng.permuted(pool_x[drawn].reshape(-1, 64), axis=1).reshape(-1, 8, 8), pool_y[drawn]))
     stream = Stream(
         x=np.concatenate([window[0] for window in windows]),
         y=np.concatenate([window[1] for window in windows]),
@@ -97,15 +98,15 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
 
 
 def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
-    """The digits x (N, 64), each turned about its middle by its own angle, with linear interpolation and empty corners."""
+    """The digits x (N, 8, 8), each turned about its middle by its own angle, with linear interpolation and empty corners."""
     from scipy.ndimage import rotate  # type: ignore[import-untyped]  # comes with scikit-learn
 
     # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is lost at one degree.
     turned = [
         rotate(image, angle, reshape=False, order=1, mode="grid-constant")
-        for image, angle in zip(x.reshape(-1, 8, 8), degrees, strict=True)
+        for image, angle in zip(x, degrees, strict=True)
     ]
-    return np.asarray(turned, dtype=np.float32).reshape(len(x), 64)
+    return np.asarray(turned, dtype=np.float32)
 
 
 def write(folder: Path, *, name: str = "digits", seed: int = 0) -> Path:

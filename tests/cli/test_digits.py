@@ -24,8 +24,8 @@ def test_the_seed_set_and_the_stream_share_no_digit(made: tuple[digits.Floats, d
     x, y, _ = made
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
-    assert (x.shape, y.shape) == ((897, 64), (897,))
-    assert np.array_equal(x, images[order[:897]].astype(np.float32))
+    assert (x.shape, y.shape) == ((897, 8, 8), (897,))
+    assert np.array_equal(x, images[order[:897]].astype(np.float32).reshape(-1, 8, 8))
 
 
 def test_there_are_eleven_windows_of_300_and_the_fourth_is_marked(
@@ -42,23 +42,23 @@ def test_junk_rows_are_permuted_each_anew_and_keep_their_pixels(
 ) -> None:
     from sklearn.datasets import load_digits
 
-    junk = made[2].x[made[2].t == 4]
+    junk = made[2].x[made[2].t == 4].reshape(-1, 64)
     whole = {tuple(sorted(image)) for image in load_digits().data.tolist()}
     assert all(tuple(sorted(row)) in whole for row in junk.tolist())
     assert not np.array_equal(junk[0].argsort(), junk[1].argsort())
 
 
 def test_a_quarter_turn_moves_the_pixels_as_a_quarter_turn_does() -> None:
-    image = np.arange(64, dtype=np.float32)[None]
-    turned = digits.turn(image, np.array([90.0])).reshape(8, 8)
-    assert np.allclose(turned, np.rot90(image.reshape(8, 8)), atol=1e-3)
+    image = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
+    turned = digits.turn(image, np.array([90.0]))[0]
+    assert np.allclose(turned, np.rot90(image[0]), atol=1e-3)
 
 
 def test_a_turn_of_one_degree_leaves_the_border_line_where_it_is() -> None:
-    full = np.ones((1, 64), dtype=np.float32)
+    full = np.ones((1, 8, 8), dtype=np.float32)
     border = np.ones((8, 8), dtype=bool)
     border[1:-1, 1:-1] = False
-    assert digits.turn(full, np.array([1.0])).reshape(8, 8)[border].mean() > 0.95
+    assert digits.turn(full, np.array([1.0]))[0][border].mean() > 0.95
 
 
 def test_the_same_seed_makes_the_same_stream_and_another_one_another(
@@ -74,6 +74,10 @@ def test_what_is_written_is_read_back_by_play(tmp_path: Path) -> None:
     assert tomllib.loads(spec.read_text())["model"]["name"] == "digits-2"
     assert [window for window, _, _ in stream.windows()] == list(range(1, 12))
     assert stream.marks == {4: "permuted on purpose"}
+
+
+def test_the_example_shows_the_spec_of_the_demo() -> None:
+    assert (ROOT / "examples/digits/spec.toml").read_text() == digits.SPEC.format(name="digits")
 
 
 @pytest.mark.parametrize("example", ["comments", "digits", "gas", "own_module"])

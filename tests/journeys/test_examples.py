@@ -65,7 +65,7 @@ def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("example", "name", "rows", "at_least"),
     [
-        ("digits", "digits-image", 300, 0.85),
+        ("digits", "digits", 300, 0.85),
         pytest.param("gas", "gas", 622, 0.4, marks=pytest.mark.streams),
         pytest.param("comments", "comments", 350, 0.7, marks=pytest.mark.streams),
         ("own_module", "own-module", 200, 0.85),
