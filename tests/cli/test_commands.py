@@ -176,3 +176,20 @@ def test_a_sign_of_drift_stands_beside_its_threshold_and_is_marked_where_it_coun
     assert "1.500 / 0.250 !" in shown
     assert "0.010 / 0.100" in shown
     assert shown.count("!") == 1
+
+
+def test_a_plan_is_printed_and_not_followed(acclimate: Any, service: Any, answer: Any) -> None:
+    window = {
+        "id": "w-2",
+        "rows": 300,
+        "rows_pseudo_labelled": 210,
+        "rows_refused": 30,
+        "refused": {"disagreement": 30},
+    }
+    plan = {"dry_run": True, "model": "gas", "window": window, "needed": 150, "enough": True, "would_learn": True}
+    service.on("POST /api/v1/models/gas/runs", answer(200, plan))
+    ended = acclimate("retrain", "gas", "--dry-run", "--follow", "--url", service.url)
+    assert ended.code == 0 and service.requests[0].json == {"dry_run": True}
+    assert "would_learn  yes" in ended.out and "disagreement 30" in ended.out
+    assert json.loads(acclimate("retrain", "gas", "--dry-run", "--json", "--url", service.url).out) == plan
+    assert len(service.requests) == 2
