@@ -27,13 +27,12 @@ def pair(short_folder: Path) -> Iterator[Service]:
 def only(service: Service, replica: str) -> Iterator[httpx.Client]:
     """A client of this replica alone: its one connection was taken while the other was frozen."""
     other = {"api-0": "api-1", "api-1": "api-0"}[replica]
-    service.signal(other, signal.SIGSTOP)
-    try:
-        client = service.http()
-        assert client.get("/v2/health/live").status_code == 200
-    finally:
-        service.signal(other, signal.SIGCONT)
-    with client:
+    with service.http() as client:
+        service.signal(other, signal.SIGSTOP)
+        try:
+            assert client.get("/v2/health/live").status_code == 200
+        finally:
+            service.signal(other, signal.SIGCONT)
         yield client
 
 
