@@ -127,20 +127,17 @@ def _segments_of_rows(held: Equipment, model_id: str, asked: set[Address]) -> di
     missing = {id for id, _ in asked}
     seen: set[str] = set()
     for sealed in (False, True):
-        if sealed:
+        if sealed and missing:
             barrier.seal(held.database, model_id, most_seconds=SEAL_SECONDS)
         with held.database.read() as connection:
             lines = catalog.all_segments(connection, model_id)
         for line in sorted(lines, key=lambda line: line["last_logged_at"], reverse=True):
-            if len(found) == len(asked):
-                return found
-            if line["id"] in seen:
-                continue
-            seen.add(line["id"])
-            here = (_find(held, line["key"], missing) & asked) - found.keys()
-            if here:
-                found |= dict.fromkeys(here, line["id"])
-                missing = {id for id, row in asked if (id, row) not in found}
+            if missing and line["id"] not in seen:
+                seen.add(line["id"])
+                here = (_find(held, line["key"], missing) & asked) - found.keys()
+                if here:
+                    found |= dict.fromkeys(here, line["id"])
+                    missing = {id for id, row in asked if (id, row) not in found}
     return found
 
 

@@ -91,10 +91,10 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
 
 
 def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(pair: Service) -> None:
-    url = "/api/v1/models/absent"
+    url = "/api/v1/models/dead"
     with pair.http() as http:
-        create(http, "absent")
-    _, model_id = spread(pair, "absent")
+        create(http, "dead")
+    _, model_id = spread(pair, "dead")
     pid = pair.pid("api-1")
     pair.signal("api-1", signal.SIGSTOP)
     assert ask(pair, "DELETE", url).status_code == 204
@@ -102,6 +102,6 @@ def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of
     wait_for(lambda: pair.pid("api-1") != pid and journals(pair, model_id) == [], 60)
     assert list((pair.home / "store" / "segments").glob(f"{model_id}/*")) == []
     with pair.http() as http:
-        create(http, "absent")
+        create(http, "dead")
         answer = http.post(f"{url}/predict", json={"rows": X[:1].tolist()}).json()
     assert answer["version"] == "1" and np.isfinite(answer["predictions"][0]["confidence"])
