@@ -103,7 +103,7 @@ async def model_metadata(name: str, held: Held, key: Predicting, version: str | 
         await asyncio.to_thread(_version, held, model, version)
         versions = {int(version)}
     else:
-        versions = held.slots.versions(model.id) | await asyncio.to_thread(_aliased, held, model)
+        versions = await asyncio.to_thread(_versions, held, model)
     outputs = [("probabilities", "FP32", [-1, classes]), ("label", "BYTES", [-1]), ("class", "INT64", [-1])]
     outputs += [("confidence", "FP32", [-1]), ("abstain", "BOOL", [-1])]
     return {
@@ -125,14 +125,18 @@ async def _json_body(request: Request, held: Equipment) -> bytes:
     return await whole_body(request, most=held.settings.body_limit)
 
 
-def _aliased(held: Equipment, model: Model) -> set[int]:
-    """Champion and previous; nothing while the database does not answer."""
+def _versions(held: Equipment, model: Model) -> set[int]:
+    """Champion, previous and what is in memory, less what is deleted; what is in memory while the database does not answer."""
+    numbers = held.slots.versions(model.id)
     try:
         with held.database.read() as connection:
             champion = registry.champion(connection, model.id)
+            if champion is not None:
+                numbers |= {champion.to_version, champion.from_version or champion.to_version}
+            rows = {number: registry.version(connection, model.id, number) for number in numbers}
+            return {number for number, row in rows.items() if row["deleted_at"] is None}
     except Unavailable:
-        return set()
-    return {champion.to_version, champion.from_version or champion.to_version} if champion else set()
+        return numbers
 
 
 def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]:
