@@ -61,6 +61,7 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
 ) -> None:
     before = versions(http)["3"]
     assert ask(http, "3", log=False).status_code == 200, "it is in memory now"
+    assert "3" in http.get(f"/v2/models/{NAME}").json()["versions"]
     assert before["state"] == "rejected" and stored(service, before["digest"])
     for version, name in (("1", "anchor"), ("champion", "champion")):
         reply = http.delete(f"{URL}/versions/{version}")
@@ -69,6 +70,7 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
     assert http.delete(f"{URL}/versions/3").status_code == 204
     assert "was deleted" in inference_error(ask(http, "3", log=False), 404)
     inference_error(http.get(f"/v2/models/{NAME}/versions/3/ready"), 404)
+    assert "3" not in http.get(f"/v2/models/{NAME}").json()["versions"]
     assert not stored(service, before["digest"])
     after = versions(http)["3"]
     assert (after["state"], after["run"], after["digest"]) == ("deleted", before["run"], before["digest"])
