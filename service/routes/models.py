@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate.learning import weights
+from acclimate.learning import network, weights
 from acclimate.learning.seed import split
 from acclimate.learning.values import ModelSpec, Problem, SeedSet
 from acclimate.spec import parse, settings
@@ -171,6 +171,7 @@ def _register(held: Equipment, key: Key, *, spec: Upload, seed: Upload, weights:
     except UnicodeDecodeError:
         raise Refusal("invalid", "the spec is wrong", problems=[Problem("#/spec", "is not text in UTF-8")]) from None
     model_spec = parse(text, network_allowlist=held.settings.allowlist)
+    _check_network(held, model_spec)
     brought = _weights(held, model_spec, weights)
     x, y = seed_file.read(*seed, model_spec.input)
     seed_set = split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
@@ -186,6 +187,18 @@ def _register(held: Equipment, key: Key, *, spec: Upload, seed: Upload, weights:
             if not held.artifacts.exists(digest):
                 held.artifacts.write({"format": 1, "holds": what}, found[what])
         return documents.run(runs.get(connection, run_id))
+
+
+def _check_network(held: Equipment, model_spec: ModelSpec) -> None:
+    """Make one network of a user's module now: what cannot be made shall be told here, not by a run that fails."""
+    if ":" not in model_spec.network.network:
+        return
+    one = replace(model_spec.network, members=1)
+    try:
+        network.initialise(model_spec.input, one, rng=np.random.default_rng(0), allowlist=held.settings.allowlist)
+    except Exception as error:  # the module is the user's and may raise anything
+        problem = Problem("#/model/network", str(error) if isinstance(error, network.BundleError) else repr(error))
+        raise Refusal("invalid", "the network cannot be made", problems=[problem]) from error
 
 
 def _weights(held: Equipment, model_spec: ModelSpec, part: Upload | None) -> dict[str, Any] | None:

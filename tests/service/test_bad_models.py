@@ -45,6 +45,7 @@ def spec(old: str = "", new: str = "", name: str = "never-made") -> str:
     [
         (spec('"mlp"', '"mpl"'), "#/model/network", "mlp"),
         (spec('"mlp"', '"os:system"'), "#/model/network", "ACCLIMATE_NETWORK_ALLOWLIST"),
+        (spec('"mlp"', '"own_network:build"'), "#/model/network", "unexpected keyword argument 'hidden'"),
         (spec("members = 1", "member = 1"), "#/model/member", "'members'"),
         (spec("members = 1", "members = 99"), "#/model/members", "1 to 5"),
         (spec("hidden", "hiden"), "#/model/network_args/hiden", "'hidden'"),
