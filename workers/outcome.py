@@ -56,7 +56,8 @@ def publish(
     if promoted and not _parent_still_serves(connection, task):
         promoted, found["detail"] = False, "another version was promoted while this run worked"
     if digest is not None and turn.verdict is not None:
-        found["version"] = _add_version(connection, task, turn, turn.verdict, digest, promoted)
+        expected = expectation(turn, estimates)
+        found["version"] = _add_version(connection, task, turn.verdict, expected, digest, promoted)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
     return {"state": state, **found}
@@ -67,7 +68,9 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
-def _add_version(connection: Connection, task: Task, turn: Turn, verdict: Verdict, digest: str, promoted: bool) -> int:
+def _add_version(
+    connection: Connection, task: Task, verdict: Verdict, expected: Json | None, digest: str, promoted: bool
+) -> int:
     number = registry.add_version(
         connection,
         task.model["id"],
@@ -77,7 +80,7 @@ def _add_version(connection: Connection, task: Task, turn: Turn, verdict: Verdic
         run_id=task.run["id"],
         gates=[asdict(gate) for gate in verdict.gates],
         evidence=verdict.evidence,
-        expected={name: answers.as_json() for name, answers in turn.expected.items()} or None,
+        expected=expected,
     )
     if promoted:
         kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)
@@ -94,6 +97,13 @@ def _add_version(connection: Connection, task: Task, turn: Turn, verdict: Verdic
         content = {"version": number, "epoch": epoch, "run": task.run["id"]}
         audit.write(connection, actor="loop", action="version.promote", target=task.model["name"], **content)
     return number
+
+
+def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
+    """How student and champion answered held-out rows, which were drawn at random, and how restless the window's traffic was."""
+    unrest = max((told["served"]["answers"]["unrest"] for told in estimates.values()), default=0.0)
+    known = {name: answers.as_json() for name, answers in turn.expected.items()}
+    return {name: {**answers, "unrest": max(answers["unrest"], unrest)} for name, answers in known.items()} or None
 
 
 def _note_window(connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]) -> None:

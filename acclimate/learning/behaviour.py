@@ -16,27 +16,38 @@ from acclimate.learning.values import Json
 
 SURE = 3.0
 """Standard errors beyond which chance is not believed, since looks are many."""
+BLOCK_ROWS = 100
+"""Traffic comes in bursts: how far the classes of so many consecutive answers stray from those of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """Of `rows` answers: mean and standard deviation of the confidence, and each class's share of the answers (C)."""
+    """Of `rows` answers: mean and standard deviation of the confidence, and each class's share of the answers (C).
+
+    `unrest` is the farthest that the shares of a block of 100 consecutive answers were from those of all (total variation); 0
+    where that is no more than chance.
+    """
 
     rows: int
     confidence: float
     deviation: float
     shares: tuple[float, ...]
+    unrest: float = 0.0
 
     @staticmethod
     def of(probabilities: NDArray[Any]) -> Behaviour:
-        """Of answers (N, C), at least one. Answers that are not numbers give a confidence that is not finite."""
-        confidence = probabilities.max(axis=1).astype(np.float64)
-        counts = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
+        """Of answers (N, C) in the order they were given, at least one.
+
+        Answers that are not numbers give a confidence that is not finite.
+        """
+        confidence, labels = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1)
+        shares = _shares(labels, probabilities.shape[1])
         return Behaviour(
             rows=len(confidence),
             confidence=float(confidence.mean()),
             deviation=float(confidence.std()),
-            shares=tuple((counts / len(confidence)).tolist()),
+            shares=tuple(shares.tolist()),
+            unrest=_unrest(labels, shares),
         )
 
     @property
@@ -52,7 +63,8 @@ class Behaviour:
     def from_json(data: Json) -> Behaviour:
         """The inverse of `as_json`."""
         confidence, deviation = (math.nan if data[key] is None else data[key] for key in ("confidence", "deviation"))
-        return Behaviour(rows=data["rows"], confidence=confidence, deviation=deviation, shares=tuple(data["shares"]))
+        plain = {"rows": data["rows"], "shares": tuple(data["shares"]), "unrest": data["unrest"]}
+        return Behaviour(confidence=confidence, deviation=deviation, **plain)
 
 
 def confidence_fall(before: Behaviour, now: Behaviour) -> tuple[float, float]:
@@ -62,19 +74,42 @@ def confidence_fall(before: Behaviour, now: Behaviour) -> tuple[float, float]:
 
 
 def share_shift(before: Behaviour, now: Behaviour) -> tuple[float, float]:
-    """Total variation between the shares of the classes, and how much of it chance alone shows between so many rows.
+    """Total variation between the shares of the classes, and how much of it is nothing new.
+
+    That is what chance alone shows between so many rows, or what bursts of traffic did, whichever is more.
+    """
+    a, b = np.array(before.shares), np.array(now.shares)
+    limit = max(_chance(a, before.rows, b, now.rows), before.unrest, now.unrest)
+    return float(np.abs(a - b).sum()) / 2, limit
+
+
+def _shares(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
+    return np.bincount(labels, minlength=classes) / len(labels)
+
+
+def _unrest(labels: NDArray[np.integer[Any]], shares: NDArray[np.float64]) -> float:
+    if len(labels) < 2 * BLOCK_ROWS:
+        return 0.0
+    moves = [0.0]
+    for start in range(0, len(labels) - BLOCK_ROWS + 1, BLOCK_ROWS):
+        block = _shares(labels[start : start + BLOCK_ROWS], len(shares))
+        moved = float(np.abs(block - shares).sum()) / 2
+        moves.append(moved if moved > _chance(block, BLOCK_ROWS, shares, len(labels)) else 0.0)
+    return max(moves)
+
+
+def _chance(a: NDArray[np.float64], rows_a: int, b: NDArray[np.float64], rows_b: int) -> float:
+    """How far the shares of so many rows each may be apart (total variation) though nothing changed.
 
     Each class's difference is about normal, so the sum of their absolute values has the mean of as many half-normals. They
     hang together, since the differences add up to nothing: fully where only two classes vary, hardly where many do.
     """
-    a, b = np.array(before.shares), np.array(now.shares)
-    pooled = (a * before.rows + b * now.rows) / (before.rows + now.rows)
-    variance = pooled * (1 - pooled) * (1 / before.rows + 1 / now.rows)
+    pooled = (a * rows_a + b * rows_b) / (rows_a + rows_b)
+    variance = pooled * (1 - pooled) * (1 / rows_a + 1 / rows_b)
     total, varying = float(variance.sum()), _effective_number(variance)
     mean = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / 2
     deviation = math.sqrt((1 - 2 / math.pi) * total * varying / max(varying - 1, 1)) / 2
-    limit = max(mean + SURE * deviation, SURE * math.sqrt(float(variance.max())))
-    return float(np.abs(a - b).sum()) / 2, limit
+    return max(mean + SURE * deviation, SURE * math.sqrt(float(variance.max())))
 
 
 def _effective_number(weights: NDArray[np.float64]) -> float:

@@ -48,3 +48,11 @@ def test_the_limits_of_chance_grow_tighter_with_rows():
     few, many = (Behaviour.of(drawn(n, even(5), rng=rng)) for n in (100, 10_000))
     assert share_shift(many, many)[1] < share_shift(few, few)[1] / 5
     assert confidence_fall(many, many)[1] < confidence_fall(few, few)[1] / 5
+
+
+def test_unrest_tells_traffic_in_bursts_from_traffic_that_is_mixed():
+    mixed = drawn(1000, even(10), rng=np.random.default_rng(3))
+    in_bursts = mixed[np.argsort(mixed.argmax(axis=1), kind="stable")]
+    assert Behaviour.of(mixed).unrest == 0
+    assert Behaviour.of(in_bursts).unrest > 0.75
+    assert Behaviour.of(in_bursts[:199]).unrest == 0

@@ -1,5 +1,7 @@
 """What a watch over live answers lets pass, and what it calls worse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from answers import drawn, even
@@ -41,6 +43,14 @@ def test_a_version_that_collapsed_to_one_class_is_worse_after_a_hundred_rows():
     one = np.full(10, 0.005)
     one[7] = 0.955
     assert looks(EXPECTED, drawn(500, one, rng=rng())) == ("worse", 100)
+
+
+def test_traffic_that_comes_class_by_class_is_no_collapse_where_it_always_came_so():
+    answers = drawn(1000, even(10), rng=rng(4))
+    in_bursts = answers[np.argsort(answers.argmax(axis=1), kind="stable")]
+    restless = replace(EXPECTED, unrest=Behaviour.of(in_bursts).unrest)
+    assert looks(EXPECTED, in_bursts)[0] == "worse"
+    assert looks(restless, in_bursts[::2], needed=500) == ("passed", 500)
 
 
 def test_a_collapse_of_two_even_classes_is_found_when_all_rows_are_there():

@@ -136,7 +136,7 @@ def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_
     failed = {"gate": "class_flow", "value": 0.5, "limit": 0.25, "n": 60, "verdict": "fail", "binds": True}
     number = live.add_version(gates=(failed,))
     with live.database.write() as connection:
-        own = {"rows": 300, "confidence": 0.9, "deviation": 0.0, "shares": [1.0, 0.0]}
+        own = {"rows": 300, "confidence": 0.9, "deviation": 0.0, "shares": [1.0, 0.0], "unrest": 0.0}
         connection.execute(
             versions.update().where(versions.c.number == number).values(expected=EXPECTED | {"student": own})
         )

@@ -1,0 +1,24 @@
+"""What a version is held to later."""
+
+from __future__ import annotations
+
+import numpy as np
+from live_rows import USUAL, answers
+
+from acclimate.learning.behaviour import Behaviour
+from acclimate.learning.loop import Turn
+from workers.outcome import expectation
+
+
+def test_held_out_rows_are_drawn_at_random_so_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:
+    in_bursts = Behaviour.of(np.concatenate([answers(200, of_a=1.0), answers(200, of_a=0.0)]))
+    assert (USUAL.unrest, in_bursts.unrest) == (0.0, 0.5)
+    told = {4: {"served": {"version": 1, "answers": in_bursts.as_json()}}}
+    found = expectation(Turn(expected={"student": USUAL, "champion": USUAL}), told)
+    assert found is not None and set(found) == {"student", "champion"}
+    assert {Behaviour.from_json(known).unrest for known in found.values()} == {0.5}
+    assert Behaviour.from_json(found["student"]).shares == USUAL.shares
+
+
+def test_of_a_run_without_a_student_nothing_is_expected() -> None:
+    assert expectation(Turn(), {}) is None
