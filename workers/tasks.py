@@ -53,8 +53,10 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
             database = Database(settings.database_address)
             try:
                 segments = Segments(Store(settings.store_address, settings.cache))
-                # First: starting a run may wait for a replica that is stuck, and a rollback must not.
-                promotion_watch.look(database, segments, seen)
-                monitor.start_due_runs(database, segments, seen, ring)
+                try:
+                    # First: starting a run may wait for a replica that is stuck, and a rollback must not.
+                    promotion_watch.look(database, segments, seen)
+                finally:
+                    monitor.start_due_runs(database, segments, seen, ring)
             finally:
                 database.close()
