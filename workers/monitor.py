@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from acclimate.storage import catalog, registry, runs
 from acclimate.storage.barrier import start_run
 from acclimate.storage.catalog import NotEnoughRows
 from acclimate.storage.database import Database, clock
+from acclimate.storage.registry import UnknownModel
 from acclimate.storage.runs import RunActive
 from acclimate.storage.segments import Segments
 from workers.live_answers import GROWTH, Seen, behaviour, ids
@@ -66,9 +68,10 @@ def start_due_runs(database: Database, segments: Segments, seen: Seen, ring: Cal
             elif policy.on_drift and (suspect := _suspect(connection, model, policy, champion)) is not None:
                 suspects.append(suspect)
     for suspect in suspects:
-        reason = _drift(database, segments, seen, suspect)
-        if reason is not None:
-            due.append(Due(model=suspect.model["name"], trigger="drift", reason=reason))
+        with suppress(UnknownModel):  # deleted since
+            reason = _drift(database, segments, seen, suspect)
+            if reason is not None:
+                due.append(Due(model=suspect.model["name"], trigger="drift", reason=reason))
     for found in due:
         _start(database, found, ring)
 
@@ -77,7 +80,7 @@ def _start(database: Database, due: Due, ring: Callable[[str], None]) -> None:
     what = {"trigger": due.trigger, "slot": due.slot, "reason": due.reason}
     try:
         run_id = start_run(database, due.model, actor="beat", **what)
-    except (RunActive, NotEnoughRows) as error:
+    except (RunActive, NotEnoughRows, UnknownModel) as error:
         log.info("not started", model=due.model, why=str(error), **what)
         return
     log.info("run started", model=due.model, run=run_id, **what)

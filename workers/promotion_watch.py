@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from acclimate.learning import watch
 from acclimate.learning.behaviour import Behaviour
 from acclimate.storage import catalog, registry, watches
 from acclimate.storage.database import Database, clock
+from acclimate.storage.registry import UnknownModel
 from acclimate.storage.segments import Segments
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
@@ -42,18 +44,24 @@ def look(database: Database, segments: Segments, seen: Seen) -> None:
         models = registry.all_models(connection)
         changed = [model for model in models if _changed(connection, model)]
     for model in changed:
-        with database.write() as connection:
+        with suppress(UnknownModel), database.write() as connection:  # deleted since
             _begin(connection, model)
     with database.read() as connection:
         looked_at = [found for model in models if (found := under_watch(connection, model)) is not None]
     for found in looked_at:
-        if found.seal:
-            with database.write() as connection:
-                catalog.request_seal(connection, found.model["id"])
-        state = (found.promotion.epoch, ids(found.lines))
-        if not seen.same(("watch", found.model["id"]), state):
-            conclude(database, segments, found)
-            seen.note(("watch", found.model["id"]), state)
+        with suppress(UnknownModel):
+            _look_at(database, segments, seen, found)
+
+
+def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched) -> None:
+    model_id = found.model["id"]
+    if found.seal:
+        with database.write() as connection:
+            catalog.request_seal(connection, model_id)
+    state = (found.promotion.epoch, ids(found.lines))
+    if not seen.same(("watch", model_id), state):
+        conclude(database, segments, found)
+        seen.note(("watch", model_id), state)
 
 
 def _changed(connection: Connection, model: RowMapping) -> bool:

@@ -129,23 +129,17 @@ class Segments:
 
         Raises `SegmentDamaged`, `StoreMissing`.
         """
-        path = self._store.local(key)
         # prediction_id, row, version, logged_at, probabilities
-        options = pa.ipc.IpcReadOptions(included_fields=[0, 1, 2, 3, 7])
-        try:
-            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file, options=options) as reader:
-                table = reader.read_all()
-                table.validate(full=True)
-                answers = table.column("probabilities").combine_chunks()
-                return Answers(
-                    prediction_id=table.column("prediction_id").to_pylist(),
-                    row=np.array(table.column("row").to_numpy(), dtype=np.int32),
-                    version=np.array(table.column("version").to_pylist(), dtype=np.str_),
-                    logged_at=np.array(table.column("logged_at").to_numpy(), dtype=np.float64),
-                    probabilities=np.array(answers.flatten().to_numpy()).reshape(-1, answers.type.list_size),
-                )
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+        with self._table(key, columns=[0, 1, 2, 3, 7]) as table:
+            ids, rows = _addresses(table)
+            answers = table.column("probabilities").combine_chunks()
+            return Answers(
+                prediction_id=ids,
+                row=rows,
+                version=np.array(table.column("version").to_pylist(), dtype=np.str_),
+                logged_at=np.array(table.column("logged_at").to_numpy(), dtype=np.float64),
+                probabilities=np.array(answers.flatten().to_numpy()).reshape(-1, answers.type.list_size),
+            )
 
     def delete(self, key: str) -> None:
         """Nothing stands under `key` when this returns."""

@@ -192,3 +192,17 @@ def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(l
 def asked(live: Live) -> int:
     with live.database.read() as connection:
         return int(registry.model_by_id(connection, live.model_id)["seal"])
+
+
+def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(live: Live) -> None:
+    live.add_version()
+    look(live)
+    live.log(2, ONE_CLASS)
+    with live.database.read() as connection:
+        found = promotion_watch.under_watch(connection, registry.model_by_id(connection, live.model_id))
+    assert found is not None
+    with live.database.write() as connection:
+        for table in ("promotions", "versions", "segments", "runs", "models"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    with pytest.raises(registry.ModelDeleted):
+        promotion_watch.conclude(live.database, live.segments, found)
