@@ -180,6 +180,7 @@ def test_labels_count_at_once_for_the_window_their_rows_are_in(http: httpx.Clien
     assert gained == [1, *[0] * (len(before) - 2), 3]
 
 
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)  # the database has no part in this
 def test_labels_of_what_is_not_a_logged_row_of_this_model_are_rejected_with_the_reason(
     service: Service, http: httpx.Client
 ) -> None:
