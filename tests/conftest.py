@@ -17,6 +17,16 @@ from acclimate.storage.database import Database
 from migrations.run import upgrade
 
 ROOT = Path(__file__).parents[1]
+FIRST = ("service on sqlite", "service on postgres")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2`: what shares a service, or the fixtures of a file, stays in one process, and the services' tests start first."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        group = f"service on {parameters['service']}" if "service" in parameters else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] not in FIRST)
 
 
 @pytest.fixture(scope="session")

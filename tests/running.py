@@ -82,3 +82,16 @@ def wait_for(question: Any, seconds: float = 30.0) -> Any:
             return answer
         time.sleep(0.1)
     raise AssertionError(f"not within {seconds:g} s")
+
+
+def audit_log(http: httpx.Client) -> list[dict[str, Any]]:
+    """All entries, oldest first: a service that many tests share has more than one page of them."""
+    entries: list[dict[str, Any]] = []
+    token: str | None = None
+    while True:
+        params = {"page_size": 500, **({"page_token": token} if token else {})}
+        page = http.get("/api/v1/audit", params=params).json()
+        entries += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            return entries

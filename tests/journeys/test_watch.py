@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from digits_model import create, ended, learn, send, served, stream, window
 from prometheus_client.parser import text_string_to_metric_families
-from running import Service, wait_for
+from running import Service, audit_log, wait_for
 from sklearn.datasets import load_digits
 
 from acclimate.learning import network
@@ -121,7 +121,7 @@ def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_wa
     )
     assert "classes" in rollback["reason"] and rollback["watch"] is None
     with service.http() as http:
-        entry = [entry for entry in _audit(http) if entry["actor"] == "watch" and entry["target"] == NAME]
+        entry = [entry for entry in audit_log(http) if entry["actor"] == "watch" and entry["target"] == NAME]
         assert [one["action"] for one in entry] == ["version.rollback"]
         text = http.get("/metrics").text
     found = {
@@ -210,15 +210,3 @@ def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_
 def _runs(http: httpx.Client, name: str) -> list[Found]:
     found: list[Found] = http.get("/api/v1/runs", params={"model": name}).json()["items"]
     return found
-
-
-def _audit(http: httpx.Client) -> list[Found]:
-    entries: list[Found] = []
-    token = None
-    while True:
-        params = {"page_size": 100, **({"page_token": token} if token else {})}
-        page = http.get("/api/v1/audit", params=params).json()
-        entries += page["items"]
-        token = page["next_page_token"]
-        if token is None:
-            return entries

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from history_model import NAME, URL, ended, history, learn, send, windows
 from refusals import problem
-from running import Service, wait_for
+from running import Service, audit_log, wait_for
 from small_model import create, labeled
 
 MIDDLE = labeled(300, seed=5)[0][labeled(300, seed=5)[1] == 1]
@@ -158,7 +158,7 @@ def test_a_quarantined_window_is_learnt_from_after_an_operator_released_it_and_n
     assert (told["state"], told["runs"]) == ("released", [quarantined["run"]["id"], again["id"]])
     assert http.post(f"{URL}/windows/{window}/quarantine").json()["state"] == "quarantined"
     problem(http.post(f"{URL}/runs", json={"windows": [window]}), 409)
-    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    entries = audit_log(http)
     told = [entry for entry in entries if entry["target"] == NAME and entry["action"].startswith("window.")]
     assert [(entry["action"], entry["actor"]) for entry in told] == [
         ("window.released", "admin"),

@@ -13,7 +13,7 @@ import pytest
 from digits_model import create, ended, send, window
 from drills import held, reached
 from refusals import problem
-from running import Service, wait_for
+from running import Service, audit_log, wait_for
 
 from acclimate.client.http import Client
 
@@ -117,7 +117,7 @@ def test_the_same_request_sent_again_is_answered_with_the_run_that_it_started(
     assert answers[-1].json()["state"] == asked["run"]["state"]
     with service.http() as http:
         runs = http.get("/api/v1/runs", params={"model": NAME}).json()["items"]
-        started = [entry for entry in http.get("/api/v1/audit").json()["items"] if entry["action"] == "run.start"]
+        started = [entry for entry in audit_log(http) if entry["action"] == "run.start"]
     assert [run["trigger"] for run in runs] == ["operator", "create"]
     assert len([entry for entry in started if entry["content"].get("run") == asked["run"]["id"]]) == 1
 
@@ -201,7 +201,7 @@ def test_an_ended_run_is_tried_again_over_its_window_and_on_record(service: Serv
         reply = http.post(f"/api/v1/runs/{asked['run']['id']}/retry")
         assert (reply.status_code, reply.headers["Location"]) == (202, f"/api/v1/runs/{reply.json()['id']}")
         run = ended(http, reply.json()["id"])
-        audit = http.get("/api/v1/audit").json()["items"]
+        audit = audit_log(http)
     assert (run["trigger"], run["windows"], run["data_digest"]) == ("retry", ["w-1"], asked["run"]["data_digest"])
     assert asked["run"]["id"] in run["reason"] and run["state"] in ("succeeded", "rejected")
     (start,) = [entry for entry in audit if entry["action"] == "run.start" and entry["content"].get("run") == run["id"]]

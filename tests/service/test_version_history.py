@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from history_model import NAME, URL, ended, history, send, windows
 from refusals import inference_error, problem
-from running import Service, wait_for
+from running import Service, audit_log, wait_for
 from small_model import SPEC, labeled, post, seed_file, tensor
 
 CHAMPION = f"{URL}/aliases/champion"
@@ -84,7 +84,7 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
         problem(reply, 404)
         assert "was deleted" in reply.json()["detail"]
     problem(http.post(f"{URL}/rollback", json={"to": "3", "reason": "r"}), 404)
-    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    entries = audit_log(http)
     told = [entry for entry in entries if (entry["target"], entry["action"]) == (NAME, "version.delete")]
     assert [entry["content"]["version"] for entry in told] == [3]
 
@@ -134,7 +134,7 @@ def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http: httpx
     assert [item["epoch"] for item in items] == [1, 2, 3, 4]
     assert [item["evidence"] for item in items[:3]] == [None, None, None]
     problem(http.get(f"{URL}/promotions?page_token=x"), 422)
-    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    entries = audit_log(http)
     told = [entry for entry in entries if entry["target"] == NAME and entry["actor"] == "admin"]
     actions = [(entry["action"], entry["content"]["version"]) for entry in told if "version" in entry["content"]]
     assert [entry for entry in actions if entry[0] != "version.delete"] == [
@@ -183,7 +183,7 @@ def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_star
     assert http.post(f"{url}/feedback", json=label).json()["accepted"] == 1
     digest = http.get(f"{url}/versions/1").json()["digest"]
     (model_id,) = journals(service) - others
-    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    entries = audit_log(http)
     during, after = delete_under_traffic(http, url, label)
     # 409: too few rows for a run. Everything else is an answer, or that the model is gone.
     assert during <= {200, 404, 409} and 200 in during and after == {404}, (during, after)
@@ -196,7 +196,7 @@ def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_star
     assert list((service.home / "store" / "segments" / model_id).rglob("*")) == []
     # The worker may have written the last lines of the run after that.
     wait_for(lambda: list((service.home / "store" / "logs" / run["id"]).rglob("*")) == [], 30)
-    told = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    told = audit_log(http)
     assert told[: len(entries)] == entries
     assert [(entry["action"], entry["target"]) for entry in told[len(entries) :]] == [("model.delete", "doomed")]
 
