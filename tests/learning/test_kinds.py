@@ -9,7 +9,8 @@ import pytest
 from turned_digits import DIGITS, accuracy, learn, spec, window_of
 
 from acclimate.learning import loop, network, seed
-from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Rows
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Rows, SeedSet
 
 CLASSES = ("ham", "spam", "other")
 TEXT = InputSpec(kind="text", shape=(1,), classes=CLASSES)
@@ -32,23 +33,29 @@ def rows_of(spec: InputSpec, tokens: Integers) -> Rows:
     return spec.rows([[" ".join(f"word{token}" for token in row if token)] for row in tokens])
 
 
+def followed(windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundle) -> tuple[Bundle, int, float]:
+    """The last champion, how many were promoted, and how right the answers to the last window were before it was learnt."""
+    champion, past, promoted, served = anchor, None, 0, 0.0
+    for number, (x, y) in enumerate(windows, 1):
+        served = accuracy(champion, x, y)
+        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
+        past = past if turn.drift.alarms else turn.drift.agreement
+        if turn.promoted:
+            champion, promoted = turn.student, promoted + 1
+    return champion, promoted, served
+
+
 def test_images_that_turn_are_followed(stream):
     image = replace(DIGITS, kind="image", shape=(8, 8))
     parts = seed.split(stream.seed_x.reshape(-1, 8, 8), stream.seed_y, image, rng=np.random.default_rng(0))
     given = replace(spec(image), network=NetworkSpec(network="cnn", args={"channels": [8], "hidden": [64]}))
     anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
     assert anchor.strength > 0
-    champion, past, promoted = anchor, None, 0
-    for number in range(1, 6):
-        x, y = stream.turned(8 * number, rng=np.random.default_rng([0, number]))
-        x = x.reshape(-1, 8, 8)
-        served = accuracy(champion, x, y)
-        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
-        past = past if turn.drift.alarms else turn.drift.agreement
-        if turn.promoted:
-            champion, promoted = turn.student, promoted + 1
+    turned = [stream.turned(8 * number, rng=np.random.default_rng([0, number])) for number in range(1, 6)]
+    _, promoted, served = followed([(x.reshape(-1, 8, 8), y) for x, y in turned], parts, anchor)
+    x, y = turned[-1]
     assert promoted >= 3
-    assert served > accuracy(anchor, x, y) + 0.1
+    assert served > accuracy(anchor, x.reshape(-1, 8, 8), y) + 0.1
 
 
 @pytest.mark.parametrize("spec", [TEXT, SEQUENCE], ids=["text", "sequence"])
@@ -58,15 +65,10 @@ def test_words_that_are_slowly_replaced_are_followed(spec):
     network_spec = NetworkSpec(network="text", args={"dim": 16, "hidden": [16]}, members=2)
     given = ModelSpec(name="words", network=network_spec, input=spec, seed_path=None)
     anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
-    champion, past, promoted = anchor, None, 0
-    for number in range(1, 7):
-        tokens, y = replaced(0.15 * number, 300, draw=number)
-        x = rows_of(spec, tokens)
-        served = accuracy(champion, x, y)
-        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
-        past = past if turn.drift.alarms else turn.drift.agreement
-        if turn.promoted:
-            champion, promoted = turn.student, promoted + 1
+    drawn = [replaced(0.15 * number, 300, draw=number) for number in range(1, 7)]
+    windows = [(rows_of(spec, tokens), y) for tokens, y in drawn]
+    champion, promoted, served = followed(windows, parts, anchor)
+    x, y = windows[-1]
     assert promoted >= 3
     assert served > accuracy(anchor, x, y) + 0.05
     again = network.build(*network.pack(champion), device="cpu")
