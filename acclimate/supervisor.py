@@ -257,4 +257,6 @@ def _pid_file(home: Path, name: str) -> Path:
 
 
 def _write_pid(home: Path, name: str, pid: int) -> None:
-    _pid_file(home, name).write_text(f"{pid}\n")
+    new = _pid_file(home, name).with_suffix(".new")
+    new.write_text(f"{pid}\n")
+    new.rename(_pid_file(home, name))  # whoever reads meanwhile finds the old number or the new one, never half of it

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgres import Postgres
 from running import Service
+from xdist.scheduler import LoadScopeScheduling
 
 from acclimate.storage.database import Database
 from migrations.run import upgrade
 
 ROOT = Path(__file__).parents[1]
-FIRST = ("service on sqlite", "service on postgres")
+SHARED = ("tests/cli/", "tests/journeys/", "tests/service/")
+DATABASE = re.compile(r"\[.*\b(sqlite|postgres)\b")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `-n 2`: what shares a service, or the fixtures of a file, stays in one process, and the services' tests start first."""
-    for item in items:
-        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        group = f"service on {parameters['service']}" if "service" in parameters else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] not in FIRST)
+class ByService(LoadScopeScheduling):
+    """For `-n 2`: what shares a service stays in one process, and so does every other file; the services' tests start first.
+
+    xdist's own groups need a node's private id, which this pytest has under another name.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, test = nodeid.partition("::")
+        found = DATABASE.search(test) if path.startswith(SHARED) else None
+        return f"service on {found[1]}" if found else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
+    return ByService(config, log)
 
 
 @pytest.fixture(scope="session")

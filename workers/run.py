@@ -135,4 +135,6 @@ def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
 
 def _write(pid_file: Path, pid: int) -> None:
     pid_file.parent.mkdir(parents=True, exist_ok=True)
-    pid_file.write_text(f"{pid}\n")
+    new = pid_file.with_suffix(".new")
+    new.write_text(f"{pid}\n")
+    new.rename(pid_file)
