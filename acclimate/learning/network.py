@@ -24,6 +24,11 @@ SELF_TEST_ROWS = 16
 SELF_TEST_TOLERANCE = 1e-4
 """Largest difference of a probability between the machine that trained a version and the one that serves it."""
 
+KEPT_TYPES = frozenset(
+    f"torch.{name}" for name in ("float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+)
+"""Types of tensors that a network may hold: those that numpy has too."""
+
 Array = NDArray[Any]
 Expected = tuple[tuple[int | None, ...], np.dtype[Any]]
 """Shape (None: any length) and type of an array."""
@@ -110,7 +115,7 @@ def check_answer(member: nn.Module, input_spec: InputSpec, network_spec: Network
     try:
         with torch.inference_mode():
             answer = member.eval()(torch.zeros(2, *read_shape(input_spec, network_spec), dtype=dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # it may be somebody else's code, and raise anything
         raise BundleError(f"network {network_spec.network!r} cannot read such rows: {error}") from error
     expected = (2, len(input_spec.classes))
     if tuple(answer.shape) != expected:
@@ -285,10 +290,15 @@ def _module(input_spec: InputSpec, network_spec: NetworkSpec, seed: int, allowli
         module = getattr(importlib.import_module(module_name), function_name)(
             shape=read_shape(input_spec, network_spec), classes=classes, **args
         )
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # it is somebody else's code, and may raise anything
         raise BundleError(f"network {name!r} could not be made: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise BundleError(f"network {name!r} returned {type(module).__name__}; give a torch.nn.Module")
+    foreign = sorted({str(tensor.dtype) for tensor in module.state_dict().values()} - KEPT_TYPES)
+    if foreign:
+        raise BundleError(
+            f"network {name!r} has tensors of {', '.join(foreign)}; a version keeps float32, convert them"
+        )
     return module
 
 

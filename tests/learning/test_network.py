@@ -23,6 +23,23 @@ def wrong(shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Linear(shape[0], classes + 1)
 
 
+def broken(shape: tuple[int, ...], classes: int) -> nn.Module:
+    raise LookupError("no such layer")
+
+
+def narrow(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return nn.Linear(shape[0], classes, dtype=torch.bfloat16)
+
+
+class Deaf(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("hears nothing")
+
+
+def deaf(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return Deaf()
+
+
 BROUGHT = f"{__name__}:brought"
 
 
@@ -151,6 +168,9 @@ def test_a_network_brought_from_the_allow_list_is_built_and_packed(anchor):
         (f"{__name__}:missing", {}, "could not be made: AttributeError"),
         (BROUGHT, {"colour": "red"}, "could not be made: TypeError"),
         (f"{__name__}:dict", {}, "could not be made"),
+        (f"{__name__}:broken", {}, "could not be made: LookupError: no such layer"),
+        (f"{__name__}:narrow", {}, r"has tensors of torch\.bfloat16; a version keeps float32"),
+        (f"{__name__}:deaf", {}, "cannot read such rows: .*hears nothing"),
     ],
 )
 def test_a_network_that_cannot_serve_is_refused(name, args, message):
