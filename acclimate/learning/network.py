@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from acclimate.learning import normalise, tokens
+from acclimate.learning import modes, normalise, tokens
 from acclimate.learning.architectures import CNN_CHANNELS, Cnn, Mlp, Text
+from acclimate.learning.modes import PLAIN, Mode
 from acclimate.learning.normalise import Normalisation
 from acclimate.learning.tokens import Tokens
 from acclimate.learning.values import Floats, InputSpec, Json, NetworkSpec, Rows
@@ -32,6 +33,8 @@ KEPT_TYPES = frozenset(
 Array = NDArray[Any]
 Expected = tuple[tuple[int | None, ...], np.dtype[Any]]
 """Shape (None: any length) and type of an array."""
+STARTING: dict[str, Expected] = {"mode.start": ((None, None), np.dtype(np.float32))}
+"""The array that a version in another mode than plain has besides."""
 Encoding = Normalisation | Tokens
 """Raw rows to what networks read, decided on the seed set's training part alone."""
 
@@ -46,7 +49,8 @@ class Bundle:
 
     The members are in eval mode and need no gradients; nobody changes them in place. selftest_x (K, *shape) are raw rows,
     selftest_probabilities (K, C) what the version answered to them when it was made; K = 0 before `with_self_test`. `strength` is
-    that of the augmentation which its rows stand.
+    that of the augmentation which its rows stand. `mode` is how it is served: `modes.answer` answers in a state of it, while the
+    methods here, and with them training, gates and self-test, give what the networks say without any.
     """
 
     input_spec: InputSpec
@@ -57,6 +61,7 @@ class Bundle:
     temperature: float
     selftest_x: Rows
     selftest_probabilities: Floats
+    mode: Mode = PLAIN
 
     @property
     def device(self) -> torch.device:
@@ -64,9 +69,9 @@ class Bundle:
         return torch.device("cpu") if first is None else first.device
 
     def probabilities(self, x: Rows) -> Floats:
-        """The version's answer (N, C) float32 to raw rows x (N, *shape): the mean of its members' calibrated softmax.
+        """The networks' answer (N, C) float32 to raw rows x (N, *shape): the mean of the members' calibrated softmax.
 
-        The same row has the same answer in whatever batch it comes, up to float32 rounding.
+        In plain mode it is what is served. The same row has the same answer in whatever batch it comes, up to float32 rounding.
         """
         return np.asarray(self.member_probabilities(x).mean(axis=0), dtype=np.float32)
 
@@ -178,6 +183,14 @@ def with_self_test(bundle: Bundle, x: Rows) -> Bundle:
     return replace(bundle, selftest_x=rows, selftest_probabilities=bundle.probabilities(rows))
 
 
+def with_mode(bundle: Bundle, mode: Mode) -> Bundle:
+    """The same networks, served in another mode: a version of its own. Raises `BundleError` where the mode does not fit them."""
+    wrong = modes.problem(mode, bundle.input_spec, raw=getattr(bundle.encoding, "raw", False))
+    if wrong is not None:
+        raise BundleError(wrong)
+    return replace(bundle, mode=mode)
+
+
 def self_test_deviation(bundle: Bundle) -> float:
     """Largest difference from the stored answers; infinite without stored rows, or where an answer is not finite."""
     if not len(bundle.selftest_x):
@@ -236,6 +249,8 @@ def pack(bundle: Bundle) -> tuple[Json, dict[str, Array]]:
         "strength": bundle.strength,
         "temperature": bundle.temperature,
     }
+    if bundle.mode.start is not None:
+        manifest["mode"], arrays["mode.start"] = bundle.mode.as_json(), bundle.mode.start.numbers
     return manifest, arrays
 
 
@@ -249,7 +264,7 @@ def build(
     """
     input_spec, network_spec, count = _read(manifest)
     members = tuple(_module(input_spec, network_spec, 0, allowlist) for _ in range(count))
-    _match(arrays, _expected(input_spec, members))
+    _match(arrays, _expected(input_spec, members) | (STARTING if "mode" in manifest else {}))
     if len(arrays["selftest.x"]) != len(arrays["selftest.probabilities"]):
         raise BundleError("selftest.x and selftest.probabilities differ in length")
     for index, member in enumerate(members):
@@ -257,7 +272,7 @@ def build(
         # A copy: the arrays may be read-only memory of a file.
         member.load_state_dict({name: torch.tensor(arrays[f"member.{index}.{name}"]) for name in names})
         member.to(device or default_device())
-    return Bundle(
+    bundle = Bundle(
         input_spec=input_spec,
         network_spec=network_spec,
         members=seal(members),
@@ -267,6 +282,14 @@ def build(
         selftest_x=arrays["selftest.x"],
         selftest_probabilities=arrays["selftest.probabilities"],
     )
+    return with_mode(bundle, _mode(manifest, arrays)) if "mode" in manifest else bundle
+
+
+def _mode(manifest: Json, arrays: dict[str, Array]) -> Mode:
+    try:
+        return Mode.from_json(manifest["mode"], arrays["mode.start"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"the mode of the manifest is malformed: {error}") from None
 
 
 def _module(input_spec: InputSpec, network_spec: NetworkSpec, seed: int, allowlist: tuple[str, ...]) -> nn.Module:

@@ -1,0 +1,261 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from acclimate.learning import modes, network, normalise
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import InputSpec, NetworkSpec
+
+SOURCE = np.array([0.5, 0.3, 0.2])
+
+
+def calibrated(n: int, shares: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Truth (n,) drawn by its shares, and what perfectly calibrated networks of source `SOURCE` say of it (n, 3)."""
+    y = rng.choice(3, size=n, p=shares)
+    seen = np.eye(3)[y] * 1.5 + rng.standard_normal((n, 3))
+    likelihood = np.exp(-((seen[:, None, :] - np.eye(3)[None] * 1.5) ** 2).sum(axis=2) / 2)
+    joint = likelihood * SOURCE
+    return y, (joint / joint.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def follow(mode: modes.Mode, seen: np.ndarray, portion: int = 32) -> list[modes.Memory]:
+    """The memory after each portion of what was seen."""
+    memories = [modes.begin(mode)]
+    for start in range(0, len(seen), portion):
+        memories.append(modes.advance(mode, memories[-1], seen[start : start + portion]))
+    return memories
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Bundle:
+    """An untrained version of vectors of four numbers, the last of which never varied in the seed."""
+    rng = np.random.default_rng(0)
+    spec = InputSpec(kind="vector", shape=(4,), classes=("a", "b", "c"))
+    net = NetworkSpec(network="mlp", args={"hidden": [16]}, members=2)
+    x = rng.normal(5, 2, (100, 4)).astype(np.float32)
+    x[:, 3] = 7
+    return Bundle(
+        input_spec=spec,
+        network_spec=net,
+        members=network.seal(network.initialise(spec, net, rng=rng)),
+        encoding=normalise.fit(x, spec),
+        strength=1.0,
+        temperature=1.0,
+        selftest_x=x[:0],
+        selftest_probabilities=np.empty((0, 3), np.float32),
+    )
+
+
+@pytest.mark.parametrize("true", [[0.1, 0.1, 0.8], [0.8, 0.15, 0.05], [1 / 3, 1 / 3, 1 / 3]])
+def test_em_finds_the_class_shares_that_calibrated_answers_were_drawn_with(true):
+    _, raw = calibrated(20_000, np.array(true), np.random.default_rng(1))
+    assert np.abs(modes.estimated_prior(raw, SOURCE) - true).max() < 0.02
+
+
+def test_re_weighting_gains_when_the_class_shares_swing_and_costs_next_to_nothing_when_they_do_not():
+    rng = np.random.default_rng(2)
+    mode = modes.prior(SOURCE)
+    gain = {}
+    for name, shares in {"swing": np.array([0.05, 0.05, 0.9]), "none": SOURCE}.items():
+        y, raw = calibrated(6400, shares, rng)
+        memories = follow(mode, raw)
+        served = [
+            modes.reweighted(mode, memory.state, raw[32 * place : 32 * place + 32])
+            for place, memory in enumerate(memories[:-1])
+        ]
+        right = (np.concatenate(served).argmax(axis=1) == y).mean()
+        gain[name] = right - (raw.argmax(axis=1) == y).mean()
+    assert gain["swing"] > 0.1
+    assert gain["none"] > -0.01
+
+
+def test_no_class_vanishes_however_long_it_is_absent():
+    _, raw = calibrated(2000, np.array([1.0, 0.0, 0.0]), np.random.default_rng(3))
+    shares = follow(modes.prior(SOURCE), raw)[-1].state.numbers[0]
+    assert shares.min() > 0.2 * 10 / 202 * 0.9
+    assert math.isclose(shares.sum(), 1, abs_tol=1e-6)
+
+
+def test_a_share_of_the_re_weighting_lies_between_none_and_all():
+    raw = np.array([[0.4, 0.3, 0.3]], np.float32)
+    state = modes.State(numbers=np.array([[0.2, 0.3, 0.5]], np.float32))
+    none, half, full = (modes.reweighted(modes.prior(SOURCE, share=s), state, raw)[0, 2] for s in (0.0, 0.5, 1.0))
+    assert math.isclose(none, 0.3, rel_tol=1e-6)
+    assert none < half < full
+
+
+def test_memory_and_state_stay_small_however_many_rows_come():
+    rng = np.random.default_rng(4)
+    _, raw = calibrated(5000, SOURCE, rng)
+    memory = follow(modes.prior(SOURCE), raw, 512)[-1]
+    assert memory.recent.shape == (192, 3)
+    assert len(memory.state.packed()) == 12
+    wide = follow(modes.standardise(7), rng.standard_normal((5000, 7)), 512)[-1]
+    assert wide.recent.shape == (2, 7)
+    assert len(wide.state.packed()) == 56
+    assert wide.weight < 501
+    assert wide.rows == memory.rows == 5000
+
+
+def test_a_state_holds_until_32_rows_came_and_then_is_another_one():
+    _, raw = calibrated(64, SOURCE, np.random.default_rng(5))
+    states = [memory.state for memory in follow(modes.prior(SOURCE), raw, 1)]
+    assert all(state is states[0] for state in states[:32])
+    assert all(state is states[32] for state in states[33:64])
+    assert states[32] is not states[0]
+    assert states[64] is not states[32]
+
+
+def test_the_same_portions_give_the_same_states_bit_for_bit():
+    z = np.random.default_rng(6).standard_normal((400, 5)).astype(np.float32)
+    for mode, seen in (
+        (modes.standardise(5), z),
+        (modes.prior(np.full(5, 0.2)), np.exp(z) / np.exp(z).sum(1)[:, None]),
+    ):
+        once, again = (follow(mode, seen.astype(np.float32), 50)[-1].state.packed() for _ in range(2))
+        assert once == again
+
+
+@pytest.mark.parametrize("name", ["prior", "standardise"])
+def test_rows_are_answered_from_rows_before_them_alone(vectors, name):
+    mode = modes.prior(SOURCE) if name == "prior" else modes.standardise(4)
+    bundle = network.with_mode(vectors, mode)
+    rng = np.random.default_rng(7)
+    x = rng.normal(8, 3, (300, 4)).astype(np.float32)
+    other = np.concatenate([x[:200], rng.normal(-50, 1, (100, 4)).astype(np.float32)])
+    first, second = (modes.Running(bundle, request_rows=20).answer(rows) for rows in (x, other))
+    assert (first[:200] == second[:200]).all()
+    assert np.abs(first[:20] - vectors.probabilities(x[:20])).max() < 1e-6
+    assert np.abs(first[200:] - vectors.probabilities(x[200:])).max() > 1e-3
+
+
+def test_an_answer_is_the_same_again_from_the_version_and_the_bytes_of_its_state(vectors):
+    x = np.random.default_rng(8).normal(8, 3, (96, 4)).astype(np.float32)
+    for mode in (modes.prior(SOURCE), modes.standardise(4)):
+        bundle = network.with_mode(vectors, mode)
+        running = modes.Running(bundle)
+        running.answer(x)
+        assert running.memory is not None
+        state = running.memory.state
+        served = running.answer(x[:32])
+        again = modes.answer(bundle, mode.unpacked(state.packed()), x[:32])
+        assert (again.probabilities == served).all()
+
+
+def test_standardised_rows_of_a_shifted_and_stretched_stream_are_read_as_those_of_the_seed(vectors):
+    rng = np.random.default_rng(9)
+    bundle = network.with_mode(vectors, modes.standardise(4))
+    seed_like = rng.normal(5, 2, (3000, 4)).astype(np.float32)
+    seed_like[:, 3] = 7
+    moved = seed_like * np.float32([1.5, 0.5, 1, 1]) + np.float32([1, -2, 0, 0])
+    running = modes.Running(bundle)
+    running.answer(moved[:2900])
+    served, told = running.answer(moved[2900:]), vectors.probabilities(seed_like[2900:])
+    raw = vectors.probabilities(moved[2900:])
+    assert np.abs(served - told).mean() < 0.2 * np.abs(raw - told).mean()
+
+
+def test_a_huge_row_moves_the_statistics_no_further_than_six_deviations_do(vectors):
+    bundle = network.with_mode(vectors, modes.standardise(4))
+    rng = np.random.default_rng(10)
+    running = modes.Running(bundle)
+    running.answer(rng.normal(5, 2, (500, 4)).astype(np.float32))
+    assert running.memory is not None
+    before = modes.distance(bundle.mode, running.memory.state)
+    rows = rng.normal(5, 2, (32, 4)).astype(np.float32)
+    rows[3] = 1e38
+    assert np.isfinite(running.answer(rows)).all()
+    assert modes.distance(bundle.mode, running.memory.state) < before + 0.05
+
+
+def test_a_column_that_never_varied_in_the_seed_says_nothing_after_any_traffic(vectors):
+    bundle = network.with_mode(vectors, modes.standardise(4))
+    running = modes.Running(bundle)
+    x = np.random.default_rng(11).normal(5, 2, (200, 4)).astype(np.float32)
+    running.answer(x)
+    assert running.memory is not None
+    other = x.copy()
+    other[:, 3] = -1000
+    state = running.memory.state
+    said = [modes.answer(bundle, state, rows).probabilities for rows in (x, other)]
+    assert (said[0] == said[1]).all()
+
+
+def test_a_column_that_stands_still_for_long_is_not_blown_up(vectors):
+    bundle = network.with_mode(vectors, modes.standardise(4))
+    running = modes.Running(bundle)
+    x = np.full((3000, 4), 6, np.float32)
+    running.answer(x)
+    assert running.memory is not None
+    assert running.memory.state.numbers[1].min() == np.float32(modes.SMALLEST_DEVIATION)
+    assert np.abs(running.answer(x + 0.02) - running.answer(x)).max() < 0.1
+
+
+def test_answers_that_are_not_finite_are_passed_over():
+    mode = modes.prior(SOURCE)
+    memory = modes.advance(mode, modes.begin(mode), np.full((40, 3), np.nan, np.float32))
+    assert (memory.rows, memory.pending) == (0, 0)
+    assert memory.state is mode.start
+
+
+@pytest.mark.parametrize("name", ["prior", "standardise"])
+def test_a_mode_is_part_of_the_version_that_is_packed(vectors, name):
+    start = np.array([0.2, 0.2, 0.6])
+    mode = modes.prior(SOURCE, start=start, share=0.5) if name == "prior" else modes.standardise(4, mean=np.ones(4))
+    bundle = network.with_mode(vectors, replace(mode, memory=99))
+    manifest, arrays = network.pack(bundle)
+    again = network.build(json.loads(json.dumps(manifest)), arrays, device="cpu")
+    assert network.pack(again)[0] == manifest
+    assert again.mode.start is not None
+    assert again.mode.start.packed() == mode.start.packed()
+    assert (again.mode.name, again.mode.memory, again.mode.share) == (name, 99, mode.share)
+    x = np.random.default_rng(12).normal(5, 2, (8, 4)).astype(np.float32)
+    assert (modes.Running(again).answer(x) != vectors.probabilities(x)).any()
+
+
+def test_a_version_in_plain_mode_is_packed_as_before_there_were_modes(vectors):
+    manifest, arrays = network.pack(vectors)
+    assert "mode" not in manifest
+    assert "mode.start" not in arrays
+    assert network.build(manifest, arrays, device="cpu").mode.name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (modes.prior(np.array([0.5, 0.5])), "source prior must be 3"),
+        (modes.standardise(3), r"shape \[2, 4\]"),
+        (replace(modes.prior(SOURCE), share=2.0), "share 2.0"),
+        (replace(modes.prior(SOURCE), name="loud"), "unknown mode 'loud'"),
+        (replace(modes.prior(SOURCE), start=None), "needs a starting state"),
+    ],
+)
+def test_a_mode_that_does_not_fit_the_version_is_refused_in_words(vectors, wrong, said):
+    with pytest.raises(network.BundleError, match=said):
+        network.with_mode(vectors, wrong)
+
+
+def test_images_and_brought_weights_cannot_be_standardised(vectors):
+    image = replace(vectors, input_spec=InputSpec(kind="image", shape=(2, 2), classes=("a", "b", "c")))
+    with pytest.raises(network.BundleError, match="vectors that the version normalises itself"):
+        network.with_mode(image, modes.standardise(4))
+    raw = replace(vectors, encoding=replace(vectors.encoding, raw=True))
+    with pytest.raises(network.BundleError, match="vectors that the version normalises itself"):
+        network.with_mode(raw, modes.standardise(4))
+
+
+def test_a_damaged_mode_of_a_manifest_is_refused_in_words(vectors):
+    manifest, arrays = network.pack(network.with_mode(vectors, modes.prior(SOURCE)))
+    for mode in ({}, {**manifest["mode"], "memory": "many"}, {**manifest["mode"], "source": None}):
+        with pytest.raises(network.BundleError, match="mode"):
+            network.build({**manifest, "mode": mode}, arrays)
+    with pytest.raises(network.BundleError, match=r"missing: mode\.start"):
+        network.build(manifest, {name: array for name, array in arrays.items() if name != "mode.start"})
+
+
+def test_class_shares_are_those_of_the_seed_and_none_is_zero():
+    assert modes.class_shares(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert modes.class_shares(np.array([0, 0]), 2)[1] == pytest.approx(0.2)
