@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning import network
+from acclimate.learning import evidence, network
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
 
 HELD_OUT_ROWS = 20
 AUDITED_ROWS = 10
+INSTEAD_OF_LABELS = ("class_flow", "agreement_with_champion")
+"""What is asked of a challenger because nobody knows whether it is right; not binding where labels prove that it is."""
 POOLED_ROWS = 20
 """Classes with fewer judging rows than this are judged together: one row of five is no recall."""
 ONE_SIDED_95 = 1.645
@@ -42,9 +45,9 @@ def judge(
 ) -> Verdict:
     """All gates of a student: on the judging part, on the held-out rows without labels, on audited rows where there are any.
 
-    `evidence` is audited when at least ten audit labels are there. Never raises on a damaged student: it fails.
+    `evidence` is audited where the labels prove that it is not worse; then what stands in for labels is information. Labels that
+    prove nothing may still refuse, and the label-free gates decide. Never raises on a damaged student: it fails.
     """
-    evidence: Literal["audited", "label_free"] = "audited" if len(window.audited) >= AUDITED_ROWS else "label_free"
     checked = [_finite_weights(student), _self_test(student), _enough_evidence(judging, window, gates)]
     tick(1, 4)
     checked += _against_anchor(student, anchor, judging, drift, gates)
@@ -52,10 +55,12 @@ def judge(
     checked += _calibration(student, judging, gates, rng)
     tick(3, 4)
     checked += _on_held_out(student, champion, window.held_out, gates)
-    if len(window.audited):
-        checked.append(_audited(student, champion, window.audited))
+    proof = _audited(student, champion, window, gates) if len(window.audited) else []
     tick(4, 4)
-    return Verdict(gates=tuple(checked), evidence=evidence)
+    if not any(gate.gate == "audited_accuracy" and gate.verdict == "pass" and gate.binds for gate in proof):
+        return Verdict(gates=(*checked, *proof), evidence="label_free")
+    relieved = [replace(gate, binds=gate.binds and gate.gate not in INSTEAD_OF_LABELS) for gate in checked]
+    return Verdict(gates=(*relieved, *proof), evidence="audited")
 
 
 def judge_anchor(anchor: Bundle, judging: Part, gates: Gates, *, rng: np.random.Generator, tick: Tick) -> Verdict:
@@ -168,13 +173,24 @@ def _on_held_out(student: Bundle, champion: Bundle, held_out: Rows, gates: Gates
     ]
 
 
-def _audited(student: Bundle, champion: Bundle, audited: Part) -> Gate:
-    """On rows that a human labelled: not worse than the champion, row by row. Fewer than ten are information."""
+def _audited(student: Bundle, champion: Bundle, window: Window, gates: Gates) -> list[Gate]:
+    """On rows that people labelled: what is proved of the gain over the champion, and the gain as it was seen.
+
+    The proof counts either way, or is insufficient and does not bind. The gain seen only refuses, where losses outnumber gains;
+    each challenger that these labels judged before costs one gain more (docs/decisions/0021). Fewer than ten labels inform.
+    """
+    audited, alpha = window.audited, evidence.alpha_of_look(window.looks)
+    n, enough = len(audited), len(audited) >= AUDITED_ROWS
     answers = student.probabilities(audited.x)
-    gain = math.nan
-    if np.isfinite(answers).all():
-        gain = float(_right(answers, audited.y).mean() - _right(champion.probabilities(audited.x), audited.y).mean())
-    return _at_least("audited_accuracy", gain, 0.0, len(audited), binds=len(audited) >= AUDITED_ROWS)
+    if not np.isfinite(answers).all():
+        return [_at_least(name, math.nan, 0.0, n, binds=enough) for name in ("audited_accuracy", "audited_gain")]
+    right, before = _right(answers, audited.y), _right(champion.probabilities(audited.x), audited.y)
+    gains, losses = int((right & ~before).sum()), int((before & ~right).sum())
+    proof = _at_least("audited_accuracy", evidence.lower_bound(gains, losses, n, alpha=alpha), -gates.audited_margin, n)
+    if proof.verdict == "fail" and evidence.upper_bound(gains, losses, n, alpha=alpha) >= 0.0:
+        proof = replace(proof, verdict="insufficient")
+    proof = replace(proof, binds=enough and proof.verdict != "insufficient")
+    return [proof, _at_least("audited_gain", (gains - losses) / n, window.looks / n, n, binds=enough)]
 
 
 def _better_than_chance(anchor: Bundle, judging: Part) -> Gate:

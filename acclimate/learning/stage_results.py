@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.learning import network
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Effect, Gate, Json, PseudoLabels, Snapshot, Verdict
+from acclimate.learning.values import Drift, Effect, Gate, Json, Part, PseudoLabels, Snapshot, Verdict
 
 Array = NDArray[Any]
 StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict
@@ -24,8 +24,10 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
             manifest, arrays = network.pack(result)
             return {"result": "bundle", "bundle": manifest}, arrays
         case Snapshot():
-            known = {"past_agreement": result.past_agreement, "vouched": result.vouched}
-            return {"result": "snapshot", **_text(known)}, {"labels": result.labels}
+            known = {"past_agreement": result.past_agreement, "vouched": result.vouched, "looks": result.looks}
+            parts = {"taught": result.taught, "late": result.late}
+            arrays = {f"{name}.{axis}": getattr(part, axis) for name, part in parts.items() if part for axis in "xy"}
+            return {"result": "snapshot", **_text(known)}, {"labels": result.labels, **arrays}
         case PseudoLabels():
             reasons = sorted(set(result.refusal.tolist()))
             arrays = {"label": result.label, "confidence": result.confidence, "votes": result.votes}
@@ -44,7 +46,12 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
         case "bundle":
             return network.build(manifest["bundle"], arrays, allowlist=allowlist)
         case "snapshot":
-            return Snapshot(labels=arrays["labels"], **json.loads(manifest["text"]))
+            parts: Json = {
+                name: Part(x=arrays[f"{name}.x"], y=arrays[f"{name}.y"])
+                for name in ("taught", "late")
+                if f"{name}.x" in arrays
+            }
+            return Snapshot(labels=arrays["labels"], **parts, **json.loads(manifest["text"]))
         case "pseudo_labels":
             refusal = np.array(manifest["reasons"], dtype=np.str_)[arrays["refusal"]]
             same = {name: arrays[name] for name in ("label", "confidence", "votes")}

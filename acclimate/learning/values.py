@@ -26,6 +26,8 @@ UNLABELLED = -1
 """Stands where no audit label came for a row."""
 NONE_OF_THE_CLASSES = -2
 """Stands where an audit label said that the row is none of the classes: never trained on."""
+TAUGHT = -3
+"""Stands where the label has taught the champion: the row is out of its window, neither pseudo-labelled nor judged on."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Gates:
     """Largest total variation between the student's and the champion's predicted classes on the held-out rows."""
     min_agreement: float = 0.75
     """Smallest share of held-out rows on which student and champion say the same."""
+    audited_margin: float = 0.10
+    """A promotion is called audited where labels prove that the challenger is not worse than the champion by more than this."""
     min_judging_rows: int = 60
     """Fewer judging rows than this are insufficient evidence."""
 
@@ -196,6 +200,10 @@ class Window:
     held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` is the agreement of the members that served the last
     window that was not quarantined, on that window; None at the first. `vouched`: an operator released it,
     whatever alarm it raises.
+
+    Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
+    after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
+    `looks`: so many challengers were judged on this window before.
     """
 
     x: Rows
@@ -203,15 +211,21 @@ class Window:
     held_out_labels: Integers
     past_agreement: float | None = None
     vouched: bool = False
+    taught: Part | None = None
+    late: Part | None = None
+    looks: int = 0
 
     def __len__(self) -> int:
         return len(self.x) + len(self.held_out)
 
     @property
     def audited(self) -> Part:
-        """The held-out rows that a human gave one of the classes."""
+        """The rows to judge on that a human gave one of the classes: held-out ones, and late ones."""
         known = self.held_out_labels >= 0
-        return Part(x=self.held_out[known], y=self.held_out_labels[known])
+        own = Part(x=self.held_out[known], y=self.held_out_labels[known])
+        if self.late is None:
+            return own
+        return Part(x=np.concatenate([own.x, self.late.x]), y=np.concatenate([own.y, self.late.y]))
 
     @staticmethod
     def split(
@@ -220,34 +234,31 @@ class Window:
         *,
         rng: np.random.Generator,
         held_out_share: float = 0.2,
-        past_agreement: float | None = None,
-        vouched: bool = False,
+        **known: Any,
     ) -> Window:
-        """Hold out every labeled row and a random share of the others, so that what judges never trains."""
+        """Hold out every labeled row and a random share of the others, so that what judges never trains; `known` is the rest."""
         labeled = labels != UNLABELLED
         others = np.flatnonzero(~labeled)
         drawn = rng.permutation(others)[: round(held_out_share * len(others))]
         out = labeled.copy()
         out[drawn] = True
-        return Window(
-            x=x[~out],
-            held_out=x[out],
-            held_out_labels=labels[out],
-            past_agreement=past_agreement,
-            vouched=vouched,
-        )
+        learnt, out = ~out, out & (labels != TAUGHT)
+        return Window(x=x[learnt], held_out=x[out], held_out_labels=labels[out], **known)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """What was known of a window's rows when its run was asked for, fixed for every attempt.
 
-    labels (N,) int64: the audit label of each row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. The others as in `Window`.
+    labels (N,) int64: the audit label of each row, `UNLABELLED`, `NONE_OF_THE_CLASSES` or `TAUGHT`. The others as in `Window`.
     """
 
     labels: Integers
     past_agreement: float | None
     vouched: bool = False
+    taught: Part | None = None
+    late: Part | None = None
+    looks: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,32 +138,81 @@ def audited(lesson, labels, count):
     return window_of(x, labels=known)
 
 
-def test_ten_audit_labels_bind_and_are_named_as_evidence(judge, lesson):
-    verdict = judge(lesson[2].student, window=audited(lesson, lesson[1], 10))
-    gate = by_name(verdict)["audited_accuracy"]
-    assert (gate.n, gate.binds, gate.limit, verdict.evidence) == (10, True, 0.0, "audited")
-
-
-def test_nine_audit_labels_are_information_only(judge, lesson):
-    verdict = judge(lesson[2].student, window=audited(lesson, lesson[1], 9))
-    gate = by_name(verdict)["audited_accuracy"]
-    assert (gate.n, gate.binds, verdict.evidence) == (9, False, "label_free")
-
-
-def test_audit_labels_on_which_the_champion_was_better_refuse_the_student(judge, lesson, anchor):
+def contest(lesson, anchor, gains, losses, ties, **known):
+    """A window of audited rows where the student is right and the champion not, the other way round, and both say the same."""
     x, _, turn = lesson
     old, new = anchor.probabilities(x).argmax(axis=1), turn.student.probabilities(x).argmax(axis=1)
-    differ = np.flatnonzero(old != new)
-    assert len(differ) >= 3
+    differ, same = np.flatnonzero(old != new), np.flatnonzero(old == new)
+    assert len(differ) >= gains + losses and len(same) >= ties
     labels = np.full(len(x), UNLABELLED)
-    labels[differ] = old[differ]  # a human says that the champion was right wherever they differ
-    agreed = np.flatnonzero(old == new)[:10]
-    labels[agreed] = old[agreed]
-    verdict = judge(turn.student, window=window_of(x, labels=labels))
-    gate = by_name(verdict)["audited_accuracy"]
-    assert gate.verdict == "fail"
-    assert gate.value == pytest.approx(-len(differ) / (len(differ) + 10))
-    assert not verdict.passed
+    labels[differ[:gains]] = new[differ[:gains]]
+    labels[differ[gains : gains + losses]] = old[differ[gains : gains + losses]]
+    labels[same[:ties]] = old[same[:ties]]
+    window = window_of(x, labels=labels)
+    rest = np.random.default_rng(0).permutation(len(window.x))
+    few = {"x": window.x[rest[60:]], "held_out": np.concatenate([window.held_out, window.x[rest[:60]]])}
+    few["held_out_labels"] = np.concatenate([window.held_out_labels, np.full(60, UNLABELLED)])
+    return replace(window, **few, **known)
+
+
+def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_for_agreement(judge, lesson, anchor):
+    strict = Gates(min_agreement=1.0, max_class_flow=0.0)
+    window = contest(lesson, anchor, 3, 0, 60)
+    verdict = judge(lesson[2].student, window=window, limits=strict)
+    found = by_name(verdict)
+    proof = found["audited_accuracy"]
+    assert (proof.n, proof.limit, proof.verdict, proof.binds, verdict.evidence) == (63, -0.10, "pass", True, "audited")
+    assert -0.10 < proof.value < 3 / 63 == found["audited_gain"].value
+    assert found["agreement_with_champion"].verdict == "fail" and not found["agreement_with_champion"].binds
+    assert not found["class_flow"].binds and verdict.passed
+    unlabelled = replace(window, held_out_labels=np.full(len(window.held_out), UNLABELLED))
+    alone = judge(lesson[2].student, window=unlabelled, limits=strict)
+    assert alone.evidence == "label_free" and not alone.passed and "agreement_with_champion" in alone.reasons
+
+
+def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(judge, lesson, anchor):
+    verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 1, 23))
+    found = by_name(verdict)
+    assert (found["audited_accuracy"].verdict, found["audited_accuracy"].binds) == ("insufficient", False)
+    assert (found["audited_gain"].verdict, found["audited_gain"].binds) == ("pass", True)
+    assert verdict.passed and verdict.evidence == "label_free" and found["agreement_with_champion"].binds
+
+
+def test_nine_audit_labels_are_information_only(judge, lesson, anchor):
+    for gains, losses in ((3, 0), (0, 3)):
+        verdict = judge(lesson[2].student, window=contest(lesson, anchor, gains, losses, 6))
+        found = by_name(verdict)
+        assert (found["audited_gain"].n, found["audited_gain"].binds, verdict.evidence) == (9, False, "label_free")
+        assert verdict.passed
+
+
+def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, lesson, anchor):
+    verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 2, 22))
+    gate = by_name(verdict)["audited_gain"]
+    assert (gate.verdict, gate.value, gate.limit) == ("fail", -1 / 25, 0.0)
+    assert not verdict.passed and verdict.reasons.startswith("audited_gain fail: -0.04 against a limit of 0 on 25 rows")
+
+
+def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, lesson, anchor):
+    differ = int(
+        (anchor.probabilities(lesson[0]).argmax(1) != lesson[2].student.probabilities(lesson[0]).argmax(1)).sum()
+    )
+    gate = by_name(judge(lesson[2].student, window=contest(lesson, anchor, 0, min(differ, 12), 4)))["audited_accuracy"]
+    assert (gate.verdict, gate.binds) == ("fail", True)
+
+
+def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_some_of_alpha(judge, lesson, anchor):
+    found = [by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, looks=n))) for n in range(3)]
+    assert [gates["audited_gain"].verdict for gates in found] == ["pass", "pass", "fail"]
+    values = [gates["audited_accuracy"].value for gates in found]
+    assert values[0] > values[1] > values[2]
+
+
+def test_labels_of_earlier_windows_that_came_late_judge_too(judge, lesson, anchor):
+    window = contest(lesson, anchor, 0, 0, 5)
+    x, y = lesson[0][:40], lesson[2].student.probabilities(lesson[0][:40]).argmax(axis=1)
+    verdict = judge(lesson[2].student, window=replace(window, late=Part(x=x, y=y)))
+    assert by_name(verdict)["audited_accuracy"].n == 45
 
 
 def test_the_accuracy_limit_widens_with_drift(lesson, parts, anchor):
