@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 
 from acclimate.learning.values import Floats
 
-FORMAT = "acclimate journal 1"
+FORMAT = "acclimate journal 2"
+BEFORE_STATES = "acclimate journal 1"
+"""What releases wrote that knew no running state: still read."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+STATE_COLUMNS = {"state": pa.string(), "raw": pa.list_(pa.float32()), "state_content": pa.binary()}
+"""The content of a state stands in the first row of each batch that was answered in it."""
+NULLABLE = frozenset(("subject", *STATE_COLUMNS))
 
 
 class UnknownFormat(ValueError):
@@ -29,7 +34,11 @@ class LoggedRows:
 
     prediction_id, version, client (N,) str; subject (N,) str or None; row (N,) int32 is the row's place in its reply;
     logged_at (N,) float64 unix seconds; x (N, *shape) float32, int64 for sequences, str objects for text; probabilities
-    (N, C) float32.
+    (N, C) float32 are the answers that were served.
+
+    Where running state stood behind answers, state (N,) has the id of it or None, and raw (N, C) what the networks said before it
+    was applied, NaN where that is the answer itself. `states` has the content of those states by id, of all that the parts which
+    were logged together needed; a version's own starting state is not among them.
     """
 
     prediction_id: Sequence[str]
@@ -40,6 +49,9 @@ class LoggedRows:
     subject: Sequence[str | None]
     x: NDArray[Any]
     probabilities: Floats
+    state: Sequence[str | None] | None = None
+    raw: Floats | None = None
+    states: Mapping[str, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prediction_id)
@@ -54,8 +66,11 @@ class LoggedRows:
         subject: str | None = None,
         x: NDArray[Any],
         probabilities: Floats,
+        state: str | None = None,
+        raw: Floats | None = None,
+        states: Mapping[str, bytes] | None = None,
     ) -> LoggedRows:
-        """The rows of one request, numbered from 0."""
+        """The rows of one request, numbered from 0, answered in one state if in any."""
         n = len(x)
         return LoggedRows(
             prediction_id=[prediction_id] * n,
@@ -66,6 +81,9 @@ class LoggedRows:
             subject=[subject] * n,
             x=x,
             probabilities=probabilities,
+            state=None if state is None else [state] * n,
+            raw=raw,
+            states=states or {},
         )
 
     @staticmethod
@@ -82,6 +100,7 @@ class LoggedRows:
             subject=[value for part in parts for value in part.subject],
             x=np.concatenate([part.x for part in parts]),
             probabilities=np.concatenate([part.probabilities for part in parts]),
+            **_states_of(parts),
         )
 
     def take(self, places: NDArray[np.integer[Any]]) -> LoggedRows:
@@ -96,6 +115,9 @@ class LoggedRows:
             subject=[self.subject[i] for i in chosen],
             x=self.x[places],
             probabilities=self.probabilities[places],
+            state=None if self.state is None else [self.state[i] for i in chosen],
+            raw=None if self.raw is None else self.raw[places],
+            states=self.states,
         )
 
 
@@ -108,6 +130,7 @@ class JournalSchema:
     classes: int
     model: str
     replica: str
+    format: str = FORMAT
 
     def __post_init__(self) -> None:
         for name in (self.model, self.replica):
@@ -137,10 +160,12 @@ class JournalSchema:
             "input": inputs,
             "probabilities": pa.list_(pa.float32(), self.classes),
         }
+        if self.format != BEFORE_STATES:
+            columns |= STATE_COLUMNS
         return pa.schema(
-            [pa.field(name, kind, nullable=name == "subject") for name, kind in columns.items()],
+            [pa.field(name, kind, nullable=name in NULLABLE) for name, kind in columns.items()],
             metadata={
-                "format": FORMAT,
+                "format": self.format,
                 "model": self.model,
                 "replica": self.replica,
                 "kind": self.kind,
@@ -153,7 +178,7 @@ class JournalSchema:
         """The inverse of `arrow`. Raises `UnknownFormat`."""
         try:
             said = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-            if said["format"] != FORMAT:
+            if said["format"] not in (FORMAT, BEFORE_STATES):
                 raise UnknownFormat(f"the format is {said['format']!r}, this reads {FORMAT!r}")
             found = JournalSchema(
                 kind=said["kind"],
@@ -161,11 +186,12 @@ class JournalSchema:
                 classes=schema.field("probabilities").type.list_size,
                 model=said["model"],
                 replica=said["replica"],
+                format=said["format"],
             )
         except (KeyError, AttributeError, ValueError) as error:
             raise UnknownFormat(f"not the schema of a journal: {error}") from error
         if not schema.equals(found.arrow):
-            raise UnknownFormat(f"the columns are not those of {FORMAT!r}")
+            raise UnknownFormat(f"the columns are not those of {found.format!r}")
         return found
 
     def batch(self, rows: LoggedRows) -> pa.RecordBatch:
@@ -185,10 +211,12 @@ class JournalSchema:
             self._inputs(rows.x),
             _lists(rows.probabilities, np.float32, self.classes),
         ]
-        for field, array in zip(self.arrow, arrays, strict=True):
-            if len(array) != n or (array.null_count and not field.nullable):
+        if self.format != BEFORE_STATES:
+            arrays += _state_arrays(rows, self.classes)
+        for column, array in zip(self.arrow, arrays, strict=True):
+            if len(array) != n or (array.null_count and not column.nullable):
                 raise ValueError(
-                    f"{field.name} has {len(array)} values, {array.null_count} of them missing, for {n} rows"
+                    f"{column.name} has {len(array)} values, {array.null_count} of them missing, for {n} rows"
                 )
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow)
 
@@ -197,6 +225,7 @@ class JournalSchema:
         table = pa.Table.from_batches(batches, schema=self.arrow)
         n = table.num_rows
         x = self._texts(table) if self.kind == "text" else _numbers(table, "input")
+        states = {} if self.format == BEFORE_STATES else _states_in(table, self.classes)
         return LoggedRows(
             prediction_id=table.column("prediction_id").to_pylist(),
             row=_numbers(table, "row"),
@@ -206,6 +235,7 @@ class JournalSchema:
             subject=table.column("subject").to_pylist(),
             x=x.reshape(n, *self.shape),
             probabilities=_numbers(table, "probabilities").reshape(n, self.classes),
+            **states,
         )
 
     def _texts(self, table: pa.Table) -> NDArray[Any]:
@@ -235,3 +265,57 @@ def _numbers(table: pa.Table, name: str) -> NDArray[Any]:
     chunks = [(chunk.flatten() if lists else chunk).to_numpy() for chunk in column.chunks]
     kind = column.type.value_type if lists else column.type
     return np.concatenate(chunks) if chunks else np.empty(0, kind.to_pandas_dtype())
+
+
+def _states_of(parts: Sequence[LoggedRows]) -> dict[str, Any]:
+    """The columns of running state of all parts together."""
+    if all(part.state is None for part in parts):
+        return {}
+    blank = [np.full(part.probabilities.shape, np.nan, dtype=np.float32) for part in parts]
+    return {
+        "state": [id for part in parts for id in (part.state or [None] * len(part))],
+        "raw": None
+        if all(part.raw is None for part in parts)
+        else np.concatenate([none if part.raw is None else part.raw for part, none in zip(parts, blank, strict=True)]),
+        "states": {id: content for part in parts for id, content in part.states.items()},
+    }
+
+
+def _state_arrays(rows: LoggedRows, classes: int) -> list[pa.Array]:
+    """The columns of `STATE_COLUMNS`. Raises ValueError."""
+    n = len(rows)
+    if rows.state is None:
+        return [pa.nulls(n, kind) for kind in STATE_COLUMNS.values()]
+    first = {id: place for place, id in reversed(list(enumerate(rows.state)))}
+    contents: list[bytes | None] = [None] * n
+    for id, content in rows.states.items():
+        if id in first:
+            contents[first[id]] = content
+    return [_strings("state", rows.state), _raw(rows.raw, n, classes), pa.array(contents, pa.binary())]
+
+
+def _raw(raw: Floats | None, n: int, classes: int) -> pa.Array:
+    if raw is None:
+        return pa.nulls(n, STATE_COLUMNS["raw"])
+    if raw.shape != (n, classes):
+        raise ValueError(f"raw has shape {raw.shape}, not {(n, classes)}")
+    blank = np.isnan(raw).all(axis=1)
+    ends = np.concatenate([[0], np.cumsum(np.where(blank, 0, classes))]).astype(np.int32)
+    values = pa.array(np.ascontiguousarray(raw[~blank], dtype=np.float32).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(ends), values, mask=pa.array(blank))
+
+
+def _states_in(table: pa.Table, classes: int) -> dict[str, Any]:
+    """The inverse of `_state_arrays`."""
+    states, raw, contents = (table.column(name) for name in STATE_COLUMNS)
+    if states.null_count == len(states):
+        return {}
+    found = np.full((len(states), classes), np.nan, dtype=np.float32)
+    if raw.null_count < len(raw):
+        found[raw.is_valid().to_numpy()] = raw.combine_chunks().flatten().to_numpy().reshape(-1, classes)
+    known = table.filter(contents.is_valid()).select(["state", "state_content"]).to_pydict()
+    return {
+        "state": states.to_pylist(),
+        "raw": found if raw.null_count < len(raw) else None,
+        "states": dict(zip(known["state"], known["state_content"], strict=True)),
+    }

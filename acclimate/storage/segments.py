@@ -100,11 +100,7 @@ class Segments:
 
         Raises `SegmentDamaged`.
         """
-        if key not in self._checked:
-            self.read(key, digest)
-            if len(self._checked) >= MOST_CHECKED:
-                self._checked.clear()
-            self._checked.add(key)
+        self._check(key, digest)
         with self._table(key) as table:
             rows = table.slice(places.start, len(places)) if isinstance(places, range) else table.take(pa.array(places))
             return JournalSchema.of_arrow(table.schema).rows(rows.to_batches())
@@ -141,6 +137,23 @@ class Segments:
                 probabilities=np.array(answers.flatten().to_numpy()).reshape(-1, answers.type.list_size),
             )
 
+    def state(self, key: str, digest: str, id: str) -> tuple[str, bytes] | None:
+        """The version that answered in this running state there, and the state's content; None where no row was.
+
+        The file is searched unchecked, and checked only when it holds the state. Raises `SegmentDamaged`.
+        """
+        with self._table(key) as table:
+            if "state_content" not in table.schema.names:
+                return None
+            known = table.select(["version", "state", "state_content"])
+            known.validate(full=True)
+            holds = pc.and_(pc.equal(known.column("state"), id), known.column("state_content").is_valid())
+            found = known.filter(holds).slice(0, 1).to_pylist()
+        if not found:
+            return None
+        self._check(key, digest)
+        return found[0]["version"], found[0]["state_content"]
+
     def delete(self, key: str) -> None:
         """Nothing stands under `key` when this returns."""
         self._store.delete(key)
@@ -149,6 +162,14 @@ class Segments:
         """No segment of the model stands in the store when this returns."""
         for key in self._store.list(f"segments/{model}"):
             self._store.delete(key)
+
+    def _check(self, key: str, digest: str) -> None:
+        """Read the whole file once, the first time that somebody relies on it. Raises `SegmentDamaged`."""
+        if key not in self._checked:
+            self.read(key, digest)
+            if len(self._checked) >= MOST_CHECKED:
+                self._checked.clear()
+            self._checked.add(key)
 
     @contextmanager
     def _table(self, key: str, *, columns: list[int] | None = None) -> Iterator[pa.Table]:

@@ -1,6 +1,7 @@
 """Rows as numpy columns, as Arrow batches, and back."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from journals import NOW, SCHEMA, Quick, rows, same
 
 from acclimate.storage import frames
 from acclimate.storage.journal import Journal, read
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.logged_rows import BEFORE_STATES, JournalSchema, LoggedRows
+from acclimate.storage.segments import SegmentDamaged, Segments
+from acclimate.storage.store import Store
 
 
 def test_a_schema_comes_back_from_its_arrow_form():
@@ -93,3 +96,83 @@ def test_arrays_that_were_read_may_be_written_to(tmp_path):
     journal.append(rows("a"))
     found = read(journal.seal().path)
     assert all(array.flags.writeable for array in (found.x, found.row, found.logged_at, found.probabilities))
+
+
+def in_state(prediction_id, state, n=2, *, raw=True):
+    """Rows that were answered in the state, which re-weighted them where `raw`."""
+    answered = rows(prediction_id, n)
+    said = np.random.default_rng(n).random((n, 3), dtype=np.float32) if raw else None
+    states = {} if state == "start" else {state: state.encode() * 3}
+    return replace(answered, state=[state] * n, raw=said, states=states)
+
+
+def told(found):
+    """The columns of running state, comparable."""
+    return found.state, None if found.raw is None else found.raw.tobytes(), dict(found.states)
+
+
+def test_rows_keep_the_states_behind_their_answers_and_what_the_networks_said(tmp_path):
+    group = [
+        in_state("a", "s1"),
+        rows("b", 3),
+        in_state("c", "s2", 1, raw=False),
+        in_state("d", "s1"),
+        in_state("e", "start"),
+    ]
+    journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
+    journal.append(LoggedRows.concatenate(group))
+    journal.append(rows("f", 2))
+    journal.append(in_state("g", "s2", 1))
+    found = read(journal.seal().path)
+    assert same(found, LoggedRows.concatenate([*group, rows("f", 2), in_state("g", "s2", 1)]))
+    assert found.state == ["s1", "s1", None, None, None, "s2", "s1", "s1", "start", "start", None, None, "s2"]
+    assert found.states == {"s1": b"s1s1s1", "s2": b"s2s2s2"}
+    assert np.isnan(found.raw).all(axis=1).tolist() == [state is None or n == 5 for n, state in enumerate(found.state)]
+    assert (found.raw[:2] == in_state("a", "s1").raw).all()
+    assert told(found.take(np.array([12, 5])))[0] == ["s2", "s2"]
+
+
+def test_rows_without_running_state_take_no_room_for_it(tmp_path):
+    journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
+    journal.append(rows("a", 4))
+    found = read(journal.path)
+    assert told(found) == (None, None, {})
+
+
+def test_a_file_of_before_there_were_states_is_read_beside_newer_ones(tmp_path):
+    old = replace(SCHEMA, format=BEFORE_STATES)
+    assert old.arrow.names[-1] == "probabilities"
+    journal = Journal.open(tmp_path / "old", old, NOW, disk=Quick())
+    journal.append(rows("a", 2))
+    earlier = read(journal.seal().path)
+    both = LoggedRows.concatenate([earlier, in_state("b", "s1")])
+    assert told(earlier) == (None, None, {})
+    assert both.state == [None, None, "s1", "s1"]
+    assert both.states == {"s1": b"s1s1s1"}
+    assert np.isnan(both.raw[:2]).all()
+    assert same(both.take(np.arange(2)), rows("a", 2))
+
+
+def test_raw_answers_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="raw has shape"):
+        SCHEMA.batch(replace(in_state("a", "s1"), raw=np.zeros((2, 4), np.float32)))
+
+
+def test_a_state_is_found_in_the_segment_that_was_answered_in_it(tmp_path):
+    store = Store(f"file://{tmp_path}/store", tmp_path / "cache")
+    keys = {}
+    for name, schema, part in (
+        ("old", replace(SCHEMA, format=BEFORE_STATES), rows("a", 2)),
+        ("new", SCHEMA, LoggedRows.concatenate([rows("b"), in_state("c", "s1"), in_state("d", "start")])),
+    ):
+        journal = Journal.open(tmp_path / name, schema, NOW, disk=Quick())
+        journal.append(part)
+        sealed = journal.seal()
+        keys[name] = (Segments(store).put(sealed, "gas"), sealed.digest)
+    segments = Segments(store)
+    assert segments.state(*keys["new"], "s1") == ("1", b"s1s1s1")
+    assert segments.state(*keys["new"], "s2") is None
+    assert segments.state(*keys["new"], "start") is None
+    assert segments.state(*keys["old"], "s1") is None
+    with pytest.raises(SegmentDamaged):
+        Segments(store).state(keys["new"][0], keys["old"][1], "s1")
