@@ -42,12 +42,19 @@ class Task:
 
 
 def publish(
-    connection: Connection, task: Task, turn: Turn, *, digest: str | None, estimates: Mapping[int, Json]
+    connection: Connection,
+    task: Task,
+    turn: Turn,
+    *,
+    digest: str | None,
+    weights_digest: str | None = None,
+    estimates: Mapping[int, Json],
 ) -> dict[str, Any]:
     """End the run with all it found; its results. `digest` names the student's artifact, where there is one that can serve.
 
-    `estimates` has what the answers of each window told that had told nothing before. Raises `LeaseLost` and `RunCancelled`:
-    then the transaction must not be committed, and nothing is published.
+    `weights_digest` names the one that lends it its weights, if any. `estimates` has what the answers of each window told that
+    had told nothing before. Raises `LeaseLost` and `RunCancelled`: then the transaction must not be committed, and nothing is
+    published.
     """
     registry.lock(connection, task.model["id"])
     _note_window(connection, task, turn, estimates)
@@ -57,7 +64,9 @@ def publish(
         promoted, found["detail"] = False, "another version was promoted while this run worked"
     if digest is not None and turn.verdict is not None:
         expected = expectation(turn, estimates)
-        found["version"] = _add_version(connection, task, turn.verdict, expected, digest, promoted)
+        mode = turn.student.mode.name if turn.student is not None else "plain"
+        made = {"digest": digest, "weights_digest": weights_digest, "mode": mode, "expected": expected}
+        found["version"] = _add_version(connection, task, turn.verdict, promoted, **made)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
     return {"state": state, **found}
@@ -68,19 +77,16 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
-def _add_version(
-    connection: Connection, task: Task, verdict: Verdict, expected: Json | None, digest: str, promoted: bool
-) -> int:
+def _add_version(connection: Connection, task: Task, verdict: Verdict, promoted: bool, **made: Any) -> int:
     number = registry.add_version(
         connection,
         task.model["id"],
-        digest=digest,
         promoted=promoted,
         parent=task.run["parent_version"],
         run_id=task.run["id"],
         gates=[asdict(gate) for gate in verdict.gates],
         evidence=verdict.evidence,
-        expected=expected,
+        **made,
     )
     if promoted:
         kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)

@@ -197,15 +197,29 @@ class Trainer:
 
     def publish(self, found: Turn) -> None:
         """The artifact first, then one commit: version, verdict, epoch and the run's end, if the token is still the newest."""
-        task, digest = self.task, None
+        task, digest, lender = self.task, None, None
         if found.student is not None and not network.non_finite_weights(found.student):
             manifest, arrays = network.pack(found.student)
             manifest |= {"run": task.run["id"], "parent": task.run["parent_version"], "config": task.config_digest}
-            digest = self.artifacts.write(manifest, arrays)
+            lender = self.lender(arrays)
+            digest = self.artifacts.write(manifest, arrays, lender=lender)
         estimates = window_estimates.made(self.database, self.segments, task, found)
         with self.database.write() as connection:
-            results = outcome.publish(connection, task, found, digest=digest, estimates=estimates)
+            results = outcome.publish(
+                connection, task, found, digest=digest, weights_digest=lender, estimates=estimates
+            )
         log.info("run ended", state=results["state"], version=results.get("version"), detail=results["detail"])
+
+    def lender(self, arrays: dict[str, Any]) -> str | None:
+        """The artifact of anchor or parent that holds these weights already, where a new version differs in its mode alone."""
+        weights = {name: array.tobytes() for name, array in arrays.items() if name.startswith("member.")}
+        for number in [] if self.task.first else sorted({1, self.task.run["parent_version"]}):
+            with self.database.read() as connection:
+                row = registry.version(connection, self.task.model["id"], number)
+            held = self.artifacts.read(row["digest"])[1]
+            if all(name in held and held[name].tobytes() == content for name, content in weights.items()):
+                return str(row["weights_digest"] or row["digest"])
+        return None
 
     def end(self, state: str, detail: str) -> None:
         """End the run without a version."""

@@ -20,6 +20,8 @@ from acclimate.storage.store import Store, StoreMissing
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """A larger header is refused unread: ours hold a manifest and some hundred names."""
+LENT = "lent"
+"""In the stored manifest: which arrays stand in another artifact, and in which."""
 UTF8, ENDS, SHAPE = "#utf8", "#ends", "#shape"
 DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
@@ -44,12 +46,17 @@ class Artifacts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def write(self, manifest: Json, arrays: dict[str, NDArray[Any]]) -> str:
+    def write(self, manifest: Json, arrays: dict[str, NDArray[Any]], *, lender: str | None = None) -> str:
         """The digest ("sha256:<hex>") under which manifest and arrays can be read from now on; equal content, equal digest.
 
-        Arrays are numbers, booleans or strings (as objects, read back as such) of any shape. Raises `ArtifactError` naming an
-        array or manifest that cannot be kept.
+        Arrays are numbers, booleans or strings (as objects, read back as such) of any shape. Those that stand equally in the
+        artifact `lender` are not written again, and can be read as long as that one stands. Raises `ArtifactError` naming an
+        array or manifest that cannot be kept, `ArtifactMissing` and `ArtifactDamaged` of the lender.
         """
+        if lender is not None:
+            lent = self._lent(lender, arrays)
+            manifest = {**manifest, LENT: {"lender": lender, "arrays": sorted(lent)}}
+            arrays = {name: array for name, array in arrays.items() if name not in lent}
         try:
             text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -69,6 +76,22 @@ class Artifacts:
 
         Raises `ArtifactMissing` or `ArtifactDamaged`, naming the digest.
         """
+        manifest, arrays = self._read(digest)
+        lent = manifest.pop(LENT, None)
+        if lent is not None:
+            _, theirs = self._read(lent["lender"])
+            arrays |= {name: theirs[name] for name in lent["arrays"]}
+        return manifest, arrays
+
+    def _lent(self, lender: str, arrays: dict[str, NDArray[Any]]) -> set[str]:
+        """Names of the arrays that the other artifact holds itself, bit for bit."""
+        manifest, theirs = self._read(lender)
+        if LENT in manifest:
+            raise ArtifactError(f"{lender} has borrowed itself: name the artifact that holds the numbers")
+        return {name for name in arrays.keys() & theirs.keys() if _same(arrays[name], theirs[name])}
+
+    def _read(self, digest: str) -> tuple[Json, dict[str, NDArray[Any]]]:
+        """What the file itself holds, checked."""
         key = _key(digest)
         try:
             data = self._store.local(key).read_bytes()
@@ -93,6 +116,12 @@ def _key(digest: str) -> str:
     if not DIGEST.fullmatch(digest):
         raise ArtifactError(f"{digest!r} is not a digest: write sha256: and 64 hexadecimal digits")
     return f"artifacts/sha256/{digest.removeprefix('sha256:')}.safetensors"
+
+
+def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+        return False
+    return ours.tolist() == theirs.tolist() if ours.dtype == object else ours.tobytes() == theirs.tobytes()
 
 
 def _storable(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -46,7 +46,9 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
         raise runs.RunActive(active["id"])
     where = (versions.c.model_id == model["id"], versions.c.number == number)
     connection.execute(update(versions).where(*where).values(deleted_at=now()))
-    content = {"model": model["id"], "version": number, "artifacts": [row["digest"]]}
+    # Weights that it borrowed may have outlived the version they were made for.
+    artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
+    content = {"model": model["id"], "version": number, "artifacts": artifacts}
     audit.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
 
 

@@ -220,6 +220,10 @@ versions = Table(
     Column("evidence", String(10)),
     # How the version answered the held-out rows when it was judged: what a watch compares live answers with.
     Column("expected", JSON),
+    # How it is served: plain, or following its traffic.
+    Column("mode", String(16), nullable=False, server_default="plain"),
+    # The artifact of another version that holds the weights, where this one differs from it in its mode alone.
+    Column("weights_digest", String(71)),
     Column("created_at", Float, nullable=False),
     # The number stays taken; the artifact is gone.
     Column("deleted_at", Float),

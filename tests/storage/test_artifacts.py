@@ -57,6 +57,32 @@ def test_an_artifact_comes_back_as_it_was_written(artifacts):
         assert arrays[name].flags.writeable
 
 
+def test_numbers_that_another_artifact_holds_are_written_once(artifacts, store):
+    names = np.array([["one"], ["two"]], dtype=object)
+    lender = artifacts.write(MANIFEST, {**ARRAYS, "big": np.arange(100_000.0), "names": names, "other": np.ones(2)})
+    changed = {**ARRAYS, "big": np.arange(100_000.0), "names": names, "count": np.array(8), "new": np.zeros(3, bool)}
+    digest = artifacts.write({"mode": "prior"}, changed, lender=lender)
+    assert len(store.local(key(digest)).read_bytes()) < 4000
+    manifest, arrays = artifacts.read(digest)
+    assert manifest == {"mode": "prior"}
+    assert arrays.keys() == changed.keys()
+    for name, array in changed.items():
+        np.testing.assert_array_equal(arrays[name], array)
+    with pytest.raises(ArtifactError, match="has borrowed itself"):
+        artifacts.write(MANIFEST, changed, lender=digest)
+    artifacts.delete(lender)
+    with pytest.raises(ArtifactMissing, match=lender):
+        artifacts.read(digest)
+
+
+def test_a_number_that_differs_in_one_bit_is_not_borrowed(artifacts):
+    lender = artifacts.write({}, {"x": np.array([0.0, 1.0]), "y": np.zeros(2, np.float32)})
+    digest = artifacts.write({}, {"x": np.array([-0.0, 1.0]), "y": np.zeros(2, np.float64)}, lender=lender)
+    found = artifacts.read(digest)[1]
+    assert np.signbit(found["x"][0])
+    assert found["y"].dtype == np.float64
+
+
 def test_the_digest_is_that_of_the_stored_bytes(artifacts, store):
     digest = artifacts.write(MANIFEST, ARRAYS)
     assert digest == "sha256:" + hashlib.sha256(store.local(key(digest)).read_bytes()).hexdigest()

@@ -264,3 +264,19 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
         assert all(result in (True, "deleted") or isinstance(result, registry.ModelDeleted) for result in found), found
         with database.read() as connection:
             assert left(connection)["segments"] == 0
+
+
+def test_weights_go_with_the_last_version_that_uses_them(database: Database, files: Files) -> None:
+    model_id = a_model(database, files)
+    _, lender, *_ = versions(database, files, model_id, "one", "two", "three", "four", "five")
+    borrower = files.artifacts.write({"name": "in another mode"}, {"x": np.zeros(1, np.float32)}, lender=lender)
+    with database.write() as connection:
+        change = "UPDATE versions SET digest = :digest, weights_digest = :lender, mode = 'prior' WHERE number = 3"
+        connection.execute(text(change), {"digest": borrower, "lender": lender})
+    delete_version(database, 2)
+    files.sweep(database)
+    assert files.artifacts.read(borrower)[1]["x"].tolist() == [0]
+    delete_version(database, 3)
+    files.sweep(database)
+    assert not files.artifacts.exists(borrower)
+    assert not files.artifacts.exists(lender)

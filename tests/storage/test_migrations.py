@@ -69,6 +69,8 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
             ("promotions", "watch"),
             ("versions", "expected"),
             ("versions", "deleted_at"),
+            ("versions", "mode"),
+            ("versions", "weights_digest"),
             ("windows", "estimate"),
         ):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))

@@ -1,0 +1,15 @@
+"""Learning"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("versions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("mode", sa.String(length=16), server_default="plain", nullable=False))
+        batch_op.add_column(sa.Column("weights_digest", sa.String(length=71), nullable=True))
