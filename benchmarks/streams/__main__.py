@@ -1,0 +1,77 @@
+"""`python -m benchmarks.streams`: play what is missing, then write tables and pictures of all that is there."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+from benchmarks.streams import catalogue, cells
+from benchmarks.streams.methods import MODULES, USUAL
+
+RESULTS = Path("benchmarks/results")
+QUICK_METHODS = ("ours", "oracle", "kumar")
+QUICK_MINUTES = 8.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    try:
+        rows = catalogue.chosen(_split(asked.only)) if asked.only else _usual(asked.quick)
+    except catalogue.UnknownStream as error:
+        print(error, file=sys.stderr)
+        return 2
+    methods = _split(asked.methods) or (QUICK_METHODS if asked.quick else USUAL)
+    unknown = [method for method in methods if method not in MODULES]
+    if unknown:
+        print(f"unknown method {unknown[0]!r}; known: {', '.join(MODULES)}", file=sys.stderr)
+        return 2
+    seeds = [int(seed) for seed in _split(asked.seeds)] or ([0, 1] if asked.quick else [0, 1, 2, 3, 4])
+    skipped = {row: path for row in rows if (path := catalogue.definition(row).absent) is not None}
+    for row, path in skipped.items():
+        print(f"skipped {row}: {path} is not there (ACCLIMATE_STREAMS)", flush=True)
+    plan = cells.planned((row for row in rows if row not in skipped), methods, seeds)
+    if asked.verbose:
+        for cell in plan:
+            print(cell.name, flush=True)
+            print(cells.summary(cells.run(cell, say=lambda line: print(line, flush=True))), flush=True)
+        return 0
+    if not asked.report_only:
+        minutes = asked.minutes if asked.minutes is not None else (QUICK_MINUTES if asked.quick else None)
+        for line in cells.run_all(plan, jobs=asked.jobs, minutes=minutes):
+            print(line, flush=True)
+    from benchmarks.streams import report
+
+    today = datetime.date.today().isoformat()
+    folder = Path(asked.out) if asked.out else RESULTS / f"streams-{today}{'-quick' if asked.quick else ''}"
+    print(report.write(plan, folder, skipped=sorted(skipped), date=today))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(prog="python -m benchmarks.streams", description=__doc__)
+    out.add_argument("--only", default="", help="streams, patterns or families, by commas")
+    out.add_argument("--methods", default="", help=f"by commas, of {', '.join(MODULES)}")
+    out.add_argument("--seeds", default="", help="by commas [0,1,2,3,4]")
+    out.add_argument("--jobs", type=int, default=2, help="cells at a time, each in a process of one thread [2]")
+    out.add_argument("--minutes", type=float, default=None, help="begin no cell after so many minutes")
+    out.add_argument("--quick", action="store_true", help="few streams and methods, two seeds, under ten minutes")
+    out.add_argument("--report-only", action="store_true", help="play nothing, report what is known")
+    out.add_argument("--out", default="", help="folder of the report [benchmarks/results/streams-DATE]")
+    out.add_argument(
+        "-v", "--verbose", action="store_true", help="play the cells here, known or not, a line for each window; no report"
+    )
+    return out
+
+
+def _usual(quick: bool) -> tuple[str, ...]:
+    return catalogue.QUICK if quick else catalogue.rows()
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
