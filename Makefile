@@ -6,7 +6,7 @@ PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test test-clients surfaces lint clean
+.PHONY: help setup run test test-clients bench-streams surfaces lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ $(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
 	  "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[clients]'
 	@touch $@
+
+bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, FLAGS="--seeds 0"); resumes
+	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
 
 surfaces: setup ## write down anew what others rely on (tests/house/surfaces); the difference belongs into the review
 	@PYTHONPATH=. $(VENV)/bin/python tests/house/surfaces.py

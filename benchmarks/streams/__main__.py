@@ -41,8 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         minutes = asked.minutes if asked.minutes is not None else (QUICK_MINUTES if asked.quick else None)
         for line in cells.run_all(plan, jobs=asked.jobs, minutes=minutes):
             print(line, flush=True)
+    from benchmarks.mechanisms import gates
     from benchmarks.streams import report
 
+    if not (asked.report_only or asked.only or asked.quick or gates.known()):
+        gates.main([])
     today = datetime.date.today().isoformat()
     folder = Path(asked.out) if asked.out else RESULTS / f"streams-{today}{'-quick' if asked.quick else ''}"
     print(report.write(plan, folder, skipped=sorted(skipped), date=today))
@@ -60,7 +63,10 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--report-only", action="store_true", help="play nothing, report what is known")
     out.add_argument("--out", default="", help="folder of the report [benchmarks/results/streams-DATE]")
     out.add_argument(
-        "-v", "--verbose", action="store_true", help="play the cells here, known or not, a line for each window; no report"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="play the cells here, known or not, a line for each window; no report",
     )
     return out
 

@@ -15,6 +15,8 @@ ALL = {
     definition.name: definition
     for definition in (*gradual.DEFINITIONS, *still.DEFINITIONS, *prior.DEFINITIONS, *events.DEFINITIONS)
 }
+TUNED_ON: frozenset[str] = frozenset()
+"""Streams that rules or numbers of learning were chosen on, with seeds from 20 on; reported are seeds below 20."""
 QUICK = ("digits-vector", "synthetic", "keystroke", "still-vector", "still-binary", "prior-vector", "jump-vector")
 
 

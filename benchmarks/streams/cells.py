@@ -17,9 +17,8 @@ from benchmarks.streams import catalogue, sources
 from benchmarks.streams.methods import MODULES
 
 FOLDER = Path(".bench/cells")
-WALK = "benchmarks.streams.walk"
-PLAYERS = ("benchmarks.streams.methods", "benchmarks.streams.baselines", "benchmarks.streams.play", "benchmarks.streams.tent")
-"""What `walk` may play with: a cell hangs on its own method alone."""
+FORMAT = 1
+"""Of the records; one more when the reports need what older ones do not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,9 @@ class Cell:
 
 def digest(cell: Cell) -> str:
     """Of the code of stream, method and scoring, and of the product's learning as far as the method imports it."""
-    build = catalogue.definition(cell.row).build.__module__
-    return sources.digest((build, MODULES[cell.method], "benchmarks.streams.scores"))
+    build = catalogue.definition(cell.row).build
+    code = sources.digest((build.__module__, MODULES[cell.method], "benchmarks.streams.scores"))
+    return f"{code}-{build.__name__}-{FORMAT}"
 
 
 def planned(rows: Iterable[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Cell]:

@@ -157,4 +157,3 @@ def spec_of_words(size: int) -> tuple[InputSpec, NetworkSpec]:
 
 def spec_of_text() -> tuple[InputSpec, NetworkSpec]:
     return InputSpec(kind="text", shape=(1,), classes=("ham", "spam")), NetworkSpec(network="text")
-

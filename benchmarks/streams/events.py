@@ -84,9 +84,7 @@ def sizes(seed: int) -> Stream:
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 56])
     first = classes.of(classes.uniform(600, rng), rng)
     turns = np.cumsum(np.sqrt(SIZES)) / np.sqrt(SIZES).sum() * 0.3 * math.pi
-    windows = [
-        classes.of(classes.uniform(rows, rng), rng, turn=turn) for rows, turn in zip(SIZES, turns, strict=True)
-    ]
+    windows = [classes.of(classes.uniform(rows, rng), rng, turn=turn) for rows, turn in zip(SIZES, turns, strict=True)]
     return classes.stream(first, windows)
 
 

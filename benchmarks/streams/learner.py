@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Floats, Integers, Json, Rows
@@ -42,7 +42,3 @@ class Learner(Protocol):
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         """Learns from the window just answered. Only an oracle, an audit and a score look at y."""
-
-
-def served_by(bundle: Bundle) -> Any:
-    return bundle.probabilities

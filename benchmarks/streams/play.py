@@ -1,7 +1,7 @@
 """Ours: the product's own loop, played in memory. The one place of this benchmark that calls it.
 
-A window is asked for as the service does it: too few rows wait for the next window, held-out rows and stages draw from the run's own
-random states, the agreement remembered is that of the last window without an alarm, the policy and the gates are the defaults.
+A window is learnt from as the service does it: too few rows wait for the next window, held-out rows and stages draw from the
+run's own random states, the agreement remembered is that of the last window without an alarm, policy and gates are the defaults.
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ def _videos(seed: int, *, words: bool) -> Stream:
         inside = np.flatnonzero(video == number)
         parts = np.array_split(inside, round(len(inside) / WORDS_ROWS))
         windows += [shown(x[rows], y[rows], f"video {number}") for rows in parts]
-    return Stream(
-        input=spec, network=network, seed_x=x[video == 0], seed_y=y[video == 0], windows=tuple(windows)
-    )
+    return Stream(input=spec, network=network, seed_x=x[video == 0], seed_y=y[video == 0], windows=tuple(windows))
 
 
 DEFINITIONS = (

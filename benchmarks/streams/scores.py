@@ -25,12 +25,14 @@ def accuracy(answers_NC: Floats, y: Integers) -> float | None:
 
 
 def binned(answers_NC: Floats, y: Integers) -> list[list[float]]:
-    """For each of 15 equal bins of confidence: rows, sum of confidence, right answers. Rows of none of the classes are left out."""
+    """For each of 15 equal bins of confidence: rows, sum of confidence, right answers, of rows that have a class."""
     known = y >= 0
     confidence = answers_NC.max(axis=1)[known].astype(np.float64)
     right = (answers_NC.argmax(axis=1) == y)[known]
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    columns = [np.bincount(place, weights=weight, minlength=BINS) for weight in (np.ones(len(place)), confidence, right)]
+    columns = [
+        np.bincount(place, weights=weight, minlength=BINS) for weight in (np.ones(len(place)), confidence, right)
+    ]
     return [[round(float(value), 4) for value in column] for column in columns]
 
 
@@ -54,12 +56,16 @@ def paired(new_NC: Floats, old_NC: Floats, y: Integers) -> dict[str, Any]:
     return {"rows": int(known.sum()), "gained": gained, "lost": lost, "p": round(p, 6), "harmful": p <= LEVEL}
 
 
-def at_least(successes: int, coins: int) -> float:
-    """The chance of so many heads or more of so many fair coins."""
+def at_least(successes: int, tosses: int, chance: float = 0.5) -> float:
+    """The chance of so many successes or more in so many tosses."""
     if successes <= 0:
         return 1.0
-    logs = [math.lgamma(coins + 1) - math.lgamma(k + 1) - math.lgamma(coins - k + 1) for k in range(successes, coins + 1)]
-    return min(1.0, sum(math.exp(value - coins * math.log(2)) for value in logs))
+    log, log_not = math.log(chance), math.log1p(-chance)
+    terms = (
+        math.lgamma(tosses + 1) - math.lgamma(k + 1) - math.lgamma(tosses - k + 1) + k * log + (tosses - k) * log_not
+        for k in range(successes, tosses + 1)
+    )
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
 def by_group(windows: Sequence[dict[str, Any]], key: str) -> list[float]:
@@ -69,7 +75,10 @@ def by_group(windows: Sequence[dict[str, Any]], key: str) -> list[float]:
         if window[key] is None or not window["scored"]:
             continue
         right, rows = totals.setdefault(window["group"] or f"window {number + 1}", [0.0, 0.0])
-        totals[window["group"] or f"window {number + 1}"] = [right + window[key] * window["scored"], rows + window["scored"]]
+        totals[window["group"] or f"window {number + 1}"] = [
+            right + window[key] * window["scored"],
+            rows + window["scored"],
+        ]
     return [right / rows for right, rows in totals.values()]
 
 

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import augment, network, recipes, seed as seeds
+from acclimate.learning import augment, network, recipes
+from acclimate.learning import seed as seeds
 from acclimate.learning.calibration import calibrate
 from acclimate.learning.network import Bundle
 from acclimate.learning.recipes import Recipe
 from acclimate.learning.replay import Replay
 from acclimate.learning.student import train, train_anchor
-from acclimate.learning.values import STAGES, Integers, ModelSpec, Part, PseudoLabels, Rows, SeedSet, Window
+from acclimate.learning.values import STAGES, Integers, ModelSpec, PseudoLabels, Rows, SeedSet, Window
 from benchmarks.streams import sources
 from benchmarks.streams.stream import Stream
 
@@ -34,7 +35,7 @@ Verb = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """One stream under one seed, as a method meets it: the spec, the seed set in its parts, the name under which anchors are kept."""
+    """One stream under one seed, as a method meets it: the spec, and the seed set in its parts."""
 
     row: str
     seed: int
@@ -57,8 +58,10 @@ def step(task: Task, run: int) -> Callable[..., Any]:
 
     def walk(stage: str, verb: Verb, /, *args: Any) -> Any:
         def call() -> Any:
-            rng = np.random.default_rng([run, STAGES.index(stage)]) if stage in STAGES else np.random.default_rng(
-                [run, len(STAGES), *stage.encode()]
+            rng = (
+                np.random.default_rng([run, STAGES.index(stage)])
+                if stage in STAGES
+                else np.random.default_rng([run, len(STAGES), *stage.encode()])
             )
             torch.manual_seed(run)  # layers of a baseline's own network draw from the global generator
             return verb(*args, rng=rng, tick=lambda done, total: None)

@@ -1,14 +1,13 @@
-"""Streams with nothing to learn, or nothing that labels would tell: no change, harmless change, change along the decision axis."""
+"""Streams with nothing to learn: no change, harmless change; and change along the decision axis, which only labels tell apart."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.learning.values import NetworkSpec
 from benchmarks.streams.draws import Digits, Gaussians, spec_of_text, spec_of_words
 from benchmarks.streams.stream import Definition, Stream, read, shown, vectors
-
-from acclimate.learning.values import NetworkSpec
 
 ROWS = 300
 WINDOWS = 16
@@ -120,9 +119,7 @@ def _axis(classes: Gaussians) -> NDArray[np.float64]:
 
 def _shifting(classes: Gaussians, direction: NDArray[np.float64], rng: np.random.Generator) -> Stream:
     first = classes.of(classes.uniform(600, rng), rng)
-    windows = [
-        classes.of(classes.uniform(ROWS, rng), rng, shift=STEP * n * direction) for n in range(1, 13)
-    ]
+    windows = [classes.of(classes.uniform(ROWS, rng), rng, shift=STEP * n * direction) for n in range(1, 13)]
     return classes.stream(first, windows)
 
 
@@ -139,9 +136,7 @@ DEFINITIONS = (
         about="yes or no with a fifth of the labels by chance, columns that sway a little, 16 windows of 300; mlp",
         build=still_binary,
     ),
-    Definition(
-        name="still-image", family="still", about="upright digits, 16 windows of 300; cnn", build=still_image
-    ),
+    Definition(name="still-image", family="still", about="upright digits, 16 windows of 300; cnn", build=still_image),
     Definition(
         name="still-text",
         family="still",

@@ -62,8 +62,6 @@ class Definition:
     """The number of the window, from 1, in which the traffic jumps."""
     marked: tuple[int, ...] = field(default=())
     """Numbers of the windows in which something happens that no gradual drift is."""
-    tuned_on: bool = False
-    """Rules or numbers of learning were chosen while looking at this stream (with other seeds than those reported)."""
 
     @property
     def absent(self) -> Path | None:

@@ -7,7 +7,6 @@ answered before it is learnt from, with its own statistics: what is published.
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import nn
 
 from acclimate.learning import tokens
 from acclimate.learning.architectures import CNN_CHANNELS, Cnn, Mlp, Text
-from acclimate.learning.network import Bundle
 from acclimate.learning.values import Floats, Integers, Rows
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, anchor
@@ -98,7 +96,3 @@ class Tent:
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         return Learnt(outcome="n", detail="adapted while it answered")
-
-
-def single(bundle: Bundle) -> Bundle:
-    return replace(bundle, members=bundle.members[:1])

@@ -71,7 +71,9 @@ def _window(
 
 def line(window: dict[str, Any]) -> str:
     """A window in a line, for who watches a cell."""
-    served, frozen = (f"{100 * window[key]:5.1f}" if window[key] is not None else "    -" for key in ("served", "frozen"))
+    served, frozen = (
+        f"{100 * window[key]:5.1f}" if window[key] is not None else "    -" for key in ("served", "frozen")
+    )
     told = window.get("estimate") or {}
     known = f" estimate {100 * told['value']:.0f}" if told.get("value") is not None else ""
     compared = window["after_promotion"]
