@@ -40,6 +40,7 @@ from service.model_slot import ModelSlots
 from service.planner import Planner
 from service.recorder import Recorder
 from service.routes import history, inference, labels, log, models, operator, predict, runs
+from service.running import States
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -85,6 +86,7 @@ def equip(settings: Settings) -> Equipment:
     metrics, slots = ServingMetrics(count_in_files(settings)), ModelSlots()
     segments, artifacts = Segments(store), Artifacts(store)
     recorder = Recorder(settings.journals, settings.replica, metrics)
+    states = States(database, segments)
     follower = ChampionFollower(
         replica=settings.replica,
         database=database,
@@ -92,6 +94,7 @@ def equip(settings: Settings) -> Equipment:
         segments=segments,
         slots=slots,
         recorder=recorder,
+        states=states,
         metrics=metrics,
         allowlist=settings.allowlist,
     )
@@ -102,6 +105,7 @@ def equip(settings: Settings) -> Equipment:
         artifacts=artifacts,
         keyring=Keyring(database),
         slots=slots,
+        states=states,
         batcher=Batcher(),
         recorder=recorder,
         follower=follower,

@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from acclimate.learning.values import Floats
+from acclimate.learning import modes
+from acclimate.learning.values import Floats, Rows
 from service.model_slot import Served
+from service.running import RunningState, Snapshot
 
 BATCH_ROWS = 1024
-Requests = list[tuple[Floats, asyncio.Future[Floats]]]
+Followed = RunningState | Snapshot | None
+"""What an answer depends on besides the version: state that moves on, one state of old, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """probabilities (N, C) are what is served. `raw` (N, C) is what the networks said, where that is not the same, and `snapshot`
+    the state behind the answer, if any."""
+
+    probabilities: Floats
+    raw: Floats | None = None
+    snapshot: Snapshot | None = None
+
+    def part(self, start: int, stop: int) -> Answer:
+        """The answer to some of the rows."""
+        raw = None if self.raw is None else self.raw[start:stop]
+        return Answer(self.probabilities[start:stop], raw, self.snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The rows of one request; `counts` where running state moves on by them."""
+
+    x: Rows
+    counts: bool
+    future: asyncio.Future[Answer]
 
 
 class Batcher:
-    """One inference thread a process; each batch is answered by the one version that its requests had captured."""
+    """One inference thread a process; each batch is answered by one version in one state, which its requests had captured."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, tuple[Served, Requests]] = {}
+        self._waiting: dict[tuple[int, int], tuple[Served, Followed, list[Request]]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._drain: asyncio.Task[None] | None = None
 
-    async def answer(self, served: Served, x: Floats) -> Floats:
-        """Calibrated probabilities (N, C) of the rows x (N, *shape), whole and in order, all from `served`."""
-        future: asyncio.Future[Floats] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(id(served), (served, []))[1].append((x, future))
+    async def answer(self, served: Served, x: Rows, followed: Followed = None, *, counts: bool = False) -> Answer:
+        """The answer to the rows x (N, *shape), whole and in order, all from `served`, in one state of what it follows.
+
+        Running state that is followed moves on after the batch, by those of its rows that count.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault((id(served), id(followed)), (served, followed, []))
+        waiting[2].append(Request(x, counts, future))
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._answer_waiting())
         return await future
@@ -38,30 +72,50 @@ class Batcher:
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         while self._waiting:
-            served, requests = self._waiting.pop(next(iter(self._waiting)))
+            key = next(iter(self._waiting))
+            served, followed, requests = self._waiting.pop(key)
             batch, rest = _split(requests)
             if rest:
-                self._waiting[id(served)] = (served, rest)
-            x = batch[0][0] if len(batch) == 1 else np.concatenate([rows for rows, _ in batch])
+                self._waiting[key] = (served, followed, rest)
             try:
-                probabilities = await loop.run_in_executor(self._thread, served.bundle.probabilities, x)
+                answer = await loop.run_in_executor(self._thread, _work(served, followed, batch))
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for request in batch:
+                    if not request.future.done():
+                        request.future.set_exception(error)
                 continue
             start = 0
-            for rows, future in batch:
-                if not future.done():
-                    future.set_result(probabilities[start : start + len(rows)])
-                start += len(rows)
+            for request in batch:
+                stop = start + len(request.x)
+                if not request.future.done():
+                    request.future.set_result(answer.part(start, stop))
+                start = stop
 
 
-def _split(requests: Requests) -> tuple[Requests, Requests]:
+def _work(served: Served, followed: Followed, batch: list[Request]) -> Callable[[], Answer]:
+    """What the inference thread does for the batch."""
+    x = batch[0].x if len(batch) == 1 else np.concatenate([request.x for request in batch])
+    if followed is None:
+        return lambda: Answer(served.bundle.probabilities(x))
+    counts = np.repeat([request.counts for request in batch], [len(request.x) for request in batch])
+    return lambda: _in_state(served, followed, x, counts)
+
+
+def _in_state(served: Served, followed: RunningState | Snapshot, x: Rows, counts: NDArray[np.bool_]) -> Answer:
+    """The answer in the state there is now, which then moves on."""
+    snapshot = followed if isinstance(followed, Snapshot) else followed.snapshot
+    answered = modes.answer(served.bundle, snapshot.state, x)
+    if isinstance(followed, RunningState):
+        followed.advance(answered.seen[counts])
+    changed = answered.raw is not answered.probabilities
+    return Answer(answered.probabilities, answered.raw if changed else None, snapshot)
+
+
+def _split(requests: list[Request]) -> tuple[list[Request], list[Request]]:
     """As many requests as fit one batch, at least one; and the rest."""
     total = 0
-    for index, (rows, _) in enumerate(requests):
-        total += len(rows)
+    for index, request in enumerate(requests):
+        total += len(request.x)
         if total > BATCH_ROWS and index:
             return requests[:index], requests[index:]
     return requests, []

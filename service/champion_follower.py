@@ -28,6 +28,7 @@ from acclimate.storage.segments import Segments
 from service.metrics import ServingMetrics
 from service.model_slot import Model, ModelSlots, Served
 from service.recorder import Recorder
+from service.running import RunningState, States
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class ChampionFollower:
         segments: Segments,
         slots: ModelSlots,
         recorder: Recorder,
+        states: States,
         metrics: ServingMetrics,
         allowlist: tuple[str, ...],
     ) -> None:
@@ -60,6 +62,7 @@ class ChampionFollower:
         self._segments = segments
         self._slots = slots
         self._recorder = recorder
+        self._states = states
         self._metrics = metrics
         self._allowlist = allowlist
         self._acknowledged: dict[str, int] = {}
@@ -216,6 +219,7 @@ class ChampionFollower:
             # What is in memory needs no store: a rollback is quick, and works while the store does not.
             held = self._slots.held(model.id, version)
             served = replace(held, epoch=epoch) if held else self.load(model.id, version, digest, epoch=epoch)
+            served = replace(served, running=self._begin(model, served))
         except Exception as error:  # a brought network or a broken store may raise anything
             return f"{type(error).__name__}: {error}"
         old = model.served
@@ -227,6 +231,15 @@ class ChampionFollower:
         log.info("champion swapped in", model=model.name, version=version, epoch=epoch)
         self._report(served)
         return None
+
+    def _begin(self, model: Model, served: Served) -> RunningState | None:
+        """What the version follows from now on, whatever it followed when it served before; nothing in plain mode."""
+        mode, this = served.bundle.mode, {"states": self._states, "metrics": self._metrics}
+        if mode.start is None:
+            if model.served is not None and model.served.running is not None:
+                self._metrics.follow(model.name, 0.0, rows=0)
+            return None
+        return RunningState(model=model.name, model_id=model.id, version=served.version, mode=mode, **this)
 
     def _fall_back(self, model: Model, failed: int) -> None:
         with self._database.read() as connection:

@@ -21,6 +21,7 @@ from service.metrics import ServingMetrics
 from service.model_slot import ModelSlots
 from service.planner import Planner
 from service.recorder import Recorder
+from service.running import States
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Equipment:
     artifacts: Artifacts
     keyring: Keyring
     slots: ModelSlots
+    states: States
     batcher: Batcher
     recorder: Recorder
     follower: ChampionFollower

@@ -131,9 +131,31 @@ class ServingMetrics:
             ("model",),
             **this,
         )
+        self.state_distance = Gauge(
+            "acclimate_running_state_distance_ratio",
+            "How far running state is from the seed: class shares moved, or shift of columns in the seed's deviations.",
+            ("model",),
+            multiprocess_mode="livemax",
+            **this,
+        )
+        self.state_rows = Gauge(
+            "acclimate_running_state_rows",
+            "Rows that a replica has followed since it began to serve the version.",
+            ("model",),
+            multiprocess_mode="livemax",
+            **this,
+        )
+        self.state_renewals = Counter(
+            "acclimate_running_state_renewals", "Running states that began on any replica.", ("model",), **this
+        )
         self.quarantined = Counter(
             "acclimate_journal_quarantined", "Damaged batches and files found while recovering a journal.", **this
         )
+
+    def follow(self, model: str, distance: float, *, rows: int) -> None:
+        """Tell how far this replica's running state of the model has moved, and how many rows it stands on."""
+        self.state_distance.labels(model).set(distance)
+        self.state_rows.labels(model).set(rows)
 
     def collect(self) -> Iterator[Metric]:
         """Every number of serving, without the versions that nobody serves any more."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import ModelSpec
 from service.errors import Refusal
+from service.running import RunningState
 
 HELD_BUNDLES = 4
 """Versions that were served or asked for by number lately and stay in memory, besides the champions."""
@@ -27,13 +28,17 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One version, ready to answer. A request takes it once and uses nothing else."""
+    """One version, ready to answer. A request takes it once and uses nothing else.
+
+    `running` is what the champion follows where its mode has something; None in plain mode, and for versions asked by name.
+    """
 
     model_id: str
     version: int
     digest: str
     bundle: Bundle = field(repr=False)
     epoch: int = 0
+    running: RunningState | None = field(default=None, repr=False)
 
 
 class ModelSlots:

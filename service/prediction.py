@@ -13,6 +13,7 @@ import structlog
 
 from acclimate.learning.values import Floats, Integers
 from acclimate.storage.keys import Key
+from service.batcher import Followed
 from service.equipment import Equipment
 from service.errors import refusal_of
 from service.metrics import observe_all
@@ -24,7 +25,10 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one version."""
+    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one version.
+
+    `state` is the id of the running state behind them, None where there was none.
+    """
 
     id: str
     version: str
@@ -32,14 +36,26 @@ class Answered:
     probabilities: Floats
     best: Integers
     confidence: Floats
+    state: str | None = None
 
 
-async def predict(equipment: Equipment, model: Model, served: Served, asked: Asked, key: Key, *, log: bool) -> Answered:
+async def predict(
+    equipment: Equipment,
+    model: Model,
+    served: Served,
+    asked: Asked,
+    key: Key,
+    *,
+    log: bool,
+    followed: Followed = None,
+) -> Answered:
     """The answer, given only after the log holds its rows as the model's durability says.
 
-    Raises a 503 refusal when they could not be logged: then nothing is acknowledged.
+    Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal when they could not be
+    logged: then nothing is acknowledged.
     """
-    probabilities = await equipment.batcher.answer(served, asked.x)
+    answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
+    probabilities, snapshot = answer.probabilities, answer.snapshot
     best = probabilities.argmax(axis=1)
     answered = Answered(
         id=asked.id or secrets.token_hex(16),
@@ -48,6 +64,7 @@ async def predict(equipment: Equipment, model: Model, served: Served, asked: Ask
         probabilities=probabilities,
         best=best,
         confidence=probabilities[np.arange(len(best)), best],
+        state=None if snapshot is None else snapshot.id,
     )
     outcome = "opted_out"
     if log:
@@ -60,6 +77,9 @@ async def predict(equipment: Equipment, model: Model, served: Served, asked: Ask
             subject=asked.subject,
             x=asked.x,
             probabilities=probabilities,
+            state=answered.state,
+            raw=answer.raw,
+            states=None if snapshot is None else snapshot.content,
         )
         answered = replace(answered, log=stored)
         outcome = "stored"

@@ -27,6 +27,8 @@ class Asked:
     log: bool | None = None
     """None where the request does not say."""
     subject: str | None = None
+    state: str | None = None
+    """The running state to answer in, for a version asked by name."""
     id: str | None = None
     outputs: tuple[str, ...] = field(default=OUTPUTS)
 
@@ -56,6 +58,7 @@ def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
         id=_name(document.get("id"), "#/id"),
         log=_flag(parameters.get("log"), "#/parameters/log"),
         subject=_name(parameters.get("subject"), "#/parameters/subject"),
+        state=_name(parameters.get("state"), "#/parameters/state"),
         outputs=_outputs(document.get("outputs")),
     )
 

@@ -17,9 +17,10 @@ from service import documents, rows
 from service.auth import Scope
 from service.body_limit import whole_body
 from service.equipment import Equipment, equipment
-from service.errors import Refusal
+from service.errors import Refusal, bad_request
 from service.model_slot import Model, Served
 from service.prediction import Answered, measured, predict
+from service.running import POINTER
 
 router = APIRouter()
 Held = Annotated[Equipment, Depends(equipment)]
@@ -33,13 +34,17 @@ async def infer(name: str, request: Request, held: Held, key: Predicting) -> Res
         body = await _json_body(request, held)
         served, model = held.slots.champion(name), held.slots.model(name)
         asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
-        answered = await predict(held, model, served, asked, key, log=asked.log is not False)
+        if asked.state is not None:
+            raise bad_request(POINTER, "the champion follows its own running state: name a state only with a version")
+        log = asked.log is not False
+        answered = await predict(held, model, served, asked, key, log=log, followed=served.running)
         return _inference(model, answered, asked.outputs)
 
 
 @router.post("/v2/models/{name}/versions/{version}/infer", tags=["inference"], operation_id="infer_version")
 async def infer_version(name: str, version: str, request: Request, held: Held, key: Predicting) -> Response:
-    """Answer with the named version; the rows are logged only when the request asks for it.
+    """Answer with the named version, without running state unless `parameters.state` names one that a reply had; the rows are
+    logged only when the request asks for it.
 
     A version that was never champion answers only with `log: false`: nothing is learnt from its answers.
     """
@@ -50,7 +55,8 @@ async def infer_version(name: str, version: str, request: Request, held: Held, k
         asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
         if not was_champion and asked.log is not False:
             raise Refusal("bad-request", f"version {version} was never champion: ask it with parameters.log false")
-        answered = await predict(held, model, served, asked, key, log=asked.log is True)
+        followed = None if asked.state is None else await asyncio.to_thread(held.states.find, served, asked.state)
+        answered = await predict(held, model, served, asked, key, log=asked.log is True, followed=followed)
         return _inference(model, answered, asked.outputs)
 
 
@@ -178,7 +184,7 @@ def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Re
         "model_name": model.name,
         "model_version": answered.version,
         "id": answered.id,
-        "parameters": {"log": answered.log},
+        "parameters": {"log": answered.log} | ({} if answered.state is None else {"state": answered.state}),
         "outputs": tensors,
     }
     return Response(orjson.dumps(document), media_type="application/json")

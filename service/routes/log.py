@@ -158,6 +158,8 @@ def line_of(rows: LoggedRows, place: int, window: str, wanted: set[str], classes
         best = int(rows.probabilities[place].argmax())
         line |= {"label": classes[best], "class": best, "confidence": rows.probabilities[place, best]}
         line["probabilities"] = rows.probabilities[place]
+        if rows.state is not None and rows.state[place] is not None:
+            line["state"] = rows.state[place]
     return line
 
 

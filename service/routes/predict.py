@@ -26,7 +26,7 @@ async def predict_rows(name: str, request: Request, held: Held, key: Predicting)
         body = await whole_body(request, most=held.settings.body_limit)
         served, model = held.slots.champion(name), held.slots.model(name)
         asked = rows.read_predict(body, model.spec.input, most_rows=held.settings.max_request_rows)
-        answered = await predict(held, model, served, asked, key, log=asked.log is not False)
+        answered = await predict(held, model, served, asked, key, log=asked.log is not False, followed=served.running)
         classes = model.spec.input.classes
         predictions = [
             {
@@ -40,5 +40,7 @@ async def predict_rows(name: str, request: Request, held: Held, key: Predicting)
                 answered.best.tolist(), answered.confidence, answered.probabilities, strict=True
             )
         ]
-        document = {"id": answered.id, "version": answered.version, "log": answered.log, "predictions": predictions}
+        state = {} if answered.state is None else {"state": answered.state}
+        said = {"id": answered.id, "version": answered.version, "log": answered.log, **state}
+        document = {**said, "predictions": predictions}
         return Response(orjson.dumps(document), media_type="application/json")
