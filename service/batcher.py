@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ Followed = RunningState | Snapshot | None
 """What an answer depends on besides the version: state that moves on, one state of old, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """probabilities (N, C) are what is served. `raw` (N, C) is what the networks said, where that is not the same, and `snapshot`
     the state behind the answer, if any."""
 
@@ -31,12 +30,13 @@ class Answer:
 
     def part(self, start: int, stop: int) -> Answer:
         """The answer to some of the rows."""
+        if self.snapshot is None:
+            return Answer(self.probabilities[start:stop])
         raw = None if self.raw is None else self.raw[start:stop]
         return Answer(self.probabilities[start:stop], raw, self.snapshot)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The rows of one request; `counts` where running state moves on by them."""
 
     x: Rows

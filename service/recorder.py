@@ -146,7 +146,7 @@ class Recorder:
         request.dropped.result()
 
     def take_retired(self) -> list[tuple[str, SealedFile]]:
-        """Sealed files of journals that failed, each given once: the caller registers them."""
+        """Sealed files of journals that nobody asked to seal, each given once: the caller registers them."""
         retired, self._retired = self._retired, []
         return retired
 
@@ -195,7 +195,11 @@ class Recorder:
         if model.id in self._gone:
             return ModelGone(model.id)
         try:
-            journal = self._journals.get(model.id) or self._open(model)
+            journal = self._journals.get(model.id)
+            if journal is not None and not journal.takes(rows):
+                self._retire(model.id)
+                journal = None
+            journal = journal or self._open(model, states=rows.state is not None)
             journal.append(rows)
             if model.spec.log.durability == "fsync":
                 journal.sync()
@@ -211,24 +215,25 @@ class Recorder:
         return None
 
     def _retire(self, model_id: str) -> None:
-        """Close a journal that failed over what is whole in it; where not even that works, the successor recovers it."""
+        """Close a journal over what is whole in it, that failed or lacks columns; where that fails, the successor recovers it."""
         journal = self._journals.pop(model_id)
         try:
             sealed = journal.seal()
         except (JournalFailed, OSError) as error:
-            log.error("a failed journal is left for recovery", model=model_id, error=str(error))
+            log.error("a journal is left for recovery", model=model_id, error=str(error))
             journal.close()
             return
         if sealed is not None:
             self._retired.append((model_id, sealed))
 
-    def _open(self, model: Model) -> Journal:
+    def _open(self, model: Model, *, states: bool) -> Journal:
         schema = JournalSchema(
             kind=model.spec.input.kind,
             shape=model.spec.input.shape,
             classes=len(model.spec.input.classes),
             model=model.id,
             replica=self._replica,
+            states=states,
         )
         journal = Journal.open(self._folder / model.id, schema, self._clock())
         self._journals[model.id] = journal

@@ -99,6 +99,10 @@ class Journal:
             raise JournalFailed(f"the folder {folder} cannot be made: {error.strerror}") from error
         return Journal(folder, schema, now, disk or Disk())
 
+    def takes(self, rows: LoggedRows) -> bool:
+        """Whether the file has the columns that these rows need: one opened without running state keeps none."""
+        return rows.state is None or self._schema.states
+
     def append(self, rows: LoggedRows) -> None:
         """All rows stand in the file as one batch when this returns, and none of them when it raises.
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from acclimate.learning.values import Floats
 
-FORMAT = "acclimate journal 2"
-BEFORE_STATES = "acclimate journal 1"
-"""What releases wrote that knew no running state: still read."""
+FORMAT = "acclimate journal 1"
+FORMAT_WITH_STATES = "acclimate journal 2"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATE_COLUMNS = {"state": pa.string(), "raw": pa.list_(pa.float32()), "state_content": pa.binary()}
 """The content of a state stands in the first row of each batch that was answered in it."""
@@ -123,14 +122,17 @@ class LoggedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalSchema:
-    """What the rows of one model look like, and which replica wrote them."""
+    """What the rows of one model look like, and which replica wrote them.
+
+    With `states` rows may have running state behind their answers, for which there are three columns more.
+    """
 
     kind: Literal["vector", "image", "text", "sequence"]
     shape: tuple[int, ...]
     classes: int
     model: str
     replica: str
-    format: str = FORMAT
+    states: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.model, self.replica):
@@ -160,12 +162,12 @@ class JournalSchema:
             "input": inputs,
             "probabilities": pa.list_(pa.float32(), self.classes),
         }
-        if self.format != BEFORE_STATES:
+        if self.states:
             columns |= STATE_COLUMNS
         return pa.schema(
             [pa.field(name, kind, nullable=name in NULLABLE) for name, kind in columns.items()],
             metadata={
-                "format": self.format,
+                "format": FORMAT_WITH_STATES if self.states else FORMAT,
                 "model": self.model,
                 "replica": self.replica,
                 "kind": self.kind,
@@ -178,20 +180,21 @@ class JournalSchema:
         """The inverse of `arrow`. Raises `UnknownFormat`."""
         try:
             said = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-            if said["format"] not in (FORMAT, BEFORE_STATES):
-                raise UnknownFormat(f"the format is {said['format']!r}, this reads {FORMAT!r}")
+            if said["format"] not in (FORMAT, FORMAT_WITH_STATES):
+                known = f"{FORMAT!r} and {FORMAT_WITH_STATES!r}"
+                raise UnknownFormat(f"the format is {said['format']!r}, this reads {known}")
             found = JournalSchema(
                 kind=said["kind"],
                 shape=tuple(int(side) for side in said["shape"].split(",")),
                 classes=schema.field("probabilities").type.list_size,
                 model=said["model"],
                 replica=said["replica"],
-                format=said["format"],
+                states=said["format"] == FORMAT_WITH_STATES,
             )
         except (KeyError, AttributeError, ValueError) as error:
             raise UnknownFormat(f"not the schema of a journal: {error}") from error
         if not schema.equals(found.arrow):
-            raise UnknownFormat(f"the columns are not those of {found.format!r}")
+            raise UnknownFormat(f"the columns are not those of {said['format']!r}")
         return found
 
     def batch(self, rows: LoggedRows) -> pa.RecordBatch:
@@ -211,8 +214,10 @@ class JournalSchema:
             self._inputs(rows.x),
             _lists(rows.probabilities, np.float32, self.classes),
         ]
-        if self.format != BEFORE_STATES:
+        if self.states:
             arrays += _state_arrays(rows, self.classes)
+        elif rows.state is not None:
+            raise ValueError(f"rows have running state, the journal of {self.model} keeps none")
         for column, array in zip(self.arrow, arrays, strict=True):
             if len(array) != n or (array.null_count and not column.nullable):
                 raise ValueError(
@@ -225,7 +230,7 @@ class JournalSchema:
         table = pa.Table.from_batches(batches, schema=self.arrow)
         n = table.num_rows
         x = self._texts(table) if self.kind == "text" else _numbers(table, "input")
-        states = {} if self.format == BEFORE_STATES else _states_in(table, self.classes)
+        states = _states_in(table, self.classes) if self.states else {}
         return LoggedRows(
             prediction_id=table.column("prediction_id").to_pylist(),
             row=_numbers(table, "row"),

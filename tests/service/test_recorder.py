@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from acclimate.learning.values import InputSpec, LogPolicy, ModelSpec, NetworkSpec
+from acclimate.storage import journal
 from service.errors import Refusal
 from service.metrics import ServingMetrics
 from service.model_slot import Model
@@ -59,3 +61,28 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
         return 10
 
     assert 1 <= asyncio.run(record()) <= 4
+
+
+def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "api-0", ServingMetrics())
+    recorder.start()
+    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((2, 4), np.float32)}
+    this["probabilities"] = np.zeros((2, 2), np.float32)
+
+    async def record() -> None:
+        durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
+        await recorder.record(durable, prediction_id="before", **this)
+        await recorder.record(durable, prediction_id="in a state", state="s", states={"s": b"content"}, **this)
+        await recorder.record(durable, prediction_id="after", **this)
+
+    asyncio.run(record())
+    [(model_id, first)] = recorder.take_retired()
+    second = recorder.seal("m")
+    recorder.close()
+    assert model_id == "m"
+    assert second is not None
+    assert list(journal.read(first.path).prediction_id) == ["before"] * 2
+    found = journal.read(second.path)
+    assert list(found.prediction_id) == ["in a state"] * 2 + ["after"] * 2
+    assert found.state == ["s", "s", None, None]
+    assert found.states == {"s": b"content"}

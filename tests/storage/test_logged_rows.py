@@ -13,14 +13,17 @@ from journals import NOW, SCHEMA, Quick, rows, same
 
 from acclimate.storage import frames
 from acclimate.storage.journal import Journal, read
-from acclimate.storage.logged_rows import BEFORE_STATES, JournalSchema, LoggedRows
+from acclimate.storage.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import Store
+
+WITH_STATES = replace(SCHEMA, states=True)
 
 
 def test_a_schema_comes_back_from_its_arrow_form():
     for schema in (
         SCHEMA,
+        WITH_STATES,
         JournalSchema(kind="image", shape=(3, 8, 8), classes=2, model="m", replica="r"),
         JournalSchema(kind="text", shape=(1,), classes=2, model="m", replica="r"),
         JournalSchema(kind="sequence", shape=(5,), classes=2, model="m", replica="r"),
@@ -119,7 +122,7 @@ def test_rows_keep_the_states_behind_their_answers_and_what_the_networks_said(tm
         in_state("d", "s1"),
         in_state("e", "start"),
     ]
-    journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
+    journal = Journal.open(tmp_path, WITH_STATES, NOW, disk=Quick())
     journal.append(LoggedRows.concatenate(group))
     journal.append(rows("f", 2))
     journal.append(in_state("g", "s2", 1))
@@ -132,17 +135,20 @@ def test_rows_keep_the_states_behind_their_answers_and_what_the_networks_said(tm
     assert told(found.take(np.array([12, 5])))[0] == ["s2", "s2"]
 
 
-def test_rows_without_running_state_take_no_room_for_it(tmp_path):
-    journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
+@pytest.mark.parametrize("schema", [SCHEMA, WITH_STATES])
+def test_rows_without_running_state_come_back_without_it(tmp_path, schema):
+    journal = Journal.open(tmp_path, schema, NOW, disk=Quick())
     journal.append(rows("a", 4))
+    assert journal.takes(in_state("b", "s1")) is schema.states
     found = read(journal.path)
     assert told(found) == (None, None, {})
+    assert same(found, rows("a", 4))
 
 
 def test_a_file_of_before_there_were_states_is_read_beside_newer_ones(tmp_path):
-    old = replace(SCHEMA, format=BEFORE_STATES)
-    assert old.arrow.names[-1] == "probabilities"
-    journal = Journal.open(tmp_path / "old", old, NOW, disk=Quick())
+    assert SCHEMA.arrow.names[-1] == "probabilities"
+    assert SCHEMA.arrow.metadata[b"format"] == b"acclimate journal 1"
+    journal = Journal.open(tmp_path / "old", SCHEMA, NOW, disk=Quick())
     journal.append(rows("a", 2))
     earlier = read(journal.seal().path)
     both = LoggedRows.concatenate([earlier, in_state("b", "s1")])
@@ -153,17 +159,19 @@ def test_a_file_of_before_there_were_states_is_read_beside_newer_ones(tmp_path):
     assert same(both.take(np.arange(2)), rows("a", 2))
 
 
-def test_raw_answers_of_another_shape_are_refused():
+def test_states_that_a_file_has_no_column_for_and_raw_answers_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="keeps none"):
+        SCHEMA.batch(in_state("a", "s1"))
     with pytest.raises(ValueError, match="raw has shape"):
-        SCHEMA.batch(replace(in_state("a", "s1"), raw=np.zeros((2, 4), np.float32)))
+        WITH_STATES.batch(replace(in_state("a", "s1"), raw=np.zeros((2, 4), np.float32)))
 
 
 def test_a_state_is_found_in_the_segment_that_was_answered_in_it(tmp_path):
     store = Store(f"file://{tmp_path}/store", tmp_path / "cache")
     keys = {}
     for name, schema, part in (
-        ("old", replace(SCHEMA, format=BEFORE_STATES), rows("a", 2)),
-        ("new", SCHEMA, LoggedRows.concatenate([rows("b"), in_state("c", "s1"), in_state("d", "start")])),
+        ("old", SCHEMA, rows("a", 2)),
+        ("new", WITH_STATES, LoggedRows.concatenate([rows("b"), in_state("c", "s1"), in_state("d", "start")])),
     ):
         journal = Journal.open(tmp_path / name, schema, NOW, disk=Quick())
         journal.append(part)
