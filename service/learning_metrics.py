@@ -78,6 +78,10 @@ def families() -> dict[str, Any]:
             "Total variation between the classes of the accepted pseudo-labels and those of all, in the newest closed window.",
             ("model",),
         ),
+        "pseudo_label_error_ratio": (
+            "Share of the accepted pseudo-labels of the runs kept that labels which came later contradict; absent without any.",
+            ("model",),
+        ),
         "calibration_error_ratio": ("Debiased calibration error on the judging part.", ("model", "alias")),
         "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
         "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
@@ -122,6 +126,10 @@ def _runs(found: dict[str, Any], model: str, rows: list[Any]) -> None:
         outcomes.update(row["refused"] or {})
     for outcome, count in outcomes.items():
         found["pseudo_labels"].add_metric((model, outcome), count)
+    kept = [row for row in rows if row["pseudo_labels"] is not None and row["pseudo_labels_checked"]]
+    if kept:
+        wrong = sum(row["pseudo_labels_wrong"] for row in kept) / sum(row["pseudo_labels_checked"] for row in kept)
+        found["pseudo_label_error_ratio"].add_metric((model,), wrong)
     took = [row["ended_at"] - row["started_at"] for row in ended if row["started_at"] is not None]
     buckets = [(str(edge), float(sum(seconds <= edge for seconds in took))) for edge in DURATIONS]
     found["run_duration_seconds"].add_metric(

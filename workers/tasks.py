@@ -12,7 +12,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
-from workers import metrics, monitor, promotion_watch, reconciler, run
+from workers import label_checks, metrics, monitor, promotion_watch, reconciler, run
 from workers.live_answers import Seen
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
             finally:
                 database.close()
 
+    counted = Seen()
+
     @app.task(name="reconcile")
     def reconcile() -> None:
         with metrics.counted("reconcile"):
@@ -43,7 +45,9 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
+                label_checks.forget_outdated(database, Artifacts(store))
                 erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
+                label_checks.look(database, Artifacts(store), counted)
             finally:
                 database.close()
 

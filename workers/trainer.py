@@ -12,8 +12,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import structlog
 import torch
 
@@ -26,14 +28,14 @@ from acclimate.learning.values import UNLABELLED, ModelSpec, SeedSet, Snapshot, 
 from acclimate.logs import configure
 from acclimate.parenthood import die_with_parent
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, registry, runs, stages, window_rows
+from acclimate.storage import catalog, lessons, pseudo_labels, registry, runs, stages, window_rows
 from acclimate.storage.artifacts import ArtifactError, Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import Store, StoreError
-from workers import outcome, window_estimates
+from workers import label_checks, outcome, window_estimates
 from workers.outcome import Task
 
 log = structlog.get_logger()
@@ -175,19 +177,20 @@ class Trainer:
         labelled = int((snapshot.labels != UNLABELLED).sum())
         with self.database.write() as connection:
             runs.note(connection, self.task.claim, rows=len(rows), rows_labelled=labelled)
-        rng = stage_rng(self.seed, "snapshot")
-        known = {"past_agreement": snapshot.past_agreement, "vouched": snapshot.vouched}
-        return Window.split(rows.x, snapshot.labels, rng=rng, **known)
+        # The same split of the rows' places says which rows the pseudo-labels are about.
+        learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
+        self.learnt = label_checks.numbers(self.task.model["id"], rows)[learnt]
+        known = {field.name: getattr(snapshot, field.name) for field in fields(snapshot) if field.name != "labels"}
+        return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **known)
+
+    def rng(self, stage: str) -> np.random.Generator:
+        return stage_rng(self.seed, stage)
 
     def snapshot(self, rows: LoggedRows) -> Snapshot:
         """Labels and decisions about other windows go on changing while the run works; what it goes by is this."""
-        model_id, run = self.task.model["id"], self.task.run
         with self.database.read() as connection:
-            labels = catalog.labels_of(connection, model_id, before=run["created_at"])
-            agreement = catalog.past_agreement(connection, model_id, before=min(run["windows"]))
-            states = {catalog.window(connection, model_id, number)["state"] for number in run["windows"]}
-        vouched = states == {"released"}
-        return Snapshot(labels=window_rows.labels_of(rows, labels), past_agreement=agreement, vouched=vouched)
+            words = lessons.words(connection, self.task.run)
+        return lessons.snapshot(self.segments, words, rows)
 
     def version(self, number: int) -> Bundle:
         with self.database.read() as connection:
@@ -204,11 +207,24 @@ class Trainer:
             lender = self.lender(arrays)
             digest = self.artifacts.write(manifest, arrays, lender=lender)
         estimates = window_estimates.made(self.database, self.segments, task, found)
+        accepted = self.accepted(found)
         with self.database.write() as connection:
+            if accepted is not None:
+                pseudo_labels.name(connection, task.claim, accepted)
             results = outcome.publish(
                 connection, task, found, digest=digest, weights_digest=lender, estimates=estimates
             )
         log.info("run ended", state=results["state"], version=results.get("version"), detail=results["detail"])
+
+    def accepted(self, found: Turn) -> str | None:
+        """The artifact of the pseudo-labels that the student learnt from, where there is one."""
+        if found.student is None or found.labels is None:
+            return None
+        digest = label_checks.write(self.artifacts, self.task.run["id"], self.learnt, found.labels)
+        with self.database.write() as connection:
+            # As a stage's result it goes with the run's end, unless the run comes to name it.
+            stages.finish(connection, self.task.claim, "publish", digest)
+        return digest
 
     def lender(self, arrays: dict[str, Any]) -> str | None:
         """The artifact of anchor or parent that holds these weights already, where a new version differs in its mode alone."""

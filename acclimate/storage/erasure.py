@@ -65,6 +65,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     mine = all_runs.c.model_id == model_id
     stored = select(run_stages.c.digest).where(run_stages.c.run_id.in_(select(all_runs.c.id).where(mine)))
     digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
+    digests |= {*connection.execute(select(all_runs.c.pseudo_labels).where(mine)).scalars()}
     digests |= {*connection.execute(select(versions.c.digest).where(versions.c.model_id == model_id)).scalars()}
     ran = connection.execute(select(all_runs.c.id, all_runs.c.attempt, all_runs.c.ended_at).where(mine)).all()
     late = clock(connection) - LATE_SECONDS

@@ -33,6 +33,14 @@ class Label:
         return self.prediction_id, self.row
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """The last word about a row (None: none of the classes), and when the first of the words that stand was accepted."""
+
+    label: int | None
+    first_at: float
+
+
 def add(connection: Connection, model_id: str, given: Sequence[Label]) -> list[bool]:
     """Which of the labels say something new, in their order; the last word about a row counts.
 
@@ -57,6 +65,17 @@ def add(connection: Connection, model_id: str, given: Sequence[Label]) -> list[b
     _write_labels(connection, model_id, said, words, stored)
     _count_labelled(connection, model_id, Counter(first.values()))
     return news
+
+
+def said(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], Said]:
+    """What was said of each row that was labelled before the given time."""
+    where = (labels.c.model_id == model_id, labels.c.accepted_at <= before)
+    found: dict[tuple[str, int], Said] = {}
+    for row in connection.execute(select(labels).where(*where).order_by(labels.c.accepted_at)):
+        address = (row.prediction_id, row.row)
+        first = found[address].first_at if address in found else row.accepted_at
+        found[address] = Said(label=row.label, first_at=first)
+    return found
 
 
 def labelled(connection: Connection, model_id: str, prediction_ids: Iterable[str]) -> set[tuple[str, int]]:

@@ -120,6 +120,17 @@ class Segments:
             ids, rows = _addresses(table.filter(pc.is_in(table.column("prediction_id"), value_set=asked)))
             return set(zip(ids, rows.tolist(), strict=True))
 
+    def places(self, key: str, addresses: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Where in `read` the first copy of each of these rows is logged, of those that are; read as `ids` is."""
+        with self._table(key, columns=[0, 1]) as table:
+            asked = pa.array({id for id, _ in addresses}, pa.string())
+            here = pc.indices_nonzero(pc.is_in(table.column("prediction_id"), value_set=asked))
+            found: dict[tuple[str, int], int] = {}
+            ids, rows = _addresses(table.take(here))
+            for address, place in zip(zip(ids, rows.tolist(), strict=True), here.to_pylist(), strict=True):
+                found.setdefault(address, place)
+            return {address: place for address, place in found.items() if address in addresses}
+
     def answers(self, key: str) -> Answers:
         """What each row was answered, in the order of `read`, without touching the inputs and unchecked, as `ids` is.
 

@@ -30,12 +30,13 @@ def left_over(connection: Connection) -> list[RowMapping]:
 
 
 def is_needed(connection: Connection, digest: str) -> bool:
-    """Whether a standing version, a model or a run that goes on refers to this artifact, or borrows from it."""
+    """Whether a standing version, a model, a run that goes on or one's pseudo-labels refer to this artifact, or borrow from it."""
     going_on = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
     references = (
         select(versions.c.number).where(
             (versions.c.digest == digest) | (versions.c.weights_digest == digest), versions.c.deleted_at.is_(None)
         ),
+        select(runs.c.id).where(runs.c.pseudo_labels == digest),
         select(models.c.id).where((models.c.seed_digest == digest) | (models.c.weights_digest == digest)),
         select(run_stages.c.stage)
         .select_from(going_on)

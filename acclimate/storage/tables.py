@@ -160,6 +160,10 @@ runs = Table(
     Column("drift", JSON),
     Column("gates", JSON),
     Column("detail", Text),
+    # The artifact of the accepted pseudo-labels, while labels are awaited that confirm or contradict them, and how many do.
+    Column("pseudo_labels", String(71)),
+    Column("pseudo_labels_checked", Integer),
+    Column("pseudo_labels_wrong", Integer),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
