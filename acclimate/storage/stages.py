@@ -30,7 +30,7 @@ def left_over(connection: Connection) -> list[RowMapping]:
 
 
 def is_needed(connection: Connection, digest: str) -> bool:
-    """Whether a standing version, a model, a run that goes on or one's pseudo-labels refer to this artifact, or borrow from it."""
+    """Whether a standing version, a model, a run that goes on or one's pseudo-labels refer to or borrow from it."""
     going_on = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
     references = (
         select(versions.c.number).where(

@@ -72,6 +72,9 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
             ("versions", "mode"),
             ("versions", "weights_digest"),
             ("windows", "estimate"),
+            ("runs", "pseudo_labels"),
+            ("runs", "pseudo_labels_checked"),
+            ("runs", "pseudo_labels_wrong"),
         ):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
