@@ -110,6 +110,15 @@ def test_labels_that_came_after_the_run_over_their_window_judge_in_the_first_run
     assert (found.late, told(found.taught)) == (None, [(1, 1)])
 
 
+def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_word(history: History) -> None:
+    number = history.window("a")
+    history.label("a", {0: 1})
+    history.run(number)
+    history.label("a", {0: 0}, source="zoe")
+    found = history.snapshot(history.run(history.window("b")))
+    assert (found.late, told(found.taught)) == (None, [(0, 0)])
+
+
 def test_a_run_that_came_to_no_decision_used_no_label_up(history: History) -> None:
     first = history.window("a")
     history.label("a", {2: 0})
@@ -157,6 +166,8 @@ def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_
     history.label("a", {0: 1, 1: 0})
     history.run(number)
     history.run(history.window("a", rows=1))
+    with history.database.write() as connection:
+        connection.execute(text("UPDATE windows SET rows_labelled = 1"))
     assert sorted(told(history.snapshot(history.run(history.window("b"))).taught)) == [(0, 1), (1, 0)]
     found = history.snapshot(history.run(history.window("a", rows=1)))
     assert found.labels.tolist() == [1] and told(found.taught) == [(1, 0)]

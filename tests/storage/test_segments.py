@@ -199,3 +199,11 @@ def test_a_discarded_file_is_neither_here_nor_in_the_store(store, tmp_path):
     for _ in range(2):
         Segments(store).discard(sealed, "gas")
         assert store.list() == [] and not sealed.path.exists()
+
+
+def test_the_places_of_rows_are_those_of_their_first_copies_and_of_no_others(store, tmp_path):
+    sealed = sealed_file(tmp_path / "journal", rows("a", 2), rows("b", 2, start=4), rows("a", 1, start=9))
+    segments = Segments(store)
+    key = segments.put(sealed, "gas")
+    assert segments.places(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {("a", 0): 0, ("b", 1): 3}
+    assert segments.places(key, set()) == {}
