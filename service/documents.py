@@ -53,6 +53,7 @@ def run(row: Row) -> Document:
             "rows_refused": sum((row["refused"] or {}).values()),
             "refused": row["refused"] or {},
             "rows_labelled": row["rows_labelled"] or 0,
+            "rows_taught": row["rows_taught"] or 0,
         }
     return {
         "id": row["id"],

@@ -175,8 +175,9 @@ class Trainer:
         snapshot = self.kept("snapshot") or self.keep("snapshot", self.snapshot(rows))
         assert isinstance(snapshot, Snapshot)
         labelled = int((snapshot.labels != UNLABELLED).sum())
+        taught = len(snapshot.taught or ())
         with self.database.write() as connection:
-            runs.note(connection, self.task.claim, rows=len(rows), rows_labelled=labelled)
+            runs.note(connection, self.task.claim, rows=len(rows), rows_labelled=labelled, rows_taught=taught)
         # The same split of the rows' places says which rows the pseudo-labels are about.
         learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
         self.learnt = label_checks.numbers(self.task.model["id"], rows)[learnt]

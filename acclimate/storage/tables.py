@@ -156,6 +156,8 @@ runs = Table(
     Column("rows", BigInteger),
     Column("rows_pseudo_labelled", BigInteger),
     Column("rows_labelled", BigInteger),
+    # Labelled rows of earlier windows that the run learnt from.
+    Column("rows_taught", BigInteger),
     Column("refused", JSON),
     Column("drift", JSON),
     Column("gates", JSON),

@@ -15,6 +15,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("weights_digest", sa.String(length=71), nullable=True))
 
     with op.batch_alter_table("runs", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("rows_taught", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("pseudo_labels", sa.String(length=71), nullable=True))
         batch_op.add_column(sa.Column("pseudo_labels_checked", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("pseudo_labels_wrong", sa.Integer(), nullable=True))

@@ -76,6 +76,18 @@ def test_what_was_known_of_the_rows_comes_back_equal() -> None:
         assert found.vouched == (agreement is None)
 
 
+@pytest.mark.parametrize("x", [np.ones((2, 3), np.float32), np.array([["ä"], [""]], dtype=object)])
+def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) -> None:
+    late = Part(x=x[:1], y=np.array([2]))
+    known = Snapshot(
+        labels=np.array([-1]), past_agreement=None, taught=Part(x=x, y=np.array([0, 1])), late=late, looks=3
+    )
+    found = again(known)
+    assert found.looks == 3 and found.taught.x.tolist() == x.tolist() and found.taught.y.tolist() == [0, 1]
+    assert (found.late.x.tolist(), found.late.y.tolist()) == (x[:1].tolist(), [2])
+    assert again(replace(known, taught=None)).taught is None
+
+
 def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judged() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(120, 4)).astype(np.float32), np.tile([0, 1], 60)

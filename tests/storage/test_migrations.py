@@ -72,6 +72,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
             ("versions", "mode"),
             ("versions", "weights_digest"),
             ("windows", "estimate"),
+            ("runs", "rows_taught"),
             ("runs", "pseudo_labels"),
             ("runs", "pseudo_labels_checked"),
             ("runs", "pseudo_labels_wrong"),
