@@ -15,11 +15,12 @@ from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.estimate import estimate
 from acclimate.learning.loop import Turn
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import UNLABELLED, Floats, Integers, Json, Rows, Window
+from acclimate.learning.values import UNLABELLED, Floats, Integers, Json, Part, Rows, Window
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
 
 AUDITED = 25
+LESSONS = 8
 
 
 class Ours:
@@ -31,6 +32,7 @@ class Ours:
         self.task, self.number, self.version = task, 0, 1
         self.past_agreement: float | None = None
         self.waiting: list[tuple[Rows, Integers, Floats]] = []
+        self.taught: list[Part] = []
         begun = loop.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
         assert begun.student is not None
         self.anchor: Bundle = begun.student
@@ -49,9 +51,11 @@ class Ours:
         self.waiting = []
         self.number += 1
         run = run_number(self.task.seed, self.number)
-        window = Window.split(
-            x, self.labels(y, run), rng=loop.stage_rng(run, "snapshot"), past_agreement=self.past_agreement
-        )
+        labels = self.labels(y, run)
+        known = {"past_agreement": self.past_agreement, "taught": self.lessons()}
+        window = Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **known)
+        if self.audit:
+            self.taught.insert(0, Part(x=x[labels != UNLABELLED], y=labels[labels != UNLABELLED]))
         turn = loop.turn(window, self.task.parts, self.champion, self.anchor, policy, gates, step=step(self.task, run))
         told = {**_told(turn), "estimate": self.estimated(turn, y, answers)}
         if turn.drift is not None and not turn.drift.alarms:
@@ -63,6 +67,13 @@ class Ours:
             self.champion, self.version = turn.student, self.version + 1
             self.expected = turn.expected.get("student")
         return Learnt(outcome=_outcome(turn), detail=turn.detail or "", replaced=replaced, told=told)
+
+    def lessons(self) -> Part | None:
+        """The labelled rows of the last eight windows, which have judged and now teach, newest first."""
+        if not self.taught:
+            return None
+        parts = self.taught[:LESSONS]
+        return Part(x=np.concatenate([part.x for part in parts]), y=np.concatenate([part.y for part in parts]))
 
     def labels(self, y: Integers, run: int) -> Integers:
         """The audit labels of a window: of so many rows drawn uniformly, whatever they are."""
