@@ -16,6 +16,8 @@ from service.model_slot import Served
 from service.running import RunningState, Snapshot
 
 BATCH_ROWS = 1024
+FOLLOWING_BATCH_ROWS = 64
+"""In a mode that follows the traffic: requests that wait together would else be answered in one state, however many they are."""
 Followed = RunningState | Snapshot | None
 """What an answer depends on besides the version: state that moves on, one state of old, or nothing."""
 
@@ -74,7 +76,8 @@ class Batcher:
         while self._waiting:
             key = next(iter(self._waiting))
             served, followed, requests = self._waiting.pop(key)
-            batch, rest = _split(requests)
+            most = FOLLOWING_BATCH_ROWS if isinstance(followed, RunningState) else BATCH_ROWS
+            batch, rest = _split(requests, most)
             if rest:
                 self._waiting[key] = (served, followed, rest)
             try:
@@ -111,11 +114,11 @@ def _in_state(served: Served, followed: RunningState | Snapshot, x: Rows, counts
     return Answer(answered.probabilities, answered.raw if changed else None, snapshot)
 
 
-def _split(requests: list[Request]) -> tuple[list[Request], list[Request]]:
-    """As many requests as fit one batch, at least one; and the rest."""
+def _split(requests: list[Request], most: int) -> tuple[list[Request], list[Request]]:
+    """As many requests as fit one batch of so many rows, at least one; and the rest."""
     total = 0
     for index, request in enumerate(requests):
         total += len(request.x)
-        if total > BATCH_ROWS and index:
+        if total > most and index:
             return requests[:index], requests[index:]
     return requests, []

@@ -273,18 +273,21 @@ class Running:
             yield answered.probabilities
 
 
-def estimated_prior(raw: Floats, source: Floats, *, pseudo_rows: float = PRIOR_PSEUDO_ROWS) -> NDArray[np.float64]:
+def estimated_prior(
+    raw: Floats, source: Floats, *, pseudo_rows: float = PRIOR_PSEUDO_ROWS, guess: Floats | None = None
+) -> NDArray[np.float64]:
     """The class shares (C,) among rows to which calibrated networks, which learnt with the shares source (C,), said raw (N, C).
 
-    Maximum likelihood by EM, with `pseudo_rows` rows of the source beside. Right where nothing but the shares has changed.
+    Maximum likelihood by EM from a guess on, with `pseudo_rows` rows of the source beside: there is one maximum, whatever the
+    guess. Right where nothing but the shares has changed.
     """
     base = _shares(np.asarray(source))
     ratio = raw.astype(np.float64) / base
-    found = base
+    found = base if guess is None else _shares(np.asarray(guess))
     for _ in range(MOST_ROUNDS):
-        joint = ratio * found
-        joint /= np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
-        following = (joint.sum(axis=0) + pseudo_rows * base) / (len(raw) + pseudo_rows)
+        # Of each class the sum of its posteriors, without making the matrix of them: this runs between two answers.
+        posterior = found * (ratio.T @ (1 / np.maximum(ratio @ found, 1e-300)))
+        following = (posterior + pseudo_rows * base) / (len(raw) + pseudo_rows)
         moved, found = float(np.abs(following - found).max()), following / following.sum()
         if moved <= TOLERANCE:
             break
@@ -305,7 +308,8 @@ def _with_rows(mode: Mode, memory: Memory, seen: Floats) -> Memory:
 
 
 def _prior_of(mode: Mode, memory: Memory) -> State:
-    found = estimated_prior(memory.recent, np.asarray(mode.source), pseudo_rows=mode.pseudo_rows)
+    this = {"pseudo_rows": mode.pseudo_rows, "guess": memory.state.numbers[0]}
+    found = estimated_prior(memory.recent, np.asarray(mode.source), **this)
     return State(numbers=found[None].astype(np.float32))
 
 

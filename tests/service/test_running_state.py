@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
+from service.model_slot import Served
+from service.running import States
 
 NAME = "following"
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -169,6 +172,35 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(f
                 checked += 1
     assert checked == 125
     assert named["id"] in {id for line in lines for id in following.segments.ids(line["key"])[0]}
+
+
+def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(following: Following) -> None:
+    version = following.publish(MODES["standardise"])
+    sent = [traffic(8, seed) for seed in range(48)]
+    with ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(following.ask, sent))
+    assert len({reply["state"] for reply in replies}) > 5
+    for x, reply in zip(sent, replies, strict=True):
+        # In another batch than then: float32 rounds another way.
+        assert np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-5
+
+
+def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(following: Following) -> None:
+    version = following.publish(MODES["prior"])
+    x = traffic(40, 0)
+    state = [following.ask(x) for _ in range(2)][1]["state"]
+    with following.database.read() as connection:
+        model_id = registry.model(connection, NAME)["id"]
+    this = {"model_id": model_id, "version": int(version), "digest": "", "bundle": following.bundle(int(version))}
+    other = States(following.database, following.segments)  # of a process that answered none of it
+    found = other.find(Served(**this), state)
+    assert (found.id, found.version) == (state, int(version))
+    assert (
+        np.abs(
+            modes.answer(this["bundle"], found.state, x).probabilities - following.again(version, x, state=state)
+        ).max()
+        < 1e-6
+    )
 
 
 def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(following: Following) -> None:
