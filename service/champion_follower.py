@@ -193,6 +193,7 @@ class ChampionFollower:
         for gone in self._slots.know(models):
             if gone.served is not None:
                 self._metrics.model_info.labels(gone.name, str(gone.served.version), gone.served.digest).set(0)
+                self._forget_state(gone)
 
     def _follow(self, model: Model, epoch: int, version: int) -> None:
         failed_epoch, failed_at = self._failed.get(model.id, (0, 0.0))
@@ -236,10 +237,14 @@ class ChampionFollower:
         """What the version follows from now on, whatever it followed when it served before; nothing in plain mode."""
         mode, this = served.bundle.mode, {"states": self._states, "metrics": self._metrics}
         if mode.start is None:
-            if model.served is not None and model.served.running is not None:
-                self._metrics.follow(model.name, 0.0, rows=0)
+            self._forget_state(model)
             return None
         return RunningState(model=model.name, model_id=model.id, version=served.version, mode=mode, **this)
+
+    def _forget_state(self, model: Model) -> None:
+        """What the model's version followed until now is followed no more."""
+        if model.served is not None and model.served.running is not None:
+            self._metrics.follow(model.name, 0.0, rows=0)
 
     def _fall_back(self, model: Model, failed: int) -> None:
         with self._database.read() as connection:

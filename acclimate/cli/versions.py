@@ -24,7 +24,7 @@ def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = Fa
     if as_json:
         output.print_json({"items": found, "next_page_token": None})
         return
-    columns = ("version", "state", "aliases", "parent", "run", "windows", "evidence", "created")
+    columns = ("version", "state", "mode", "aliases", "parent", "run", "windows", "evidence", "created")
     rows = [output.pick(version, *columns[:-1], "created_at") for version in found]
     output.print_table(output.table(None, columns, rows))
 
