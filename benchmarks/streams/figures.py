@@ -104,6 +104,10 @@ class Figures:
         windows = (window for record in self.of(method) for window in record["windows"])
         return [window["estimate"] for window in windows if window.get("estimate") is not None]
 
+    def rollbacks(self, method: str) -> int:
+        """How often a watch took a new version back."""
+        return sum(bool(window.get("rolled_back")) for record in self.of(method) for window in record["windows"])
+
     def path(self, method: str, key: str) -> list[float | None]:
         """The mean over seeds of each window, for pictures."""
         cells = [(record, key) for record in self.of(method)]
@@ -148,6 +152,11 @@ def covered(estimates: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
     """How many estimates held the truth, how many were given, of how many runs."""
     given = [each for each in estimates if each["value"] is not None]
     return sum(bool(each["held"]) for each in given), len(given), len(estimates)
+
+
+def estimate_error(estimates: Sequence[dict[str, Any]]) -> float | None:
+    """The mean distance from the truth of those that were given."""
+    return scores.mean(abs(each["value"] - each["truth"]) for each in estimates if each["value"] is not None)
 
 
 def _ordinary(record: Record) -> list[dict[str, Any]]:

@@ -89,9 +89,10 @@ def gas(seed: int) -> Stream:
 
 
 def speech(seed: int) -> Stream:
-    """Two speakers are the seed set; the others speak one after the other."""
+    """Two speakers are the seed set; the others speak one after the other. Images are means of 2x2: a quarter of the work."""
     arrays, rng = read("fsdd_logmel"), np.random.default_rng([seed, 9])
-    x, y, speaker = arrays["x"].astype(np.float32), arrays["y"], arrays["t"]
+    x = arrays["x"].reshape(-1, 20, 2, 25, 2).mean(axis=(2, 4), dtype=np.float32)
+    y, speaker = arrays["y"], arrays["t"]
     windows: list[Shown] = []
     for number in range(2, 6):
         parts = np.array_split(rng.permutation(np.flatnonzero(speaker == number)), 2)
@@ -200,7 +201,7 @@ DEFINITIONS = (
     Definition(
         name="speech",
         family="real",
-        about="spoken digits as 40x50 log mel images, two speakers the seed set, four others in turn; cnn",
+        about="spoken digits as log mel images of 20x25, two speakers the seed set, four others in turn; cnn",
         build=speech,
         file="fsdd_logmel",
         gap=True,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from benchmarks.streams import catalogue, figures
 from benchmarks.streams.figures import Figures
-from benchmarks.streams.scores import at_least, share
+from benchmarks.streams.scores import at_least, gap_closed, share
 
 Rows = Mapping[str, Figures]
 GRADUAL = {"digits": 0.80, "digits-vector": 0.80, "synthetic": 0.80, "mnist-rotation": 0.80, "keystroke": 0.65}
@@ -126,12 +126,35 @@ def _jump(rows: Rows) -> Iterable[Demand]:
         yield Demand(
             demand="label-free promotions from the jump on", of=name, value=promoted, limit=0.0, direction="at most"
         )
-        yield _gain(rows, name, -0.005)
+        yield _gain(rows, name, -0.005, note=_recovered(rows, name, at))
+
+
+def _recovered(rows: Rows, name: str, at: int) -> str:
+    """How much of the gap is closed five windows after the jump where 25 rows of each window were labelled."""
+    if name not in rows:
+        return ""
+    found = rows[name]
+    paths = [found.path("ours_audited", key) for key in ("served", "frozen")] + [found.path("oracle", "served")]
+    values = [path[at + 5] if len(path) > at + 5 else None for path in paths]
+    if any(value is None for value in values):
+        return ""
+    closed = gap_closed(*(value or 0.0 for value in values))
+    return (
+        f"with audits {100 * closed:.0f} % of the gap in the fifth window after it (goal 50)"
+        if closed is not None
+        else ""
+    )
 
 
 def _estimates(rows: Rows) -> Iterable[Demand]:
-    held, given, _ = figures.covered([each for row in rows.values() for each in row.estimates("ours")])
-    yield Demand(demand="estimates that held the truth", of="all streams", value=share(held, given), limit=0.90)
+    everywhere = [each for row in rows.values() for each in row.estimates("ours")]
+    held, given, runs = figures.covered(everywhere)
+    error = figures.estimate_error(everywhere)
+    said = f"{held} of {given} given, {runs - given} refused" if runs else ""
+    said += f", {100 * error:.1f} points off on average (goal 4)" if error is not None else ""
+    yield Demand(
+        demand="estimates that held the truth", of="all streams", value=share(held, given), limit=0.90, note=said
+    )
     for name in GRADUAL:
         found = rows[name].estimates("ours") if name in rows else []
         _, given, all_of_them = figures.covered(found)

@@ -1,16 +1,19 @@
 """Ours: the product's own loop, played in memory. The one place of this benchmark that calls it.
 
-A window is learnt from as the service does it: too few rows wait for the next window, held-out rows and stages draw from the
-run's own random states, the agreement remembered is that of the last window without an alarm, policy and gates are the defaults.
+A window is learnt from as the service does it when `acclimate play` asks for a run after each: too few rows wait for the next
+window, held-out rows and stages draw from the run's own random states, a version answers in its mode and carries its own running
+state, a label judges once and then teaches, a watch over the answers of a new version may take it back, the agreement remembered
+is that of the last window that is not quarantined. Policy and gates are the defaults.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from acclimate.learning import loop
+from acclimate.learning import loop, modes, watch
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.estimate import estimate
 from acclimate.learning.loop import Turn
@@ -20,7 +23,35 @@ from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
 
 AUDITED = 25
-LESSONS = 8
+TAUGHT_WINDOWS = 8
+"""Labels of so many earlier windows teach, as in the service (`acclimate.storage.lessons`, which speaks SQL)."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Serving:
+    """A version that serves: how it answers, how it was seen to answer when it was judged, and what it said since."""
+
+    version: int
+    bundle: Bundle
+    expected: Behaviour | None
+    learnt_from: int | None
+    running: modes.Running = field(init=False)
+    answered: list[Floats] = field(default_factory=list)
+    watched: bool = True
+    """Whether its watch goes on; that of version 1 never does."""
+
+    def __post_init__(self) -> None:
+        self.running = modes.Running(self.bundle)
+        self.watched = self.learnt_from is not None
+
+    def worse(self, needed: int) -> str | None:
+        """What the watch says against its answers so far, if it says anything."""
+        if not self.watched or self.expected is None:
+            return None
+        live = np.concatenate(self.answered)[:needed] if self.answered else None
+        found = watch.judge(self.expected, None if live is None else Behaviour.of(live), needed=needed)
+        self.watched = found.state == "watching"
+        return found.reason
 
 
 class Ours:
@@ -29,51 +60,89 @@ class Ours:
     audit = 0
 
     def __init__(self, task: Task, windows: int) -> None:
-        self.task, self.number, self.version = task, 0, 1
-        self.past_agreement: float | None = None
+        self.task, self.number = task, 0
+        self.agreements: dict[int, float] = {}
         self.waiting: list[tuple[Rows, Integers, Floats]] = []
-        self.taught: list[Part] = []
+        self.labelled: list[Part] = []
         begun = loop.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
         assert begun.student is not None
-        self.anchor: Bundle = begun.student
-        self.champion: Bundle = begun.student
-        self.expected = begun.expected.get("student")
+        self.begun, self.anchor = begun, begun.student
+        self.serving = Serving(
+            version=1, bundle=begun.student, expected=begun.expected.get("student"), learnt_from=None
+        )
+        self.previous: Serving | None = None
+        self.versions = 1
 
     def answers(self, x: Rows) -> Floats:
-        return self.champion.probabilities(x)
+        given = self.serving.running.answer(x)
+        self.serving.answered.append(given)
+        return given
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
+        undone = self.watch()
         self.waiting.append((x, y, answers))
         x, y, answers = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
-        policy, gates = self.task.spec.policy, self.task.spec.gates
-        if len(x) < policy.min_window_rows:
-            return Learnt(outcome="w")
+        if len(x) < self.task.spec.policy.min_window_rows:
+            return Learnt(outcome="w", detail=undone, told={"rolled_back": bool(undone)})
         self.waiting = []
         self.number += 1
         run = run_number(self.task.seed, self.number)
         labels = self.labels(y, run)
-        known = {"past_agreement": self.past_agreement, "taught": self.lessons()}
-        window = Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **known)
-        if self.audit:
-            self.taught.insert(0, Part(x=x[labels != UNLABELLED], y=labels[labels != UNLABELLED]))
-        turn = loop.turn(window, self.task.parts, self.champion, self.anchor, policy, gates, step=step(self.task, run))
-        told = {**_told(turn), "estimate": self.estimated(turn, y, answers)}
+        window = Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **self.known())
+        turn = self.turn(window, run)
+        self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
+        told = {**_told(turn), "estimate": self.estimated(turn, y, answers), "rolled_back": bool(undone)}
         if turn.drift is not None and not turn.drift.alarms:
-            self.past_agreement = turn.drift.agreement
-        replaced = None
-        if turn.promoted:
-            assert turn.student is not None
-            replaced = self.champion.probabilities
-            self.champion, self.version = turn.student, self.version + 1
-            self.expected = turn.expected.get("student")
-        return Learnt(outcome=_outcome(turn), detail=turn.detail or "", replaced=replaced, told=told)
+            self.agreements[self.number] = turn.drift.agreement
+        replaced = self.promote(turn) if turn.promoted else None
+        detail = "; ".join(part for part in (undone, turn.detail) if part)
+        return Learnt(
+            outcome=_outcome(turn),
+            detail=detail,
+            replaced=None if replaced is None else replaced.running.answer,
+            told={**told, "mode": self.serving.bundle.mode.name},
+        )
 
-    def lessons(self) -> Part | None:
-        """The labelled rows of the last eight windows, which have judged and now teach, newest first."""
-        if not self.taught:
-            return None
-        parts = self.taught[:LESSONS]
-        return Part(x=np.concatenate([part.x for part in parts]), y=np.concatenate([part.y for part in parts]))
+    def turn(self, window: Window, run: int) -> Turn:
+        spec, walk = self.task.spec, step(self.task, run)
+        champion = self.serving.bundle
+        return loop.turn(window, self.task.parts, champion, self.anchor, spec.policy, spec.gates, step=walk)
+
+    def promote(self, turn: Turn) -> Serving:
+        """The turn's student serves from here on; what served before is given back."""
+        assert turn.student is not None
+        replaced = self.serving
+        self.versions += 1
+        self.previous = replaced
+        self.serving = Serving(
+            version=self.versions,
+            bundle=turn.student,
+            expected=turn.expected.get("student"),
+            learnt_from=self.number,
+        )
+        return replaced
+
+    def watch(self) -> str:
+        """Takes a new version back whose answers are not as expected, as the service does; says why."""
+        reason = self.serving.worse(self.task.spec.policy.watch_rows)
+        if reason is None or self.previous is None:
+            return ""
+        undone, self.serving, self.previous = self.serving, self.previous, None
+        self.serving.watched = False
+        if undone.learnt_from is not None:
+            self.agreements.pop(undone.learnt_from, None)
+        return f"rolled back: {reason}"
+
+    def known(self) -> dict[str, Any]:
+        """What a run knows of earlier windows."""
+        taught = [part for part in self.labelled[-TAUGHT_WINDOWS:] if len(part)][::-1]
+        newest = max(self.agreements, default=None)
+        return {
+            "past_agreement": None if newest is None else self.agreements[newest],
+            "taught": Part(x=np.concatenate([part.x for part in taught]), y=np.concatenate([part.y for part in taught]))
+            if taught
+            else None,
+        }
 
     def labels(self, y: Integers, run: int) -> Integers:
         """The audit labels of a window: of so many rows drawn uniformly, whatever they are."""
@@ -87,7 +156,7 @@ class Ours:
         if turn.drift is None:
             return None
         told = estimate(
-            Behaviour.of(answers), expected=self.expected, drift=turn.drift, frozen=self.version == 1
+            Behaviour.of(answers), expected=self.serving.expected, drift=turn.drift, frozen=self.serving.version == 1
         ).as_json()
         truth = float((answers.argmax(axis=1) == y).mean())
         held = None if told["value"] is None else bool(told["lower"] <= truth <= told["upper"])

@@ -116,8 +116,8 @@ def _accuracies(rows: dict[str, Figures], named: Sequence[str]) -> list[str]:
 
 def _behaviour(rows: dict[str, Figures], named: Sequence[str]) -> list[str]:
     lines = [
-        "| stream | ECE, % (frozen) | last window: frozen, ours, oracle | promotions | harmful | with audits, harmful | alarms | "
-        "estimates right of given of runs | outcomes of the first seed |",
+        "| stream | ECE, % (frozen) | last window: frozen, ours, oracle | promotions | harmful | "
+        "with audits, harmful | alarms, rollbacks | estimates right of given of runs | outcomes of the first seed |",
         "| --- |" + " --- |" * 8,
     ]
     for row in named:
@@ -128,9 +128,10 @@ def _behaviour(rows: dict[str, Figures], named: Sequence[str]) -> list[str]:
         first = next(iter(found.of("ours")), None)
         letters = "".join(window["outcome"] for window in first["windows"]) if first else ""
         held, given, runs = figures.covered(found.estimates("ours"))
+        alarms = f"{outcomes['A']}, {found.rollbacks('ours')}"
         lines.append(
             f"| {row} | {errors} | {last} | {outcomes['P']} of {sum(outcomes.values())} | {_of(found, 'ours')} | "
-            f"{_of(found, 'ours_audited')} | {outcomes['A']} | {held} of {given} of {runs} | `{letters}` |"
+            f"{_of(found, 'ours_audited')} | {alarms} | {held} of {given} of {runs} | `{letters}` |"
         )
     return lines
 

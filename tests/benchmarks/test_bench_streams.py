@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import torch
 from scipy.stats import binomtest
 
 from acclimate.learning import loop
+from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.gates import expected_calibration_error
+from acclimate.learning.loop import Turn
 from acclimate.learning.values import NetworkSpec
 from benchmarks.mechanisms import gates
 from benchmarks.streams import __main__ as command
 from benchmarks.streams import catalogue, cells, figures, musts, scores, sources, starts
 from benchmarks.streams.cells import Cell
 from benchmarks.streams.draws import Gaussians, drawn_by_class, swinging
-from benchmarks.streams.play import Ours
+from benchmarks.streams.play import AUDITED, Ours, OursAudited
 from benchmarks.streams.starts import Task
 from benchmarks.streams.stream import Stream
 
@@ -227,6 +230,42 @@ def test_few_rows_wait_for_the_next_window(tmp_path: Path, monkeypatch: pytest.M
     told = [learner.learn(x, y, learner.answers(x)) for x, y in windows]
     assert told[0].outcome == "w" and told[1].outcome != "w"
     assert told[1].told["drift"]["effects"]["input"]["n"] > 100
+
+
+def test_a_watch_takes_back_a_version_that_answers_otherwise_than_it_did_when_it_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes, rng = Gaussians.placed(0, classes=2, size=4, apart=3.0), np.random.default_rng(0)
+    first = classes.of(classes.uniform(200, rng), rng)
+    x, y = classes.of(classes.uniform(300, rng), rng)
+    learner = Ours(Task.of("tiny", 0, classes.stream(first, [])).with_network(args={"hidden": [8]}, members=1), 2)
+    expected = Behaviour.of(learner.anchor.probabilities(x))
+    for temperature, version in ((1.0, 2), (50.0, 2)):
+        student = replace(learner.anchor, temperature=temperature)
+        learner.promote(Turn(student=student, expected={"student": expected}))
+        told = learner.learn(x, y, learner.answers(x))
+        assert told.detail.startswith("rolled back") == (temperature > 1)
+        assert learner.serving.version == version  # the third goes back to the second
+
+
+def test_the_labels_of_a_window_judge_in_it_and_teach_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes, rng = Gaussians.placed(0, classes=2, size=4), np.random.default_rng(0)
+    first = classes.of(classes.uniform(200, rng), rng)
+    windows = [classes.of(classes.uniform(200, rng), rng) for _ in range(2)]
+    task = Task.of("tiny", 0, classes.stream(first, windows)).with_network(args={"hidden": [8]}, members=1)
+    learner = OursAudited(task, 2)
+    taught = []
+    for x, y in windows:
+        taught.append(learner.known()["taught"])
+        learner.learn(x, y, learner.answers(x))
+    (x, y), labelled = windows[0], learner.labelled[0]
+    assert taught[0] is None and len(taught[1]) == AUDITED == len(labelled)
+    rows = [int(np.flatnonzero((x == row).all(axis=1))[0]) for row in labelled.x]
+    assert len(set(rows)) == AUDITED and (y[rows] == labelled.y).all()
 
 
 def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(
