@@ -12,9 +12,10 @@ import numpy as np
 from acclimate.learning import loop
 from acclimate.learning.loop import Turn
 from acclimate.learning.values import UNLABELLED, Policy, SeedSet, Window
-from acclimate.storage import barrier, catalog, registry, window_rows
+from acclimate.storage import barrier, catalog, lessons, registry, window_rows
 from acclimate.storage.artifacts import ArtifactError, Artifacts
 from acclimate.storage.database import Database
+from acclimate.storage.lessons import Words
 from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import StoreError
 from service import documents
@@ -38,8 +39,7 @@ class Basis:
     numbers: list[int]
     needed: int
     lines: list[RowMapping]
-    labels: dict[tuple[str, int], int | None]
-    past_agreement: float | None
+    words: Words
 
     @property
     def rows(self) -> int:
@@ -104,8 +104,7 @@ class Planner:
                 numbers=numbers,
                 needed=policy.min_window_rows if windows is None else 1,
                 lines=catalog.segments_of(connection, model["id"], windows),
-                labels=catalog.labels_of(connection, model["id"], before=float("inf")),
-                past_agreement=catalog.past_agreement(connection, model["id"], before=min(numbers)),
+                words=lessons.words_now(connection, model["id"], numbers),
             )
 
     def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
@@ -123,9 +122,8 @@ class Planner:
         found = len(rows) if len(lines) == len(basis.lines) else basis.rows
         if len(rows) > MOST_ROWS:
             rows = rows.take(np.sort(rng.permutation(len(rows))[:MOST_ROWS]))
-        labels = window_rows.labels_of(rows, basis.labels)
-        split = loop.stage_rng(seed, "snapshot")
-        return found, Window.split(rows.x, labels, rng=split, past_agreement=basis.past_agreement)
+        snapshot = lessons.snapshot(self._segments, basis.words, rows)
+        return found, Window.split(rows.x, snapshot.labels, rng=loop.stage_rng(seed, "snapshot"), **snapshot.known)
 
     def _anchor(self, champion: Served) -> Served:
         if champion.version == 1:

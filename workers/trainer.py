@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -181,8 +180,7 @@ class Trainer:
         # The same split of the rows' places says which rows the pseudo-labels are about.
         learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
         self.learnt = label_checks.numbers(self.task.model["id"], rows)[learnt]
-        known = {field.name: getattr(snapshot, field.name) for field in fields(snapshot) if field.name != "labels"}
-        return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **known)
+        return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **snapshot.known)
 
     def rng(self, stage: str) -> np.random.Generator:
         return stage_rng(self.seed, stage)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -259,6 +259,11 @@ class Snapshot:
     taught: Part | None = None
     late: Part | None = None
     looks: int = 0
+
+    @property
+    def known(self) -> Json:
+        """What a `Window` has from here, beside the rows and their labels."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "labels"}
 
 
 @dataclass(frozen=True, kw_only=True)

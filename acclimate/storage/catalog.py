@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, true, tuple
 from acclimate.storage import registry
 from acclimate.storage.database import now
 from acclimate.storage.registry import LIVE_SECONDS
-from acclimate.storage.tables import ACTIVE, labels, models, replica_models, replicas, runs, segments, windows
+from acclimate.storage.tables import ACTIVE, models, replica_models, replicas, runs, segments, windows
 
 
 class NotEnoughRows(Exception):
@@ -282,16 +282,6 @@ def surplus_segments(connection: Connection, model_id: str, *, keep_days: float,
 
 def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
     connection.execute(update(segments).where(segments.c.id.in_(segment_ids)).values(deleted_at=now()))
-
-
-def labels_of(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], int | None]:
-    """The newest label of each labeled row that was accepted before the given time."""
-    query = (
-        select(labels)
-        .where(labels.c.model_id == model_id, labels.c.accepted_at <= before)
-        .order_by(labels.c.accepted_at)
-    )
-    return {(row.prediction_id, row.row): row.label for row in connection.execute(query)}
 
 
 def _in_open_window(model_id: str) -> Any:

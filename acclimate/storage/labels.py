@@ -1,6 +1,6 @@
 """Labels of logged rows: the last word about a row counts, and each row labelled counts once for its window.
 
-Every function works inside the caller's transaction; `catalog.labels_of` says what they come to.
+Every function works inside the caller's transaction.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ judge whenever they came, unless they have taught the champion by then.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, true
 
 from acclimate.learning.values import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Integers, Part, Snapshot
 from acclimate.storage import catalog, labels
@@ -30,6 +30,9 @@ MOST_ROWS = 2000
 DECIDED = ("succeeded", "rejected")
 LOOK = "audited_gain"
 """The gate that is written wherever labels judged."""
+ORIGIN = ("parent_version", "recipe", "policy_revision", "gates_revision")
+MOST_LOOKS = 500
+Origin = tuple[tuple[Any, ...], tuple[int, ...]]
 Address = tuple[str, int]
 Place = tuple[RowMapping, int]
 Input = NDArray[Any]
@@ -49,25 +52,38 @@ class Words:
     windows: list[list[RowMapping]]
     past_agreement: float | None
     vouched: bool
-    looks: int
+    mine: Origin | None
+    judged: frozenset[tuple[Origin, int]]
+    """Where the challengers came from that labels of these windows judged before, and how many labels."""
 
 
 def words(connection: Connection, run: RowMapping) -> Words:
     """What this run goes by; the same for each of its attempts as long as nobody changes a label."""
-    model_id, first = run["model_id"], min(run["windows"])
+    return _words(connection, run["model_id"], run["windows"], before=run["created_at"], run=run)
+
+
+def words_now(connection: Connection, model_id: str, windows: Sequence[int]) -> Words:
+    """What a run over these windows would go by if it were asked for now."""
+    return _words(connection, model_id, windows, before=math.inf, run=None)
+
+
+def _words(
+    connection: Connection, model_id: str, numbers: Sequence[int], *, before: float, run: RowMapping | None
+) -> Words:
+    first = min(numbers)
     columns = (runs.c.id, runs.c.windows, runs.c.created_at, runs.c.state, runs.c.promoted)
-    query = select(*columns).where(runs.c.model_id == model_id, runs.c.id < run["id"])
-    earlier = [row for row in connection.execute(query) if row.windows]
-    same = [row.id for row in earlier if set(row.windows) & set(run["windows"])]
+    mine = (runs.c.model_id == model_id, true() if run is None else runs.c.id < run["id"])
+    earlier = [row for row in connection.execute(select(*columns).where(*mine)) if row.windows]
+    same = [row.id for row in earlier if set(row.windows) & set(numbers)]
     known = range(max(1, first - MOST_WINDOWS), first)
     labelled = [
         row["number"]
         for row in catalog.all_windows(connection, model_id)
         if row["number"] in known and row["rows_labelled"]
     ]
-    states = {catalog.window(connection, model_id, number)["state"] for number in run["windows"]}
+    states = {catalog.window(connection, model_id, number)["state"] for number in numbers}
     return Words(
-        said=labels.said(connection, model_id, before=run["created_at"]),
+        said=labels.said(connection, model_id, before=before),
         judged_until=max((row.created_at for row in earlier if row.state in DECIDED), default=-math.inf),
         taught_until=max(
             (row.created_at for row in earlier if row.promoted and min(row.windows) > first), default=-math.inf
@@ -75,7 +91,8 @@ def words(connection: Connection, run: RowMapping) -> Words:
         windows=[catalog.segments_of(connection, model_id, [number]) for number in reversed(labelled)],
         past_agreement=catalog.past_agreement(connection, model_id, before=first),
         vouched=states == {"released"},
-        looks=_looks(connection, same),
+        mine=None if run is None else _origin(run),
+        judged=_judged(connection, same),
     )
 
 
@@ -96,14 +113,15 @@ def snapshot(segments: Segments, words: Words, rows: LoggedRows) -> Snapshot:
             addresses_of += fit
             chosen += fit
         inputs |= _read(segments, {address: here[address] for address in chosen})
+    own = _of_own(words, addresses)
     parts = {
         name: _part(words, [address for address in found if address in inputs], inputs) for name, found in roles.items()
     }
     return Snapshot(
-        labels=_of_own(words, addresses),
+        labels=own,
         past_agreement=words.past_agreement,
         vouched=words.vouched,
-        looks=words.looks,
+        looks=len(words.judged - {(words.mine, int((own >= 0).sum()) + len(parts["late"] or ()))}),
         **parts,
     )
 
@@ -165,7 +183,13 @@ def _part(words: Words, addresses: list[Address], inputs: Mapping[Address, Input
     return Part(x=np.concatenate([inputs[address] for address in addresses]), y=y)
 
 
-def _looks(connection: Connection, run_ids: list[str]) -> int:
-    """Of these runs, so many had a challenger judged by labels."""
-    found = connection.execute(select(runs.c.gates).where(runs.c.id.in_(run_ids[-500:]))).scalars()
-    return sum(any(gate["gate"] == LOOK for gate in gates or ()) for gates in found)
+def _judged(connection: Connection, run_ids: list[str]) -> frozenset[tuple[Origin, int]]:
+    """Of each of these runs whose challenger labels judged: where that came from, and how many labels it were."""
+    columns = [runs.c[name] for name in (*ORIGIN, "windows", "gates")]
+    found = connection.execute(select(*columns).where(runs.c.id.in_(run_ids[-MOST_LOOKS:]))).mappings()
+    return frozenset((_origin(row), gate["n"]) for row in found for gate in row["gates"] or () if gate["gate"] == LOOK)
+
+
+def _origin(run: RowMapping) -> Origin:
+    """What a challenger follows from, beside the labels: from the same comes the same one."""
+    return (tuple(run[name] for name in ORIGIN), tuple(run["windows"]))

@@ -1,13 +1,11 @@
-"""The rows of a window and what is known of them, as a run reads them and as a plan of one does."""
+"""The rows of a window, as a run reads them and as a plan of one does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
 from sqlalchemy import RowMapping
 
-from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Integers
 from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.segments import Segments, deduplicate
 
@@ -19,13 +17,3 @@ def read(segments: Segments, lines: Sequence[RowMapping], tick: Callable[[int, i
         parts.append(segments.read(line["key"], line["digest"]))
         tick(done, len(lines))
     return deduplicate(LoggedRows.concatenate(parts))
-
-
-def labels_of(rows: LoggedRows, labels: Mapping[tuple[str, int], int | None]) -> Integers:
-    """The label (N,) of each row, `UNLABELLED` or `NONE_OF_THE_CLASSES`."""
-    known = np.full(len(rows), UNLABELLED, dtype=np.int64)
-    for place, address in enumerate(zip(rows.prediction_id, rows.row.tolist(), strict=True)):
-        if address in labels:
-            label = labels[address]
-            known[place] = NONE_OF_THE_CLASSES if label is None else label
-    return known

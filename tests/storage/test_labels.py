@@ -25,7 +25,7 @@ def add(database: Database, model_id: str, *given: Label) -> list[bool]:
 
 def known(database: Database, model_id: str, before: float = 4e9) -> dict[tuple[str, int], int | None]:
     with database.read() as connection:
-        return catalog.labels_of(connection, model_id, before=before)
+        return {address: said.label for address, said in labels.said(connection, model_id, before=before).items()}
 
 
 def counts(database: Database, model_id: str) -> list[int]:

@@ -50,10 +50,10 @@ class History:
             labels.add(connection, self.model_id, said)
             self._now(connection, "labels", "accepted_at")
 
-    def run(self, *windows: int, state: str = "rejected", gates: list[dict[str, Any]] | None = None) -> Any:
+    def run(self, *windows: int, state: str = "rejected", gates: Any = None, **origin: Any) -> Any:
         """A run over these windows that is asked for now and has ended; state "running": one that has not."""
         with self.database.write() as connection:
-            run_id = new_run(connection, self.model_id, windows=list(windows))
+            run_id = new_run(connection, self.model_id, windows=list(windows), **origin)
             self._now(connection, "runs", "created_at")
             claim = runs.claim(connection, run_id, owner="w")
             assert claim is not None
@@ -205,12 +205,23 @@ def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history: Hist
     assert history.snapshot(history.run(history.window("b"))).taught is None
 
 
-def test_each_earlier_run_over_the_same_window_that_labels_judged_is_a_look(history: History) -> None:
+def test_each_other_challenger_that_labels_of_the_same_window_judged_is_a_look(history: History) -> None:
     first, second = history.window("a"), history.window("b")
-    judged = [{"gate": "audited_gain", "n": 25}]
+    judged = [{"gate": "audited_gain", "n": 2}]
     history.run(first, gates=judged)
-    history.run(first, gates=[{"gate": "max_ece", "n": 60}])
-    history.run(first)
+    history.run(first, gates=[{"gate": "max_ece", "n": 60}], policy_revision=2)
+    history.run(first, policy_revision=3)
+    history.label("a", {0: 1, 1: 0, 2: None})
     assert history.snapshot(history.run(second, gates=judged)).looks == 0
+    assert history.snapshot(history.run(first, recipe="born_again", gates=judged)).looks == 1
+    assert history.snapshot(history.run(first, parent_version=2)).looks == 2
+    assert history.snapshot(history.run(first, second)).looks == 3
+
+
+def test_the_same_run_again_makes_the_same_challenger_and_is_no_look_until_more_labels_judge(history: History) -> None:
+    first = history.window("a")
+    history.label("a", {0: 1, 1: 0})
+    for _ in range(2):
+        assert history.snapshot(history.run(first, gates=[{"gate": "audited_gain", "n": 2}])).looks == 0
+    history.label("a", {2: 1})
     assert history.snapshot(history.run(first)).looks == 1
-    assert history.snapshot(history.run(first, second)).looks == 2
