@@ -152,6 +152,7 @@ def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> 
             "rows_refused": sum(labels.refused.values()) if labels is not None else 0,
             "refused": labels.refused if labels is not None else {},
             "rows_labelled": int((window.held_out_labels != UNLABELLED).sum()) if window is not None else 0,
+            "rows_taught": len(window.taught or ()) if window is not None else 0,
         },
         "needed": basis.needed,
         "enough": basis.rows >= basis.needed,
