@@ -76,6 +76,7 @@ def _preface(rows: dict[str, Figures], skipped: Sequence[str]) -> str:
     return (
         f"Seeds {', '.join(map(str, seeds))}. Accuracy in per cent, before the method learnt from the window: mean over windows "
         "(gas, speech, comments and words: over batches, speakers and videos), then mean ± standard deviation over seeds. "
+        "Rows that have none of the classes are not counted, but an estimate that holds them wrong is. "
         "Frozen is version 1 (three members, the same augmentation); the oracle is the same student on the true labels of each "
         "past window. Gap closed = (served - frozen) / (oracle - frozen), of means over seeds; a dash where the gap is below 2 "
         "points. A promotion is harmful where the new version was worse than the old one on the next window (exact one-sided "
