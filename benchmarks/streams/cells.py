@@ -46,16 +46,18 @@ def digest(cell: Cell) -> str:
 
 
 def planned(rows: Iterable[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """The cells in the order in which they are worth running: the first seed of every row before the second of any."""
+    """The cells in the order in which they are worth running: ours and the oracle of all seeds first, row by row of each seed.
+
+    One row's cells of a seed are far apart, so that one trains the anchor and the others read it.
+    """
     chosen = list(rows)
     ordered = [method for method in MODULES if method in methods]
-    pairs = [ordered[:2], ordered[2:]]  # ours and the oracle of all seeds first
     return [
         Cell(row=row, method=method, seed=seed)
-        for group in pairs
+        for group in (ordered[:2], ordered[2:])
         for seed in seeds
-        for row in chosen
         for method in group
+        for row in chosen
     ]
 
 
