@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from acclimate.learning import augment
+from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
+from acclimate.learning.residual import Residual, measure
 from acclimate.learning.values import Drift, Effect, Floats, Integers, Rows, SeedSet, Window
 
-FULL_FALL = 0.10
-"""Fall of the anchor's confidence or agreement that counts as full drift."""
-NO_DRIFT = 0.2
-"""Less of it than this is none."""
+FULL_RESIDUAL = 4.0
+"""The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
 AGREEMENT_FALL = 0.10
 """Fall of the members' agreement in one window that no gradual drift shows (learning.md: 9 of 9 alarms true)."""
-HISTOGRAM_SHIFT = 0.3
+SLIGHT_FALL = 0.02
+LEVEL = 0.05
+"""Of false alarms by the agreement, over all windows together."""
 LOST_STRUCTURE = 0.5
 """Share of the seed's squared correlations that is gone in rows of noise, and not in rows that merely moved."""
 COMPARED_COLUMNS = 256
 VARYING = 1e-4
 """Standard deviation of a normalised column below which it is constant."""
-NULL_DRAWS = 200
-PERMUTATIONS = 100
-COMPARED_ROWS = 256
-"""Rows of each side of the two-sample test: its cost is their square."""
+SHARES_MOVED = 0.10
+"""Total variation of the class shares below which no shift of them is worth following."""
 
 Tick = Callable[[int, int], None]
 Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
@@ -45,70 +47,78 @@ class _Opinion:
 def diagnose(
     window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, *, rng: np.random.Generator, tick: Tick
 ) -> Drift:
-    """How far the whole window lies from the seed set, and whether to learn from it.
+    """What drifted between the seed set and the whole window, and whether to learn from it.
 
-    `amount` = fall of the anchor's confidence or agreement below that on the judging part / 0.10, clipped to 0..1. Below 0.2
-    there is nothing to learn and the run stops. It also stops, with an alarm, where the champion's members agree on more than
-    0.10 fewer rows than on the last good window (at the first: than on the judging part), and where the champion's classes
-    moved by more than 0.3 (total variation) from the seed's. Confidence falls too late to alarm: after a jump a served model
-    is sure and wrong.
+    `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
+    learn); else prior where the shares that explain it moved, none where they did not: both stop the run, since the anchor
+    knows such inputs. `amount` grows with the logarithm of the residual, 1 at four times its limit. An alarm stops it too: the
+    champion's members agree on more than 10 points fewer rows than on the last good window (at the first: than on the judging
+    part), beyond chance at every look. Confidence falls too late to alarm: after a jump a served model is sure and wrong.
     """
     rows = np.concatenate([window.x, window.held_out])
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
     served = _opinion(champion, rows, rng)
-    past = window.past_agreement
+    past, past_rows = window.past_agreement, len(rows)
     if past is None:
-        past = _opinion(champion, seed.judging.x, rng).agreement
+        past, past_rows = _opinion(champion, seed.judging.x, rng).agreement, len(seed.judging)
     tick(2, 4)
-    z, seed_z = anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed))
-    n, slight = len(rows), NO_DRIFT * FULL_FALL
+    found = _residual(anchor, seed, rows, window.number, rng)
+    tick(3, 4)
+    n = len(rows)
+    limit = AGREEMENT_FALL + _chance(past, past_rows, served.agreement, n, window.number)
+    lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
-        "anchor_confidence": Effect(value=before.confidence - now.confidence, threshold=slight, n=n),
-        "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=slight, n=n),
-        "agreement": Effect(value=past - served.agreement, threshold=AGREEMENT_FALL, n=n),
-        "class_histogram": _histogram_shift(served.labels, seed, len(anchor.input_spec.classes), rng),
-        "input": _two_sample(z, seed_z, rng),
-        "structure": _lost_structure(z, seed_z, rng),
+        "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
+        "class_shares": Effect(value=found.moved, threshold=max(found.moved_by_chance, SHARES_MOVED), n=found.n),
+        "agreement": Effect(value=past - served.agreement, threshold=limit, n=n),
+        "anchor_confidence": Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n),
+        "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
+        "structure": lost,
     }
     tick(4, 4)
-    return _conclude(effects, served.agreement)
+    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares))
 
 
-def _conclude(effects: dict[str, Effect], agreement: float) -> Drift:
-    fall = max(effects["anchor_confidence"].value, effects["anchor_agreement"].value)
-    amount = float(np.clip(fall / FULL_FALL, 0, 1))
-    kind: Kind = "none" if amount < NO_DRIFT else "covariate"
-    alarms: list[str] = []
-    if effects["agreement"].detected:
+def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...]) -> Drift:
+    moved, fall = effects["class_shares"], effects["agreement"]
+    kind: Kind = "covariate" if effects["input"].detected else "prior" if moved.detected else "none"
+    detail = ""
+    if fall.detected:
         kind = "junk" if effects["structure"].detected else "abrupt"
-        alarms.append(
-            f"the champion's members agree on {agreement:.0%} of the rows, {100 * effects['agreement'].value:.0f} points "
-            f"fewer than before (limit {100 * AGREEMENT_FALL:.0f})"
+        detail = (
+            f"the champion's members agree on {agreement:.0%} of the rows, {100 * fall.value:.0f} points "
+            f"fewer than before (limit {100 * fall.threshold:.0f})"
         )
         if kind == "junk":
-            alarms.append("the rows have lost the correlations between the seed's columns")
-    if effects["class_histogram"].detected:
-        kind = kind if alarms else "prior"
-        shift = effects["class_histogram"]
-        alarms.append(
-            f"the predicted classes moved by {shift.value:.2f} from the seed set's (limit {shift.threshold:.2f}, total variation)"
-        )
-    detail = "; ".join(alarms)
-    if kind == "none":
+            detail += "; the rows have lost the correlations between the seed's columns"
+    elif kind == "prior":
         detail = (
-            f"no drift to learn from: the anchor's confidence or agreement fell by {100 * fall:.1f} points, "
-            f"less than {100 * NO_DRIFT * FULL_FALL:.0f}"
+            f"only the shares of the classes moved, by {moved.value:.2f} (total variation): "
+            "no drift of the inputs to learn from"
+        )
+    elif kind == "none":
+        detail = (
+            "no drift to learn from: what the seed's classes do not explain of the window is "
+            f"{effects['input'].value:.2f} times what chance shows at most"
         )
     return Drift(
         kind=kind,
-        amount=amount,
+        amount=float(np.clip(math.log(max(effects["input"].value, 1)) / math.log(FULL_RESIDUAL), 0, 1)),
         effects=effects,
         agreement=agreement,
-        stops=bool(alarms) or kind == "none",
-        alarms=bool(alarms),
+        shares=shares,
+        stops=kind != "covariate",
+        alarms=fall.detected,
         detail=detail,
     )
+
+
+def _chance(before: float, rows_before: int, now: float, rows: int, number: int) -> float:
+    """How much of a fall between shares of so many rows chance may show at the `number`-th look: 5 % over all looks."""
+    z = NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
+    pooled = (before * rows_before + now * rows) / (rows_before + rows)
+    return z * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rows_before + 1 / rows))
 
 
 def _opinion(bundle: Bundle, x: Rows, rng: np.random.Generator) -> _Opinion:
@@ -126,30 +136,12 @@ def _seed_rows(seed: SeedSet) -> Rows:
     return np.concatenate([seed.train.x, seed.calibration.x, seed.judging.x])
 
 
-def _histogram_shift(labels: Integers, seed: SeedSet, classes: int, rng: np.random.Generator) -> Effect:
-    """Total variation from the seed's class shares; with few rows or many classes the limit is what chance alone shows."""
-    truth = np.concatenate([seed.train.y, seed.calibration.y, seed.judging.y])
-    prior = np.bincount(truth, minlength=classes) / len(truth)
-    share = np.bincount(labels, minlength=classes) / len(labels)
-    null = np.abs(rng.multinomial(len(labels), prior, size=NULL_DRAWS) / len(labels) - prior).sum(axis=1) / 2
-    threshold = max(HISTOGRAM_SHIFT, float(np.quantile(null, 0.99)))
-    return Effect(value=float(np.abs(share - prior).sum() / 2), threshold=threshold, n=len(labels))
-
-
-def _two_sample(a: Floats, b: Floats, rng: np.random.Generator) -> Effect:
-    """Energy distance (Szekely and Rizzo 2013) of two sets of normalised rows, beside the 99 % quantile of its permutations."""
-    a, b = a[rng.permutation(len(a))[:COMPARED_ROWS]], b[rng.permutation(len(b))[:COMPARED_ROWS]]
-    pooled = np.concatenate([a, b]).astype(np.float64)
-    squares = (pooled**2).sum(axis=1)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * pooled @ pooled.T, 0))
-
-    def energy(order: Integers) -> float:
-        weight = np.full(len(pooled), -1 / len(b))
-        weight[order[: len(a)]] = 1 / len(a)
-        return float(-weight @ distances @ weight)
-
-    null = [energy(rng.permutation(len(pooled))) for _ in range(PERMUTATIONS)]
-    return Effect(value=energy(np.arange(len(pooled))), threshold=float(np.quantile(null, 0.99)), n=len(a))
+def _residual(anchor: Bundle, seed: SeedSet, rows: Rows, number: int, rng: np.random.Generator) -> Residual:
+    """Against the rows of the seed set that the anchor did not learn: on those it did, it sees more than there is."""
+    held = np.concatenate([seed.calibration.x, seed.judging.x])
+    y = np.concatenate([seed.calibration.y, seed.judging.y])
+    classes = len(anchor.input_spec.classes)
+    return measure(features(anchor, held), y, features(anchor, rows), classes=classes, looks=number, rng=rng)
 
 
 def _lost_structure(z: Floats, seed_z: Floats, rng: np.random.Generator) -> Effect:

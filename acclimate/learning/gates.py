@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import evidence, network
+from acclimate.learning.modes import Running
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
 
@@ -21,6 +22,7 @@ HELD_OUT_ROWS = 20
 AUDITED_ROWS = 10
 INSTEAD_OF_LABELS = ("class_flow", "agreement_with_champion")
 """What is asked of a challenger because nobody knows whether it is right; not binding where labels prove that it is."""
+MODE_DRAWS = 8
 POOLED_ROWS = 20
 """Classes with fewer judging rows than this are judged together: one row of five is no recall."""
 ONE_SIDED_95 = 1.645
@@ -61,6 +63,51 @@ def judge(
         return Verdict(gates=(*checked, *proof), evidence="label_free")
     relieved = [replace(gate, binds=gate.binds and gate.gate not in INSTEAD_OF_LABELS) for gate in checked]
     return Verdict(gates=(*relieved, *proof), evidence="audited")
+
+
+def judge_mode(
+    challenger: Bundle,
+    champion: Bundle,
+    judging: Part,
+    window: Window,
+    drift: Drift,
+    gates: Gates,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Verdict:
+    """Gates of the anchor's networks in another mode, for a window whose inputs are the seed's.
+
+    Judging rows drawn with the window's class shares are answered by challenger and champion as they would serve them: the mode
+    must not be worse by the margin, sure to 95 %. Labels of the window have no say: they are few, and these rows have labels.
+    """
+    checked = [_finite_weights(challenger), _self_test(challenger), _enough_evidence(judging, window, gates)]
+    checked.append(_on_drawn_rows(challenger, champion, judging, drift, gates, rng))
+    tick(1, 1)
+    return Verdict(gates=tuple(checked), evidence="label_free")
+
+
+def _on_drawn_rows(
+    challenger: Bundle, champion: Bundle, judging: Part, drift: Drift, gates: Gates, rng: np.random.Generator
+) -> Gate:
+    """`mode_accuracy`: the gain over the champion on judging rows drawn with the window's shares, at its lower bound."""
+    n, limit = len(judging), -gates.accuracy_margin
+    if n < gates.min_judging_rows:
+        return _too_few("mode_accuracy", limit, n)
+    weight = np.asarray(drift.shares)[judging.y] / np.bincount(judging.y, minlength=len(drift.shares))[judging.y]
+    gained = np.zeros(n)
+    drawn = np.zeros(n)
+    for _ in range(MODE_DRAWS):
+        rows = rng.choice(n, size=n, p=weight / weight.sum())
+        x, y = judging.x[rows], judging.y[rows]
+        right = [_right(Running(bundle).answer(x), y).astype(np.float64) for bundle in (challenger, champion)]
+        np.add.at(gained, rows, right[0] - right[1])
+        np.add.at(drawn, rows, 1)
+    # A row that is drawn often is one row: what is sure is counted by rows, weighted as they are drawn.
+    share, mean = drawn / drawn.sum(), float(gained.sum() / drawn.sum())
+    each = gained / np.maximum(drawn, 1)
+    error = math.sqrt(float((share**2 * (each - mean) ** 2).sum()))
+    return _at_least("mode_accuracy", mean - ONE_SIDED_95 * error, limit, n)
 
 
 def judge_anchor(anchor: Bundle, judging: Part, gates: Gates, *, rng: np.random.Generator, tick: Tick) -> Verdict:

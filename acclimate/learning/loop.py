@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from acclimate.learning import network, recipes
+from acclimate.learning import modes, network, recipes
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate
 from acclimate.learning.drift import diagnose
-from acclimate.learning.gates import judge, judge_anchor
+from acclimate.learning.gates import judge, judge_anchor, judge_mode
+from acclimate.learning.modes import Running
 from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
-from acclimate.learning.replay import Replay
-from acclimate.learning.student import bring, train, train_anchor
+from acclimate.learning.rehearsal import rehearse
+from acclimate.learning.rehearsed import NOT_REHEARSED, Rehearsal
+from acclimate.learning.self_training import learn
+from acclimate.learning.student import bring, train_anchor
 from acclimate.learning.values import (
     STAGES,
     UNLABELLED,
@@ -31,6 +34,9 @@ from acclimate.learning.values import (
     Window,
 )
 
+MATCHED = ("none", "prior")
+"""Kinds of drift in which the inputs of each class are still those of the seed set."""
+
 
 class Step(Protocol):
     """Runs one stage: calls `verb(*args, rng=..., tick=...)` and returns its result, or the one stored for this run."""
@@ -43,7 +49,7 @@ class Turn:
     """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
 
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
-    answers are compared with.
+    answers are compared with. `rehearsal`: of version 1, what it could learn by itself.
     """
 
     drift: Drift | None = None
@@ -51,6 +57,7 @@ class Turn:
     student: Bundle | None = None
     verdict: Verdict | None = None
     expected: dict[str, Behaviour] = field(default_factory=dict)
+    rehearsal: Rehearsal | None = None
     detail: str | None = None
 
     @property
@@ -59,20 +66,35 @@ class Turn:
 
 
 def turn(
-    window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy, gates: Gates, *, step: Step
+    window: Window,
+    seed: SeedSet,
+    champion: Bundle,
+    anchor: Bundle,
+    policy: Policy,
+    gates: Gates,
+    *,
+    step: Step,
+    rehearsal: Rehearsal | None = None,
 ) -> Turn:
     """Learns from one window what the champion can teach about it, and judges the student; the champion stays as it was.
+
+    Where the inputs are the seed's, nothing is learnt: the anchor knows them, and follows the shares of the classes at most.
+    `rehearsal` is version 1's; without one, nothing is learnt unless the policy says that it can be.
 
     Raises `recipes.UnknownRecipe`, and `student.NonFiniteLoss` where training breaks down. The same arguments and the same
     random states of `step` give the same turn, bit for bit on a CPU.
     """
     recipe = recipes.named(policy.recipe)
-    seen = survey(window, seed, champion, anchor, policy, step=step)
-    if seen.drift is None or seen.labels is None or seen.detail is not None:
+    seen = survey(window, seed, champion, anchor, policy, step=step, rehearsal=rehearsal)
+    if seen.drift is None:
+        return seen
+    if seen.drift.kind in MATCHED and not seen.drift.alarms:
+        return _return_to_anchor(seen, window, seed, champion, anchor, gates, step=step)
+    if seen.labels is None or seen.detail is not None:
         return seen
     drift, labels = seen.drift, seen.labels
-    student = step("train", train, champion, window, labels, Replay(trusted=seed.train), recipe)
-    student = step("calibrate", calibrate, student, seed.calibration)
+    student = step("train", learn, champion, window, labels, seed, recipe)
+    student = step("calibrate", calibrate, network.with_mode(student, modes.PLAIN), seed.calibration)
     student = network.with_self_test(student, seed.judging.x)
     verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
     expected = _answers(_usual(window), student=student, champion=champion)
@@ -81,13 +103,41 @@ def turn(
     )
 
 
-def survey(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy, *, step: Step) -> Turn:
+def _return_to_anchor(
+    seen: Turn, window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, gates: Gates, *, step: Step
+) -> Turn:
+    """The inputs are the seed's: the anchor's networks answer them, with a running prior where the class shares moved."""
+    assert seen.drift is not None
+    moved = seen.drift.kind == "prior"
+    at_home = network.same_networks(champion, anchor)
+    if at_home and (not moved or champion.mode.name == "prior"):
+        return seen
+    shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))
+    challenger = network.with_mode(anchor, modes.prior(shares) if moved else modes.PLAIN)
+    challenger = network.with_self_test(challenger, seed.judging.x)
+    verdict = step("judge", judge_mode, challenger, champion, seed.judging, window, seen.drift, gates)
+    expected = _answers(_usual(window), student=challenger, champion=champion)
+    detail = _refusal(verdict)
+    return Turn(drift=seen.drift, student=challenger, verdict=verdict, expected=expected, detail=detail)
+
+
+def survey(
+    window: Window,
+    seed: SeedSet,
+    champion: Bundle,
+    anchor: Bundle,
+    policy: Policy,
+    *,
+    step: Step,
+    rehearsal: Rehearsal | None = None,
+) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     drift = step("diagnose", diagnose, window, seed, champion, anchor)
     if drift.stops and not (drift.alarms and window.vouched):
         return Turn(drift=drift, detail=drift.detail)
-    if policy.learnable == "no":
-        return Turn(drift=drift, detail='the policy says learnable = "no": this model is served and watched only')
+    unlearnable = _unlearnable(policy, rehearsal)
+    if unlearnable is not None:
+        return Turn(drift=drift, detail=unlearnable)
     labels = step("pseudo_label", choose, window, champion)
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
@@ -112,9 +162,21 @@ def begin(
         anchor = step("train", bring, spec.input, spec.network, seed.train, weights, allowlist)
     anchor = step("calibrate", calibrate, anchor, seed.calibration)
     anchor = network.with_self_test(anchor, seed.judging.x)
-    verdict = step("judge", judge_anchor, anchor, seed.judging, spec.gates)
+    verdict = step("judge", _judge_and_rehearse, anchor, seed, spec)
     expected = _answers(seed.judging.x, student=anchor)
-    return Turn(student=anchor, verdict=verdict, expected=expected, detail=_refusal(verdict))
+    rehearsal = Rehearsal.from_json(verdict.rehearsal) if verdict.rehearsal is not None else None
+    return Turn(student=anchor, verdict=verdict, expected=expected, rehearsal=rehearsal, detail=_refusal(verdict))
+
+
+def _judge_and_rehearse(
+    anchor: Bundle, seed: SeedSet, spec: ModelSpec, *, rng: np.random.Generator, tick: Callable[[int, int], None]
+) -> Verdict:
+    """The gates of version 1 and, where nobody decided it already, what it could learn."""
+    verdict = judge_anchor(anchor, seed.judging, spec.gates, rng=rng, tick=tick)
+    if spec.policy.learnable != "auto" or not verdict.passed:
+        return verdict
+    rehearsal = rehearse(anchor, seed, recipes.named(spec.policy.recipe), rng=rng, tick=tick)
+    return replace(verdict, rehearsal=rehearsal.as_json())
 
 
 def run_seed(policy: Policy, windows: Sequence[int]) -> int:
@@ -149,7 +211,17 @@ def _usual(window: Window) -> Floats:
 def _answers(x: Floats, **bundles: Bundle) -> dict[str, Behaviour]:
     if not len(x):
         return {}
-    return {name: Behaviour.of(bundle.probabilities(x)) for name, bundle in bundles.items()}
+    return {name: Behaviour.of(Running(bundle).answer(x)) for name, bundle in bundles.items()}
+
+
+def _unlearnable(policy: Policy, rehearsal: Rehearsal | None) -> str | None:
+    if policy.learnable == "no":
+        return 'the policy says learnable = "no": this model is served and watched only'
+    if policy.learnable == "yes":
+        return None
+    if rehearsal is None:
+        return NOT_REHEARSED
+    return None if rehearsal.learnable else rehearsal.detail
 
 
 def _scarcity(labels: PseudoLabels) -> str:

@@ -15,6 +15,10 @@ CLIP = 6.0
 HEAVY = 1.5
 """How much wider than a normal of the same quartiles a column's central 98 % must be to count as heavy-tailed; an
 exponential has about 2."""
+HEAVY_ONE_SIDED, OTHER_SIGN = 1.2, 0.02
+"""Of a column with at most so large a share of the rarer sign less is enough: its logarithm has no gap in the middle."""
+MOST_FOLDED = 0.5
+"""Share of folded columns from which the others are folded too, unless it gives them a tail: one kind of sensor."""
 NORMAL_TAIL = 2.326 / 1.349
 """Of a normal: from the median to the 99th percentile, over the distance between the quartiles."""
 
@@ -42,6 +46,14 @@ class Normalisation:
     def features(self, x: Rows) -> Floats:
         """One vector (N, D) a row, in standard deviations, in which rows can be compared."""
         return self._scaled(x).reshape(len(x), -1)
+
+    def restore(self, z: Floats) -> Rows:
+        """The raw rows (N, *shape) whose `features` are z, within the clip; a column of scale 0 is as on the seed."""
+        flat = (
+            np.where(self.scale > 0, np.clip(z, -CLIP, CLIP) / np.where(self.scale > 0, self.scale, 1), 0) + self.center
+        )
+        flat = np.where(self.folded, np.sign(flat) * np.expm1(np.abs(flat)), flat)
+        return np.asarray(flat, dtype=np.float32).reshape(len(z), *self.shape)
 
     @property
     def is_image(self) -> bool:
@@ -74,7 +86,12 @@ def fit(x: Rows, input_spec: InputSpec, *, raw: bool = False) -> Normalisation:
     else:
         logged = _fold(flat)
         weight = _tail_weight(flat)
-        folded = (weight > HEAVY) & (_tail_weight(logged) < weight) & (not raw)
+        one_sided = np.minimum((flat > 0).mean(axis=0), (flat < 0).mean(axis=0)) < OTHER_SIGN
+        heavy = weight > np.where(one_sided, HEAVY_ONE_SIDED, HEAVY)
+        folded = heavy & (_tail_weight(logged) < weight)
+        if folded.mean() >= MOST_FOLDED:
+            folded |= _tail_weight(logged) <= np.maximum(weight, HEAVY)
+        folded &= not raw
         columns = np.where(folded, logged, flat)
         center, deviation = columns.mean(axis=0), columns.std(axis=0)
     constant = deviation <= 1e-6 * np.abs(center)  # float32 cannot tell such a column from a constant one

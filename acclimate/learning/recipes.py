@@ -13,19 +13,20 @@ class UnknownRecipe(ValueError):
 class Recipe:
     """One way to train the members of a version, each from its own draws.
 
-    A batch is `window_rows` pseudo-labelled and `replay_rows` trusted rows, all augmented as strongly as the version's rows
-    stand.
+    `steps` of each member in all, in so many `rounds`; before each but the first the student labels the rows anew. A batch is
+    `window_rows` pseudo-labelled and `replay_rows` trusted rows, all augmented as strongly as the version's rows stand.
     """
 
     name: str
     steps: int
+    rounds: int = 1
     window_rows: int = 64
     replay_rows: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
 
 
-RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=120),)}
+RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=240, rounds=6),)}
 
 ANCHOR_STEPS = (800, 6000)
 """Fewest and most; between them about 30 passes over the seed's training part."""

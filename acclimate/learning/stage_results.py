@@ -24,7 +24,12 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
             manifest, arrays = network.pack(result)
             return {"result": "bundle", "bundle": manifest}, arrays
         case Snapshot():
-            known = {"past_agreement": result.past_agreement, "vouched": result.vouched, "looks": result.looks}
+            known = {
+                "past_agreement": result.past_agreement,
+                "vouched": result.vouched,
+                "looks": result.looks,
+                "number": result.number,
+            }
             parts = {"taught": result.taught, "late": result.late}
             arrays = {f"{name}.{axis}": getattr(part, axis) for name, part in parts.items() if part for axis in "xy"}
             return {"result": "snapshot", **_text(known)}, {"labels": result.labels, **arrays}

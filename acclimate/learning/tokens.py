@@ -42,8 +42,8 @@ class Tokens:
             return pushed_forward(np.where(ids < self.buckets, ids, 1 + ids % (self.buckets - 1)))
         out = np.zeros((len(x), self.length), dtype=np.int64)
         for row, (text,) in enumerate(x.tolist()):
-            words = WORD.findall(text[:MOST_CHARACTERS].lower())[: self.length]
-            out[row, : len(words)] = [1 + zlib.crc32(word.encode()) % (self.buckets - 1) for word in words]
+            read = words(text)[: self.length]
+            out[row, : len(read)] = [1 + zlib.crc32(word.encode()) % (self.buckets - 1) for word in read]
         return out
 
     def features(self, x: Rows) -> Floats:
@@ -54,6 +54,11 @@ class Tokens:
         np.add.at(out, (rows, tokens[rows, places] % COMPARED_BUCKETS), 1)
         out = np.sqrt(out)
         return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+
+
+def words(text: str) -> list[str]:
+    """The words and punctuation of a text in lower case, as they are hashed."""
+    return WORD.findall(text[:MOST_CHARACTERS].lower())
 
 
 def of(input_spec: InputSpec, network_spec: NetworkSpec) -> Tokens:

@@ -106,7 +106,8 @@ class Ours:
     def turn(self, window: Window, run: int) -> Turn:
         spec, walk = self.task.spec, step(self.task, run)
         champion = self.serving.bundle
-        return loop.turn(window, self.task.parts, champion, self.anchor, spec.policy, spec.gates, step=walk)
+        how = {"step": walk, "rehearsal": self.begun.rehearsal}
+        return loop.turn(window, self.task.parts, champion, self.anchor, spec.policy, spec.gates, **how)
 
     def promote(self, turn: Turn) -> Serving:
         """The turn's student serves from here on; what served before is given back."""
@@ -138,6 +139,7 @@ class Ours:
         taught = [part for part in self.labelled[-TAUGHT_WINDOWS:] if len(part)][::-1]
         newest = max(self.agreements, default=None)
         return {
+            "number": self.number,
             "past_agreement": None if newest is None else self.agreements[newest],
             "taught": Part(x=np.concatenate([part.x for part in taught]), y=np.concatenate([part.y for part in taught]))
             if taught

@@ -1,0 +1,138 @@
+"""What of a window no change of the class shares explains: the label-shift residual in the anchor's features. numpy only.
+
+If only the shares of the classes change, the mean of any features of the rows is a mixture of the classes' own means (Lipton,
+Wang and Smola 2018). What the best such mixture leaves over is drift of the inputs themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning.values import Floats, Integers
+
+FREQUENCIES = 128
+"""Random Fourier features (Rahimi and Recht 2007), a cosine and a sine each."""
+DRAWS = 60
+FIT_STEPS = 60
+COMPARED_ROWS = 2000
+LEVEL = 0.05
+"""Of false alarms over all looks together."""
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """`ratio`: what no class shares explain, over the most that chance would show; `shares` (C,): those that explain most.
+
+    `explained`: of the whole distance between window and seed set, the part that these shares take away.
+    """
+
+    ratio: float
+    shares: Doubles
+    moved: float
+    moved_by_chance: float
+    explained: float
+    n: int
+
+
+def measure(
+    held_out: Floats, y: Integers, window: Floats, *, classes: int, looks: int, rng: np.random.Generator
+) -> Residual:
+    """Compares features of a window (N, F) with those of labeled rows (K, F) that the anchor did not learn.
+
+    `looks` numbers the windows looked at: each look may err with LEVEL / (looks (looks + 1)), so that in the whole series,
+    however long, chance alone takes `ratio` above 1 with at most 5 %. The limit is the quantile of a gamma (Wilson and Hilferty 1931)
+    fitted to draws from the labeled rows themselves.
+    """
+    window = window[rng.permutation(len(window))[:COMPARED_ROWS]]
+    source, seen = _fourier(held_out, window, rng)
+    members = [np.flatnonzero(y == label) for label in range(classes)]
+    counts = np.array([len(rows) for rows in members])
+    means = _class_means(source, members)
+    prior = counts / counts.sum()
+    shares = _mixture(means, seen.mean(axis=0), prior)
+    value = _distance(means, seen.mean(axis=0), shares)
+    null, moves = [], []
+    for _ in range(DRAWS):
+        drawn = [rows[rng.integers(len(rows), size=len(rows))] if len(rows) else rows for rows in members]
+        labels = rng.choice(classes, size=len(seen), p=shares)
+        rows = np.concatenate(
+            [
+                members[label][rng.integers(len(members[label]), size=int((labels == label).sum()))]
+                for label in np.unique(labels)
+            ]
+        )
+        again = _class_means(source, drawn)
+        mean = source[rows].mean(axis=0)
+        fitted = _mixture(again, mean, shares)
+        null.append(_distance(again, mean, fitted))
+        moves.append(float(np.abs(fitted - shares).sum() / 2))
+    level = LEVEL / (looks * (looks + 1))
+    whole = _distance(means, seen.mean(axis=0), prior)
+    return Residual(
+        ratio=value / max(_gamma_quantile(np.array(null), level), 1e-12),
+        shares=shares,
+        moved=float(np.abs(shares - prior).sum() / 2),
+        moved_by_chance=_gamma_quantile(np.array(moves), level),
+        explained=1 - value / whole if whole > 0 else 1.0,
+        n=len(window),
+    )
+
+
+def _fourier(held_out: Floats, window: Floats, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+    center, deviation = held_out.mean(axis=0), held_out.std(axis=0)
+    varying = deviation > 1e-6
+    a, b = ((x[:, varying] - center[varying]) / deviation[varying] for x in (held_out, window))
+    a, b = np.clip(a, -10, 10).astype(np.float64), np.clip(b, -10, 10).astype(np.float64)
+    some = a[rng.permutation(len(a))[:300]]
+    squares = ((some[:, None] - some[None]) ** 2).sum(axis=2) if some.shape[1] < 64 else _squares(some)
+    width = math.sqrt(float(np.median(squares[squares > 1e-9]))) if (squares > 1e-9).any() else 1.0
+    directions = rng.standard_normal((a.shape[1], FREQUENCIES)) / width
+    return tuple(np.concatenate([np.cos(x @ directions), np.sin(x @ directions)], axis=1) for x in (a, b))  # type: ignore[return-value]
+
+
+def _squares(x: Doubles) -> Doubles:
+    norms = (x**2).sum(axis=1)
+    return np.asarray(np.maximum(norms[:, None] + norms[None] - 2 * x @ x.T, 0))
+
+
+def _class_means(features: Doubles, members: list[Integers]) -> Doubles:
+    return np.stack([features[rows].mean(axis=0) if len(rows) else features.mean(axis=0) for rows in members])
+
+
+def _mixture(means: Doubles, mean: Doubles, start: Doubles) -> Doubles:
+    """The shares whose mixture of the classes' means comes nearest to the mean: accelerated projected gradient."""
+    gram, target = means @ means.T, means @ mean
+    rate = 1 / max(float(np.linalg.eigvalsh(gram)[-1]), 1e-12)
+    shares = ahead = start
+    pace = 1.0
+    for _ in range(FIT_STEPS):
+        new = _onto_simplex(ahead - rate * (gram @ ahead - target))
+        pace, past = (1 + math.sqrt(1 + 4 * pace**2)) / 2, pace
+        ahead, shares = new + (past - 1) / pace * (new - shares), new
+    return shares
+
+
+def _onto_simplex(x: Doubles) -> Doubles:
+    """The nearest shares (Duchi et al. 2008)."""
+    ordered = np.sort(x)[::-1]
+    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(x) + 1)
+    kept = int(np.flatnonzero(ordered > excess)[-1])
+    return np.asarray(np.maximum(x - excess[kept], 0))
+
+
+def _distance(means: Doubles, mean: Doubles, shares: Doubles) -> float:
+    return float(((shares @ means - mean) ** 2).sum())
+
+
+def _gamma_quantile(draws: Doubles, level: float) -> float:
+    mean, variance = float(draws.mean()), max(float(draws.var(ddof=1)), 1e-18)
+    shape, scale = mean**2 / variance, variance / mean if mean > 0 else 0.0
+    z = NormalDist().inv_cdf(1 - level)
+    return shape * scale * (1 - 1 / (9 * shape) + z / (3 * math.sqrt(shape))) ** 3
