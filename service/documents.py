@@ -110,6 +110,7 @@ def version(row: Row, promotions: Iterable[Row], aliases: Mapping[str, int | Non
         "run": row["run_id"],
         "windows": [window_id(number) for number in windows],
         "mode": row["mode"],
+        "rehearsal": row["rehearsal"],
         "evidence": row["evidence"],
         "gates": row["gates"],
         "promotions": [promotion(entry) for entry in promotions if entry["to_version"] == row["number"]],

@@ -11,6 +11,7 @@ import numpy as np
 
 from acclimate.learning import loop
 from acclimate.learning.loop import Turn
+from acclimate.learning.rehearsed import Rehearsal
 from acclimate.learning.values import UNLABELLED, Policy, SeedSet, Window
 from acclimate.storage import barrier, catalog, lessons, registry, window_rows
 from acclimate.storage.artifacts import ArtifactError, Artifacts
@@ -40,6 +41,7 @@ class Basis:
     needed: int
     lines: list[RowMapping]
     words: Words
+    rehearsal: Rehearsal | None
 
     @property
     def rows(self) -> int:
@@ -87,7 +89,9 @@ class Planner:
         except (ArtifactError, StoreError, SegmentDamaged) as error:
             raise Refusal("unavailable", f"what the plan needs cannot be read: {error}") from error
         step = loop.plain_step(seed)
-        seen = loop.survey(window, parts, champion.bundle, anchor.bundle, basis.policy, step=step)
+        seen = loop.survey(
+            window, parts, champion.bundle, anchor.bundle, basis.policy, step=step, rehearsal=basis.rehearsal
+        )
         return _document(basis, seen, rows=rows, window=window)
 
     def _read(self, name: str, windows: Sequence[int] | None) -> Basis:
@@ -105,6 +109,7 @@ class Planner:
                 needed=policy.min_window_rows if windows is None else 1,
                 lines=catalog.segments_of(connection, model["id"], windows),
                 words=lessons.words_now(connection, model["id"], numbers),
+                rehearsal=_rehearsal(registry.version(connection, model["id"], 1)),
             )
 
     def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
@@ -132,6 +137,10 @@ class Planner:
             digest = registry.version(connection, champion.model_id, 1)["digest"]
         load = self._follower.load
         return self._slots.asked(champion.model_id, 1, lambda: load(champion.model_id, 1, digest))
+
+
+def _rehearsal(first: RowMapping) -> Rehearsal | None:
+    return Rehearsal.from_json(first["rehearsal"]) if first["rehearsal"] is not None else None
 
 
 def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> dict[str, Any]:

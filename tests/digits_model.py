@@ -26,6 +26,7 @@ classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 [log]
 durability = "{durability}"
 [policy]
+learnable = "yes"
 schedule = "{schedule}"
 on_drift = false
 max_rows = {max_rows}

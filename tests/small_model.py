@@ -21,6 +21,7 @@ kind = "vector"
 shape = [4]
 classes = ["low", "middle", "high"]
 [policy]
+learnable = "yes"
 schedule = "never"
 on_drift = false
 max_rows = 0

@@ -21,6 +21,7 @@ import torch
 from acclimate.learning import network, stage_results
 from acclimate.learning.loop import Turn, begin, run_seed, stage_rng, turn
 from acclimate.learning.network import Bundle, BundleError
+from acclimate.learning.rehearsed import Rehearsal
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.student import NonFiniteLoss
 from acclimate.learning.values import UNLABELLED, ModelSpec, SeedSet, Snapshot, Window
@@ -88,7 +89,10 @@ class Trainer:
         task = self.task
         seed, window = self.read_seed(), self.read_window()
         champion, anchor = self.version(task.run["parent_version"]), self.version(1)
-        return turn(window, seed, champion, anchor, task.policy, task.gates, step=self.step)
+        with self.database.read() as connection:
+            told = registry.version(connection, task.model["id"], 1)["rehearsal"]
+        rehearsal = Rehearsal.from_json(told) if told is not None else None
+        return turn(window, seed, champion, anchor, task.policy, task.gates, step=self.step, rehearsal=rehearsal)
 
     def step(self, stage: str, verb: Callable[..., Any], /, *args: Any) -> Any:
         """The result of the stage: the one that an earlier attempt kept, else that of the verb, kept for the next.

@@ -47,8 +47,8 @@ def measure(
     """Compares features of a window (N, F) with those of labeled rows (K, F) that the anchor did not learn.
 
     `looks` numbers the windows looked at: each look may err with LEVEL / (looks (looks + 1)), so that in the whole series,
-    however long, chance alone takes `ratio` above 1 with at most 5 %. The limit is the quantile of a gamma (Wilson and Hilferty 1931)
-    fitted to draws from the labeled rows themselves.
+    however long, chance alone takes `ratio` above 1 with at most 5 %. The limit is the quantile of a gamma (Wilson and Hilferty
+    1931) fitted to draws from the labeled rows themselves.
     """
     window = window[rng.permutation(len(window))[:COMPARED_ROWS]]
     source, seen = _fourier(held_out, window, rng)

@@ -63,6 +63,7 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
             return PseudoLabels(**same, refusal=refusal, needed=manifest["needed"])
         case "drift":
             found = json.loads(manifest["text"])
+            found["shares"] = tuple(found["shares"])
             return Drift(**{**found, "effects": {name: Effect(**effect) for name, effect in found["effects"].items()}})
         case "verdict":
             found = json.loads(manifest["text"])

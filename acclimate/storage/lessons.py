@@ -51,6 +51,7 @@ class Words:
     taught_until: float
     windows: list[list[RowMapping]]
     past_agreement: float | None
+    number: int
     vouched: bool
     mine: Origin | None
     judged: frozenset[tuple[Origin, int]]
@@ -90,6 +91,7 @@ def _words(
         ),
         windows=[catalog.segments_of(connection, model_id, [number]) for number in reversed(labelled)],
         past_agreement=catalog.past_agreement(connection, model_id, before=first),
+        number=first,
         vouched=states == {"released"},
         mine=None if run is None else _origin(run),
         judged=_judged(connection, same),
@@ -122,7 +124,9 @@ def snapshot(segments: Segments, words: Words, rows: LoggedRows) -> Snapshot:
         past_agreement=words.past_agreement,
         vouched=words.vouched,
         looks=len(words.judged - {(words.mine, int((own >= 0).sum()) + len(parts["late"] or ()))}),
-        **parts,
+        number=words.number,
+        taught=parts["taught"],
+        late=parts["late"],
     )
 
 

@@ -228,6 +228,8 @@ versions = Table(
     Column("expected", JSON),
     # How it is served: plain, or following its traffic.
     Column("mode", String(16), nullable=False, server_default="plain"),
+    # Of version 1: what it could learn by itself, found before any traffic.
+    Column("rehearsal", JSON),
     # The artifact of another version that holds the weights, where this one differs from it in its mode alone.
     Column("weights_digest", String(71)),
     Column("created_at", Float, nullable=False),

@@ -8,6 +8,7 @@ from turned_digits import accuracy, learn, spec, window_of
 
 from acclimate.learning import loop, network
 from acclimate.learning.behaviour import Behaviour
+from acclimate.learning.rehearsed import Act, Rehearsal
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window
 
 
@@ -77,8 +78,8 @@ def test_a_turn_resumed_from_stored_stages_equals_an_unbroken_one(stream, parts,
         return stored[stage] if stage in stored else plain(stage, verb, *args)
 
     with pytest.raises(KeyboardInterrupt):
-        loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=dies_before_judging)
-    resumed = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=resumes)
+        loop.turn(window, parts, anchor, anchor, Policy(learnable="yes"), Gates(), step=dies_before_judging)
+    resumed = loop.turn(window, parts, anchor, anchor, Policy(learnable="yes"), Gates(), step=resumes)
     assert set(stored) == {"diagnose", "pseudo_label", "train", "calibrate"}
     assert resumed.verdict == unbroken.verdict
     arrays, expected = network.pack(resumed.student)[1], network.pack(unbroken.student)[1]
@@ -91,11 +92,42 @@ def test_a_finished_student_carries_a_self_test_that_it_passes(stream, parts, an
     network.self_test(turn.student)
 
 
-def test_a_window_of_one_class_is_refused_with_an_alarm(stream, parts, anchor):
+def test_a_window_of_one_class_teaches_nothing_and_is_answered_with_a_running_prior(stream, parts, anchor):
     turn = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
-    assert turn.drift.alarms
-    assert not turn.promoted
-    assert "predicted classes moved" in turn.detail
+    assert turn.labels is None
+    assert network.same_networks(turn.student, anchor)
+    assert turn.student.mode.name == "prior"
+    assert {gate.gate for gate in turn.verdict.gates} >= {"self_test", "mode_accuracy"}
+
+
+def test_a_champion_that_followed_a_drift_gives_way_to_the_anchor_when_the_inputs_are_the_seeds_again(
+    stream, parts, anchor
+):
+    away = learn(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
+    back = learn(window_of(stream.x[:300]), parts, away.student, anchor)
+    assert back.labels is None
+    assert network.same_networks(back.student, anchor)
+    assert back.student.mode.name == "plain"
+
+
+def test_what_was_never_rehearsed_is_not_learnt_and_says_so(stream, parts, anchor):
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
+    for rehearsal, words in ((None, "never rehearsed"), (_rehearsed(0.0), "cannot learn drift")):
+        step = loop.plain_step(1)
+        turn = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=step, rehearsal=rehearsal)
+        assert turn.student is None
+        assert words in turn.detail
+
+
+def test_what_a_rehearsal_found_learnable_is_learnt(stream, parts, anchor):
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
+    step = loop.plain_step(1)
+    turn = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=step, rehearsal=_rehearsed(0.2))
+    assert turn.student is not None
+
+
+def _rehearsed(gain: float) -> Rehearsal:
+    return Rehearsal(acts=(Act(drift="inputs", frozen=0.6, served=0.6 + gain),))
 
 
 def test_a_window_like_the_seed_is_refused_without_an_alarm_and_says_so(stream, parts, anchor):
@@ -108,7 +140,9 @@ def test_a_window_like_the_seed_is_refused_without_an_alarm_and_says_so(stream, 
 def test_a_window_that_keeps_too_few_rows_says_how_many_and_why(stream, parts, anchor):
     x = stream.turned(7, rng=np.random.default_rng(1))[0]
     window = Window(x=np.repeat(x[:2], 120, axis=0), held_out=x[2:62], held_out_labels=np.full(60, UNLABELLED))
-    turn = loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=_without_stopping(loop.plain_step(1)))
+    turn = loop.turn(
+        window, parts, anchor, anchor, Policy(learnable="yes"), Gates(), step=_without_stopping(loop.plain_step(1))
+    )
     assert turn.student is None
     assert "238 duplicate" in turn.detail
     assert "24 needed" in turn.detail
@@ -125,7 +159,7 @@ def test_a_model_that_may_not_learn_is_only_diagnosed(stream, parts, anchor):
 def test_a_refused_student_is_handed_back_with_the_reason(stream, parts, anchor):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     strict = Gates(min_agreement=1.0, max_class_flow=0.0)
-    turn = loop.turn(window, parts, anchor, anchor, Policy(), strict, step=loop.plain_step(1))
+    turn = loop.turn(window, parts, anchor, anchor, Policy(learnable="yes"), strict, step=loop.plain_step(1))
     assert turn.student is not None
     assert not turn.promoted
     assert "agreement_with_champion fail" in turn.detail
@@ -139,7 +173,7 @@ def test_stages_are_asked_for_in_order_and_draw_from_states_of_their_own(stream,
         return plain(stage, verb, *args)
 
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
-    loop.turn(window, parts, anchor, anchor, Policy(), Gates(), step=step)
+    loop.turn(window, parts, anchor, anchor, Policy(learnable="yes"), Gates(), step=step)
     assert asked == [stage for stage in STAGES if stage not in ("snapshot", "publish")]
     draws = {loop.stage_rng(run, stage).integers(2**62) for run in (1, 2) for stage in STAGES}
     assert len(draws) == 2 * len(STAGES)

@@ -52,7 +52,7 @@ def test_progress_is_told_at_least_every_ten_steps_and_ends_complete(anchor, les
     train(anchor, lesson, parts, tick=lambda done, total: told.append((done, total)))
     done = [steps for steps, _ in told]
     assert done[0] == 0
-    assert told[-1] == (360, 360)
+    assert told[-1] == (720, 720)
     assert max(np.diff(done)) <= 10
 
 

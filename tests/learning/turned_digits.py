@@ -78,4 +78,4 @@ def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:
 
 
 def learn(window: Window, parts: SeedSet, champion: Bundle, anchor: Bundle, *, run: int = 1) -> loop.Turn:
-    return loop.turn(window, parts, champion, anchor, Policy(), Gates(), step=loop.plain_step(run))
+    return loop.turn(window, parts, champion, anchor, Policy(learnable="yes"), Gates(), step=loop.plain_step(run))

@@ -27,6 +27,7 @@ kind = "{kind}"
 shape = {shape}
 classes = ["low", "high"]
 [policy]
+learnable = "yes"
 schedule = "never"
 on_drift = false
 max_rows = 0

@@ -1,0 +1,86 @@
+"""What version 1 could learn by itself, before any traffic: told apart for a model that can and one that cannot."""
+
+import json
+
+import numpy as np
+import pytest
+
+from acclimate.learning import loop, normalise, seed, tokens, warp
+from acclimate.learning.rehearsed import Act, Rehearsal
+from acclimate.learning.values import InputSpec, ModelSpec, NetworkSpec, Policy
+
+NOISY = InputSpec(kind="vector", shape=(8,), classes=("dry", "rain"))
+
+
+def noisy(n: int, draw: int):
+    """Two classes that overlap: no network is right on more than about 75 of 100 rows."""
+    rng = np.random.default_rng([7, draw])
+    x = rng.normal(size=(n, 8))
+    y = (x @ np.linspace(-1, 1, 8) + rng.logistic(0, 1.3, n) > 0).astype(np.int64)
+    return x.astype(np.float32), y
+
+
+def begun(policy: Policy) -> loop.Turn:
+    x, y = noisy(600, 0)
+    spec = ModelSpec(
+        name="rain",
+        network=NetworkSpec(network="mlp", args={"hidden": [32]}),
+        input=NOISY,
+        seed_path=None,
+        policy=policy,
+    )
+    parts = seed.split(x, y, NOISY, rng=np.random.default_rng(0))
+    return loop.begin(spec, parts, step=loop.plain_step(0))
+
+
+def test_digits_are_found_learnable_and_the_report_says_by_how_much(first):
+    assert first.rehearsal.learnable
+    assert first.rehearsal.gain > 0.05
+    assert "can learn gradual drift" in first.rehearsal.detail
+    assert {act.drift for act in first.rehearsal.acts} == {"inputs", "inputs and class shares"}
+
+
+def test_a_noisy_binary_model_is_found_not_learnable():
+    rehearsal = begun(Policy()).rehearsal
+    assert not rehearsal.learnable
+    assert "cannot learn drift" in rehearsal.detail
+
+
+@pytest.mark.parametrize("decided", ["yes", "no"])
+def test_where_the_policy_decides_nothing_is_rehearsed(decided):
+    assert begun(Policy(learnable=decided)).rehearsal is None
+
+
+def test_a_report_survives_json_and_keeps_its_conclusion(first):
+    again = Rehearsal.from_json(json.loads(json.dumps(first.rehearsal.as_json())))
+    assert again == first.rehearsal
+
+
+def test_a_drift_that_learning_ruins_makes_a_model_unlearnable_however_much_the_others_gain():
+    acts = [Act(drift="inputs", frozen=0.6, served=0.95)] * 3 + [Act(drift="inputs", frozen=0.6, served=0.45)]
+    assert Rehearsal(acts=tuple(acts[:3])).learnable
+    assert not Rehearsal(acts=tuple(acts)).learnable
+
+
+def test_made_up_drift_of_vectors_and_images_grows_with_its_strength_and_is_finite():
+    rng = np.random.default_rng(0)
+    for spec in (NOISY, InputSpec(kind="image", shape=(3, 9, 8), classes=("a", "b"))):
+        x = rng.normal(2, 5, (40, *spec.shape)).astype(np.float32)
+        drift = warp.draw(normalise.fit(x, spec), rng)
+        moved = [float(np.abs(drift(x, strength) - x).mean()) for strength in (0.0, 0.2, 0.8)]
+        assert moved[0] < 1e-4 < moved[1] < moved[2] < np.inf
+
+
+def test_made_up_drift_renames_a_share_of_the_words_and_ids():
+    rng = np.random.default_rng(0)
+    text = InputSpec(kind="text", shape=(1,), classes=("a", "b"))
+    rows = np.array([[" ".join(f"w{word}" for word in range(200))]], dtype=object)
+    drift = warp.draw(tokens.of(text, NetworkSpec(network="text")), rng)
+    same = len(set(drift(rows, 0.3)[0, 0].split()) & set(rows[0, 0].split()))
+    assert 110 < same < 170
+    assert drift(rows, 0.0)[0, 0] == rows[0, 0]
+    sequence = InputSpec(kind="sequence", shape=(60,), classes=("a", "b"))
+    ids = np.arange(1, 61).reshape(1, 60)
+    drift = warp.draw(tokens.of(sequence, NetworkSpec(network="text", args={"vocabulary": 500})), rng)
+    assert 5 < (drift(ids, 0.3) != ids).sum() < 35
+    assert (drift(ids, 0.0) == ids).all()

@@ -1,0 +1,54 @@
+"""What no class shares explain: silent on any swing of the classes, loud on drift of the inputs, at every look."""
+
+import numpy as np
+import pytest
+
+from acclimate.learning import residual
+
+CENTERS = np.array([[0.0, 0, 0, 0], [3, 0, 0, 1], [0, 3, 1, 0]])
+
+
+def rows(n: int, shares, rng: np.random.Generator, move=0.0):
+    """Three clouds in four columns; `move` shifts them all along a column in which no class differs much."""
+    y = rng.choice(3, size=n, p=shares)
+    x = CENTERS[y] + rng.normal(0, 1, (n, 4)) + np.array([0, 0, 0, move])
+    return x.astype(np.float32), y
+
+
+def look(shares, *, move=0.0, seed=0, looks=1, n=300) -> residual.Residual:
+    rng = np.random.default_rng(seed)
+    held, y = rows(250, [1 / 3] * 3, rng)
+    seen, _ = rows(n, shares, rng, move)
+    return residual.measure(held, y, seen, classes=3, looks=looks, rng=rng)
+
+
+def test_a_swing_of_the_classes_leaves_no_residual_and_its_shares_are_found():
+    for seed in range(10):
+        found = look([0.8, 0.15, 0.05], seed=seed)
+        assert found.ratio < 1
+        assert found.shares == pytest.approx([0.8, 0.15, 0.05], abs=0.1)
+        assert found.moved > found.moved_by_chance
+
+
+def test_shifted_inputs_leave_a_residual_whatever_the_classes():
+    for shares in ([1 / 3] * 3, [0.8, 0.15, 0.05]):
+        assert look(shares, move=2.0).ratio > 1
+
+
+def test_rows_like_the_seed_rarely_exceed_the_limit_in_a_long_series():
+    found = [look([1 / 3] * 3, seed=seed, looks=seed + 1, n=200) for seed in range(100)]
+    assert sum(one.ratio > 1 for one in found) <= 1
+    assert sum(one.moved > one.moved_by_chance for one in found) <= 1
+
+
+def test_the_same_window_counts_for_less_at_a_later_look():
+    assert look([1 / 3] * 3, move=1.0, looks=200).ratio < look([1 / 3] * 3, move=1.0, looks=1).ratio
+
+
+def test_a_class_without_rows_and_constant_columns_give_finite_numbers():
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(80, 1)), 4, axis=1).astype(np.float32)
+    x[:, 1] = 7.0
+    found = residual.measure(x, np.arange(80) % 2, x[:40], classes=3, looks=1, rng=rng)
+    assert np.isfinite([found.ratio, found.moved, found.moved_by_chance, found.explained]).all()
+    assert found.shares.sum() == pytest.approx(1)
