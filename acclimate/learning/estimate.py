@@ -15,6 +15,7 @@ TOO_HIGH, TOO_HIGH_AT_REST, TOO_LOW = 0.18, 0.11, 0.10
 NEW_FALL = 0.10
 """A fall of confidence below what the version showed when it was judged that tells of drift it has never met."""
 BEYOND = ("abrupt", "junk", "new_class", "unknown")
+FALLS = ("anchor_confidence", "anchor_agreement")
 TWO_SIDED_95 = 1.96
 
 
@@ -57,7 +58,8 @@ def _refusal(answers: Behaviour, expected: Behaviour | None, drift: Drift, froze
         return "there are answers that are not numbers"
     if drift.alarms or drift.kind in BEYOND:
         return f"the window looks {drift.kind}: after a jump a version can be sure and wrong ({drift.detail})"
-    if frozen and drift.amount >= 1:
+    falls = [drift.effects[name].value for name in FALLS if name in drift.effects]
+    if frozen and max(falls, default=0.0) >= NEW_FALL:
         return "full drift, and the version learnt from the seed set alone: its confidence is too high by an unknown amount"
     if expected is not None and expected.finite:
         fall, chance = confidence_fall(expected, answers)

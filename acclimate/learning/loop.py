@@ -33,6 +33,7 @@ from acclimate.learning.values import (
     Verdict,
     Window,
 )
+from acclimate.learning.weights import same
 
 MATCHED = ("none", "prior")
 """Kinds of drift in which the inputs of each class are still those of the seed set."""
@@ -109,7 +110,7 @@ def _return_to_anchor(
     """The inputs are the seed's: the anchor's networks answer them, with a running prior where the class shares moved."""
     assert seen.drift is not None
     moved = seen.drift.kind == "prior"
-    at_home = network.same_networks(champion, anchor)
+    at_home = same(champion, anchor)
     if at_home and (not moved or champion.mode.name == "prior"):
         return seen
     shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))

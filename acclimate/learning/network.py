@@ -183,15 +183,6 @@ def with_self_test(bundle: Bundle, x: Rows) -> Bundle:
     return replace(bundle, selftest_x=rows, selftest_probabilities=bundle.probabilities(rows))
 
 
-def same_networks(a: Bundle, b: Bundle) -> bool:
-    """Whether both answer with equal weights, in whatever mode."""
-    states = [[member.state_dict() for member in bundle.members] for bundle in (a, b)]
-    pairs = list(zip(*states, strict=False))
-    return len(a.members) == len(b.members) and all(
-        all(torch.equal(tensor, other[name]) for name, tensor in one.items()) for one, other in pairs
-    )
-
-
 def with_mode(bundle: Bundle, mode: Mode) -> Bundle:
     """The same networks, served in another mode: a version of its own. Raises `BundleError` where the mode does not fit them."""
     wrong = modes.problem(mode, bundle.input_spec, raw=getattr(bundle.encoding, "raw", False))

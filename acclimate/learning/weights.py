@@ -1,4 +1,4 @@
-"""Weights that somebody trained elsewhere: do they fit the network, before a number of them is read."""
+"""Weights: do those that somebody trained elsewhere fit the network, and are those of two versions the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import network
-from acclimate.learning.network import BundleError
+from acclimate.learning.network import Bundle, BundleError
 from acclimate.learning.values import ModelSpec, Problem
 
 POINTER = "#/weights"
@@ -50,3 +50,11 @@ def finite(arrays: dict[str, NDArray[Any]]) -> list[Problem]:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def same(a: Bundle, b: Bundle) -> bool:
+    """Whether two versions answer with equal weights, in whatever mode."""
+    states = [[member.state_dict() for member in bundle.members] for bundle in (a, b)]
+    return len(a.members) == len(b.members) and all(
+        all(tensor.equal(other[name]) for name, tensor in one.items()) for one, other in zip(*states, strict=True)
+    )

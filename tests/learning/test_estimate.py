@@ -1,12 +1,14 @@
 """What is said of accuracy without labels, and where nothing is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from answers import drawn, even
 
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.estimate import estimate
-from acclimate.learning.values import Drift
+from acclimate.learning.values import Drift, Effect
 
 EXPECTED = Behaviour.of(drawn(300, even(5), rng=np.random.default_rng(0)))
 
@@ -60,8 +62,9 @@ def test_a_window_that_alarms_is_refused_with_the_reason_however_sure_the_versio
 
 
 def test_full_drift_that_the_version_never_learnt_is_refused():
-    assert "seed set alone" in estimate(answers(), expected=None, drift=drift(amount=1.0), frozen=True).refused
-    assert estimate(answers(), expected=None, drift=drift(amount=1.0), frozen=False).refused is None
+    fallen = replace(drift(), effects={"anchor_agreement": Effect(value=0.12, threshold=0.02, n=200)})
+    assert "seed set alone" in estimate(answers(), expected=None, drift=fallen, frozen=True).refused
+    assert estimate(answers(), expected=None, drift=fallen, frozen=False).refused is None
 
 
 def test_confidence_far_below_what_the_version_showed_is_drift_that_it_does_not_track():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from turned_digits import accuracy, learn, spec, window_of
 
-from acclimate.learning import loop, network
+from acclimate.learning import loop, network, weights
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.rehearsed import Act, Rehearsal
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window
@@ -95,7 +95,7 @@ def test_a_finished_student_carries_a_self_test_that_it_passes(stream, parts, an
 def test_a_window_of_one_class_teaches_nothing_and_is_answered_with_a_running_prior(stream, parts, anchor):
     turn = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
     assert turn.labels is None
-    assert network.same_networks(turn.student, anchor)
+    assert weights.same(turn.student, anchor)
     assert turn.student.mode.name == "prior"
     assert {gate.gate for gate in turn.verdict.gates} >= {"self_test", "mode_accuracy"}
 
@@ -106,7 +106,7 @@ def test_a_champion_that_followed_a_drift_gives_way_to_the_anchor_when_the_input
     away = learn(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
     back = learn(window_of(stream.x[:300]), parts, away.student, anchor)
     assert back.labels is None
-    assert network.same_networks(back.student, anchor)
+    assert weights.same(back.student, anchor)
     assert back.student.mode.name == "plain"
 
 
