@@ -70,6 +70,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
             ("versions", "expected"),
             ("versions", "deleted_at"),
             ("versions", "mode"),
+            ("versions", "rehearsal"),
             ("versions", "weights_digest"),
             ("windows", "estimate"),
             ("runs", "rows_taught"),
