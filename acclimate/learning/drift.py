@@ -14,7 +14,7 @@ from acclimate.learning import augment
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.residual import Residual, measure
-from acclimate.learning.values import Drift, Effect, Floats, Integers, Rows, SeedSet, Window
+from acclimate.learning.values import Drift, Effect, Floats, Rows, SeedSet, Window
 
 FULL_RESIDUAL = 4.0
 """The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
@@ -37,9 +37,8 @@ Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Opinion:
-    """What a bundle thinks of rows: labels (N,), mean confidence, share of rows on which all members agree."""
+    """What a bundle thinks of rows: mean confidence, share of rows on which all members agree."""
 
-    labels: Integers
     confidence: float
     agreement: float
 
@@ -126,7 +125,6 @@ def _opinion(bundle: Bundle, x: Rows, rng: np.random.Generator) -> _Opinion:
     mean_NC = opinions_VNC.mean(axis=0)
     single_VN = opinions_VNC.argmax(axis=2)
     return _Opinion(
-        labels=mean_NC.argmax(axis=1).astype(np.int64),
         confidence=float(mean_NC.max(axis=1).mean()),
         agreement=float((single_VN == single_VN[0]).all(axis=0).mean()),
     )

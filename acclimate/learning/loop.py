@@ -89,7 +89,7 @@ def turn(
     seen = survey(window, seed, champion, anchor, policy, step=step, rehearsal=rehearsal)
     if seen.drift is None:
         return seen
-    if seen.drift.kind in MATCHED and not seen.drift.alarms:
+    if seen.drift.kind in MATCHED and policy.learnable != "no":
         return _return_to_anchor(seen, window, seed, champion, anchor, gates, step=step)
     if seen.labels is None or seen.detail is not None:
         return seen

@@ -30,14 +30,13 @@ Doubles = NDArray[np.float64]
 class Residual:
     """`ratio`: what no class shares explain, over the most that chance would show; `shares` (C,): those that explain most.
 
-    `explained`: of the whole distance between window and seed set, the part that these shares take away.
+    `moved`: how far these are from the held-out rows' (total variation), beside what chance would show.
     """
 
     ratio: float
     shares: Doubles
     moved: float
     moved_by_chance: float
-    explained: float
     n: int
 
 
@@ -74,13 +73,11 @@ def measure(
         null.append(_distance(again, mean, fitted))
         moves.append(float(np.abs(fitted - shares).sum() / 2))
     level = LEVEL / (looks * (looks + 1))
-    whole = _distance(means, seen.mean(axis=0), prior)
     return Residual(
         ratio=value / max(_gamma_quantile(np.array(null), level), 1e-12),
         shares=shares,
         moved=float(np.abs(shares - prior).sum() / 2),
         moved_by_chance=_gamma_quantile(np.array(moves), level),
-        explained=1 - value / whole if whole > 0 else 1.0,
         n=len(window),
     )
 

@@ -119,6 +119,13 @@ def test_what_was_never_rehearsed_is_not_learnt_and_says_so(stream, parts, ancho
         assert words in turn.detail
 
 
+def test_a_policy_that_forbids_learning_promotes_nothing_not_even_a_mode(stream, parts, anchor):
+    window, policy = window_of(stream.x[stream.y == 3]), Policy(learnable="no")
+    turn = loop.turn(window, parts, anchor, anchor, policy, Gates(), step=loop.plain_step(1))
+    assert turn.drift.kind == "prior"
+    assert turn.student is None and not turn.promoted
+
+
 def test_what_a_rehearsal_found_learnable_is_learnt(stream, parts, anchor):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     step = loop.plain_step(1)
