@@ -14,12 +14,23 @@ from acclimate.learning import augment
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.residual import Residual, measure
-from acclimate.learning.values import Drift, Effect, Floats, Rows, SeedSet, Window
+from acclimate.learning.values import Drift, Effect, Floats, Past, Rows, SeedSet, Window
 
 FULL_RESIDUAL = 4.0
 """The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
 AGREEMENT_FALL = 0.10
 """Fall of the members' agreement in one window that no gradual drift shows (learning.md: 9 of 9 alarms true)."""
+CONFIDENCE_FALL = 0.14
+"""Fall of the anchor's confidence from one window to the next that no gradual drift shows."""
+SHARES_STEP = 0.55
+"""Move of the class shares that best explain drifted inputs, from one window to the next: no traffic turns over so fast."""
+STANDING = 0.7
+"""Of the limits of alarms while one stands: a jump is not over because chance brings one window just below them."""
+ALARMS = {
+    "agreement": "the champion's members agree on {agreement:.0%} of the rows, {fall:.2f} less than before (limit {limit:.2f})",
+    "confidence_step": "the confidence of version 1 fell by {fall:.2f} in one step (limit {limit:.2f})",
+    "class_shares_step": "the class shares that come nearest to the rows moved by {fall:.2f} in one step (limit {limit:.2f})",
+}
 SLIGHT_FALL = 0.02
 LEVEL = 0.05
 """Of false alarms by the agreement, over all windows together."""
@@ -37,9 +48,10 @@ Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Opinion:
-    """What a bundle thinks of rows: mean confidence, share of rows on which all members agree."""
+    """What a bundle thinks of rows: mean and deviation of confidence, share of rows on which all members agree."""
 
     confidence: float
+    deviation: float
     agreement: float
 
 
@@ -50,27 +62,28 @@ def diagnose(
 
     `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
     learn); else prior where the shares that explain it moved, none where they did not: both stop the run, since the anchor
-    knows such inputs. `amount` grows with the logarithm of the residual, 1 at four times its limit. An alarm stops it too: the
-    champion's members agree on more than 10 points fewer rows than on the last good window (at the first: than on the judging
-    part), beyond chance at every look. Confidence falls too late to alarm: after a jump a served model is sure and wrong.
+    knows such inputs. `amount` grows with the logarithm of the residual, 1 at four times its limit. An alarm stops it too, of a
+    step since the last good window (at the first: since the judging part) that gradual drift does not take: the champion's
+    members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's confidence falls by more than 14;
+    or the shares that explain drifted inputs best are others (docs/decisions/0023). While an alarm stands, less is enough.
     """
     rows = np.concatenate([window.x, window.held_out])
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
     served = _opinion(champion, rows, rng)
-    past, past_rows = window.past_agreement, len(rows)
+    past, past_rows = window.past, len(rows)
     if past is None:
-        past, past_rows = _opinion(champion, seed.judging.x, rng).agreement, len(seed.judging)
+        past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), len(seed.judging)
     tick(2, 4)
     found = _residual(anchor, seed, rows, window.number, rng)
     tick(3, 4)
     n = len(rows)
-    limit = AGREEMENT_FALL + _chance(past, past_rows, served.agreement, n, window.number)
+    steps = _steps(past, past_rows, served, before.confidence - now.confidence, now, found, window)
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
         "class_shares": Effect(value=found.moved, threshold=max(found.moved_by_chance, SHARES_MOVED), n=found.n),
-        "agreement": Effect(value=past - served.agreement, threshold=limit, n=n),
+        **steps,
         "anchor_confidence": Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n),
         "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
         "structure": lost,
@@ -80,14 +93,14 @@ def diagnose(
 
 
 def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...]) -> Drift:
-    moved, fall = effects["class_shares"], effects["agreement"]
+    moved, alarms = effects["class_shares"], [name for name in ALARMS if effects[name].detected]
     kind: Kind = "covariate" if effects["input"].detected else "prior" if moved.detected else "none"
     detail = ""
-    if fall.detected:
+    if alarms:
         kind = "junk" if effects["structure"].detected else "abrupt"
-        detail = (
-            f"the champion's members agree on {agreement:.0%} of the rows, {100 * fall.value:.0f} points "
-            f"fewer than before (limit {100 * fall.threshold:.0f})"
+        detail = "; ".join(
+            ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
+            for name in alarms
         )
         if kind == "junk":
             detail += "; the rows have lost the correlations between the seed's columns"
@@ -108,14 +121,37 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         agreement=agreement,
         shares=shares,
         stops=kind != "covariate",
-        alarms=fall.detected,
+        alarms=bool(alarms),
         detail=detail,
     )
 
 
-def _chance(before: float, rows_before: int, now: float, rows: int, number: int) -> float:
-    """How much of a fall between shares of so many rows chance may show at the `number`-th look: 5 % over all looks."""
-    z = NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
+def _steps(
+    past: Past, past_rows: int, champion: _Opinion, fall: float, now: _Opinion, found: Residual, window: Window
+) -> dict[str, Effect]:
+    """The steps since the last good window, beside what alarms: each a limit of its own, and chance at this look."""
+    n, z = len(window), _z(window.number)
+    least = STANDING if past.standing else 1.0
+    doubt = _chance(past.agreement, past_rows, champion.agreement, n, z)
+    blur = z * now.deviation * math.sqrt(1 / past_rows + 1 / n)
+    # Shares that explain the window are its own: a swing of the classes, which alarms nobody.
+    step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
+    return {
+        "agreement": Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n),
+        "confidence_step": Effect(
+            value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n
+        ),
+        "class_shares_step": Effect(value=step, threshold=max(least * SHARES_STEP, found.moved_by_chance), n=found.n),
+    }
+
+
+def _z(number: int) -> float:
+    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks."""
+    return NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
+
+
+def _chance(before: float, rows_before: int, now: float, rows: int, z: float) -> float:
+    """How much of a fall between shares of so many rows chance may show, within z standard errors."""
     pooled = (before * rows_before + now * rows) / (rows_before + rows)
     return z * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rows_before + 1 / rows))
 
@@ -123,9 +159,11 @@ def _chance(before: float, rows_before: int, now: float, rows: int, number: int)
 def _opinion(bundle: Bundle, x: Rows, rng: np.random.Generator) -> _Opinion:
     opinions_VNC = augment.opinions(bundle, x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
+    confidence = mean_NC.max(axis=1)
     single_VN = opinions_VNC.argmax(axis=2)
     return _Opinion(
-        confidence=float(mean_NC.max(axis=1).mean()),
+        confidence=float(confidence.mean()),
+        deviation=float(confidence.std()),
         agreement=float((single_VN == single_VN[0]).all(axis=0).mean()),
     )
 

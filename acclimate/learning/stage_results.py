@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.learning import network
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Effect, Gate, Json, Part, PseudoLabels, Snapshot, Verdict
+from acclimate.learning.values import Drift, Effect, Gate, Json, Part, Past, PseudoLabels, Snapshot, Verdict
 
 Array = NDArray[Any]
 StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict
@@ -25,7 +25,7 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
             return {"result": "bundle", "bundle": manifest}, arrays
         case Snapshot():
             known = {
-                "past_agreement": result.past_agreement,
+                "past": None if result.past is None else asdict(result.past),
                 "vouched": result.vouched,
                 "looks": result.looks,
                 "number": result.number,
@@ -56,7 +56,11 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
                 for name in ("taught", "late")
                 if f"{name}.x" in arrays
             }
-            return Snapshot(labels=arrays["labels"], **parts, **json.loads(manifest["text"]))
+            known = json.loads(manifest["text"])
+            # A run that the first release began knows only the agreement.
+            agreement, past = known.pop("past_agreement", None), known.pop("past", None)
+            past = {"agreement": agreement} if agreement is not None else past
+            return Snapshot(labels=arrays["labels"], past=None if past is None else Past(**past), **parts, **known)
         case "pseudo_labels":
             refusal = np.array(manifest["reasons"], dtype=np.str_)[arrays["refusal"]]
             same = {name: arrays[name] for name in ("label", "confidence", "votes")}

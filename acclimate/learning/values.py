@@ -193,13 +193,29 @@ class SeedSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Past:
+    """What the diagnosis of the last good window saw, beside which the next is seen; `standing`: a later one raised an alarm."""
+
+    agreement: float
+    anchor_confidence: float = 0.0
+    class_shares: float = 0.0
+    standing: bool = False
+
+    @staticmethod
+    def of(document: Json, *, standing: bool = False) -> Past:
+        """From the `Drift.document` of that window; one that knows fewer effects counts as if it had shown none of them."""
+        effects = document.get("effects", {})
+        seen = {name: effects[name]["value"] for name in ("anchor_confidence", "class_shares") if name in effects}
+        return Past(agreement=document["agreement"], standing=standing, **seen)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Window:
     """The fixed rows that one run learns from, split once into rows to learn from and rows held out.
 
     `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
-    held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past_agreement` is the agreement of the members that served the last
-    window that was not quarantined, on that window; None at the first. `vouched`: an operator released it,
-    whatever alarm it raises.
+    held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past` is what was seen in the last window that was not quarantined;
+    None at the first. `vouched`: an operator released it, whatever alarm it raises.
 
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
@@ -209,7 +225,7 @@ class Window:
     x: Rows
     held_out: Rows
     held_out_labels: Integers
-    past_agreement: float | None = None
+    past: Past | None = None
     vouched: bool = False
     taught: Part | None = None
     late: Part | None = None
@@ -255,7 +271,7 @@ class Snapshot:
     """
 
     labels: Integers
-    past_agreement: float | None
+    past: Past | None = None
     vouched: bool = False
     taught: Part | None = None
     late: Part | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, true, tuple_, update
 
+from acclimate.learning.values import Past
 from acclimate.storage import registry
 from acclimate.storage.database import now
 from acclimate.storage.registry import LIVE_SECONDS
@@ -193,14 +194,17 @@ def note_window(connection: Connection, model_id: str, number: int, **found: Any
     connection.execute(_window(update(windows), model_id, number).values(**found))
 
 
-def past_agreement(connection: Connection, model_id: str, *, before: int) -> float | None:
-    """How far the serving members agreed on the newest diagnosed window that is not quarantined; None before there is one.
+def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
+    """What was seen in the newest diagnosed window that is not quarantined; None before there is one.
 
     Of windows older than `before` alone: a window that is learnt from again is not compared with itself.
     """
-    good = (windows.c.model_id == model_id, windows.c.state.in_(("closed", "released")), windows.c.number < before)
-    found = connection.execute(select(windows.c.drift).where(*good).order_by(windows.c.number.desc())).scalars()
-    return next((drift["agreement"] for drift in found if drift is not None), None)
+    older = (windows.c.model_id == model_id, windows.c.number < before)
+    query = select(windows.c.drift, windows.c.state).where(*older).order_by(windows.c.number.desc())
+    found = [(drift, state) for drift, state in connection.execute(query) if drift is not None]
+    standing = bool(found) and found[0][1] == "quarantined"
+    good = (drift for drift, state in found if state in ("closed", "released"))
+    return next((Past.of(drift, standing=standing) for drift in good), None)
 
 
 def segments_of(connection: Connection, model_id: str, numbers: Iterable[int] | None) -> list[RowMapping]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, RowMapping, select, true
 
-from acclimate.learning.values import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Integers, Part, Snapshot
+from acclimate.learning.values import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Integers, Part, Past, Snapshot
 from acclimate.storage import catalog, labels
 from acclimate.storage.labels import Said
 from acclimate.storage.logged_rows import LoggedRows
@@ -50,7 +50,7 @@ class Words:
     judged_until: float
     taught_until: float
     windows: list[list[RowMapping]]
-    past_agreement: float | None
+    past: Past | None
     number: int
     vouched: bool
     mine: Origin | None
@@ -90,7 +90,7 @@ def _words(
             (row.created_at for row in earlier if row.promoted and min(row.windows) > first), default=-math.inf
         ),
         windows=[catalog.segments_of(connection, model_id, [number]) for number in reversed(labelled)],
-        past_agreement=catalog.past_agreement(connection, model_id, before=first),
+        past=catalog.past(connection, model_id, before=first),
         number=first,
         vouched=states == {"released"},
         mine=None if run is None else _origin(run),
@@ -121,7 +121,7 @@ def snapshot(segments: Segments, words: Words, rows: LoggedRows) -> Snapshot:
     }
     return Snapshot(
         labels=own,
-        past_agreement=words.past_agreement,
+        past=words.past,
         vouched=words.vouched,
         looks=len(words.judged - {(words.mine, int((own >= 0).sum()) + len(parts["late"] or ()))}),
         number=words.number,

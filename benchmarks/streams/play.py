@@ -18,7 +18,7 @@ from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.estimate import estimate
 from acclimate.learning.loop import Turn
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import UNLABELLED, Floats, Integers, Json, Part, Rows, Window
+from acclimate.learning.values import UNLABELLED, Floats, Integers, Json, Part, Past, Rows, Window
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
 
@@ -61,7 +61,7 @@ class Ours:
 
     def __init__(self, task: Task, windows: int) -> None:
         self.task, self.number = task, 0
-        self.agreements: dict[int, float] = {}
+        self.diagnosed: dict[int, tuple[Json, bool]] = {}
         self.waiting: list[tuple[Rows, Integers, Floats]] = []
         self.labelled: list[Part] = []
         begun = loop.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
@@ -92,8 +92,8 @@ class Ours:
         turn = self.turn(window, run)
         self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
         told = {**_told(turn), "estimate": self.estimated(turn, y, answers), "rolled_back": bool(undone)}
-        if turn.drift is not None and not turn.drift.alarms:
-            self.agreements[self.number] = turn.drift.agreement
+        if turn.drift is not None:
+            self.diagnosed[self.number] = turn.drift.document, not turn.drift.alarms
         replaced = self.promote(turn) if turn.promoted else None
         detail = "; ".join(part for part in (undone, turn.detail) if part)
         return Learnt(
@@ -131,16 +131,18 @@ class Ours:
         undone, self.serving, self.previous = self.serving, self.previous, None
         self.serving.watched = False
         if undone.learnt_from is not None:
-            self.agreements.pop(undone.learnt_from, None)
+            self.diagnosed[undone.learnt_from] = self.diagnosed[undone.learnt_from][0], False
         return f"rolled back: {reason}"
 
     def known(self) -> dict[str, Any]:
         """What a run knows of earlier windows."""
         taught = [part for part in self.labelled[-TAUGHT_WINDOWS:] if len(part)][::-1]
-        newest = max(self.agreements, default=None)
+        newest = max((number for number, (_, good) in self.diagnosed.items() if good), default=None)
         return {
             "number": self.number,
-            "past_agreement": None if newest is None else self.agreements[newest],
+            "past": None
+            if newest is None
+            else Past.of(self.diagnosed[newest][0], standing=not self.diagnosed[max(self.diagnosed)][1]),
             "taught": Part(x=np.concatenate([part.x for part in taught]), y=np.concatenate([part.y for part in taught]))
             if taught
             else None,

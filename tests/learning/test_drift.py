@@ -5,7 +5,7 @@ import pytest
 from turned_digits import window_of
 
 from acclimate.learning.drift import diagnose
-from acclimate.learning.values import Drift, Window
+from acclimate.learning.values import Drift, Past, Window
 
 
 @pytest.fixture
@@ -38,9 +38,32 @@ def test_the_input_test_rarely_fires_on_rows_like_the_seed(look, stream):
 
 
 def test_a_jump_in_one_window_is_abrupt_and_alarms(look, stream):
-    drift = look(window_of(stream.turned(40, rng=np.random.default_rng(1))[0], past_agreement=0.96))
+    drift = look(window_of(stream.turned(40, rng=np.random.default_rng(1))[0], past=Past(agreement=0.96)))
     assert (drift.kind, drift.stops, drift.alarms) == ("abrupt", True, True)
-    assert "points fewer than before" in drift.detail
+    assert "less than before" in drift.detail
+
+
+def test_a_jump_that_the_members_agree_on_alarms_by_what_version_1_makes_of_it(look, stream):
+    x = stream.turned(70, rng=np.random.default_rng(1))[0]
+    drift = look(window_of(x, past=Past(agreement=0.5)))
+    assert not drift.effects["agreement"].detected
+    assert drift.effects["confidence_step"].detected or drift.effects["class_shares_step"].detected
+    assert (drift.stops, drift.alarms) == (True, True)
+    assert "in one step" in drift.detail
+
+
+def test_while_an_alarm_stands_a_smaller_step_is_enough(look, stream):
+    x = stream.turned(20, rng=np.random.default_rng(1))[0]
+    seen = look(window_of(x))
+    near = seen.effects["anchor_confidence"].value - 0.12
+    past = Past(agreement=seen.agreement, anchor_confidence=near, class_shares=seen.effects["class_shares"].value)
+    assert not look(window_of(x, past=past)).alarms
+    assert look(window_of(x, past=replace(past, standing=True))).effects["confidence_step"].detected
+
+
+def test_classes_that_swing_among_the_seeds_rows_alarm_nobody(look, stream):
+    drift = look(window_of(stream.x[stream.y == 3], past=Past(agreement=0.96, class_shares=0.0)))
+    assert drift.effects["class_shares"].detected and not drift.alarms
 
 
 def test_permuted_pixels_are_junk_and_alarm(look, stream):
@@ -70,8 +93,8 @@ def test_a_later_look_asks_for_more_before_it_believes(look, stream):
 
 def test_the_same_agreement_as_last_time_raises_no_alarm(look, stream):
     x = stream.turned(40, rng=np.random.default_rng(1))[0]
-    before = look(window_of(x)).agreement
-    assert not look(window_of(x, past_agreement=before)).effects["agreement"].detected
+    before = Past.of(look(window_of(x)).document)
+    assert not look(window_of(x, past=before)).alarms
 
 
 def test_agreement_is_measured_on_rows_held_out_too(look, stream, anchor):

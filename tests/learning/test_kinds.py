@@ -10,7 +10,7 @@ from turned_digits import DIGITS, accuracy, learn, spec, window_of
 
 from acclimate.learning import loop, network, seed
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Rows, SeedSet
+from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Past, Rows, SeedSet
 
 CLASSES = ("ham", "spam", "other")
 TEXT = InputSpec(kind="text", shape=(1,), classes=CLASSES)
@@ -38,8 +38,8 @@ def followed(windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundl
     champion, past, promoted, served = anchor, None, 0, 0.0
     for number, (x, y) in enumerate(windows, 1):
         served = accuracy(champion, x, y)
-        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
-        past = past if turn.drift.alarms else turn.drift.agreement
+        turn = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
+        past = past if turn.drift.alarms else Past.of(turn.drift.document)
         if turn.promoted:
             champion, promoted = turn.student, promoted + 1
     return champion, promoted, served

@@ -9,7 +9,7 @@ from turned_digits import accuracy, learn, spec, window_of
 from acclimate.learning import loop, network, weights
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.rehearsed import Act, Rehearsal
-from acclimate.learning.values import STAGES, UNLABELLED, Gates, Policy, Window
+from acclimate.learning.values import STAGES, UNLABELLED, Gates, Past, Policy, Window
 
 
 def test_digits_that_slowly_turn_are_followed_and_junk_in_between_is_not_learnt(stream, parts, anchor):
@@ -19,12 +19,12 @@ def test_digits_that_slowly_turn_are_followed_and_junk_in_between_is_not_learnt(
         x, y = stream.turned(5 * number, rng=np.random.default_rng([0, number]))
         served.append(accuracy(champion, x, y))
         frozen.append(accuracy(anchor, x, y))
-        turn = learn(window_of(x, past_agreement=past, draw=number), parts, champion, anchor, run=number)
+        turn = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
         if turn.promoted:
-            champion, past = turn.student, turn.drift.agreement
+            champion, past = turn.student, Past.of(turn.drift.document)
             promoted.append(number)
         if number == 3:
-            junk = window_of(np.random.default_rng(3).permuted(x, axis=1), past_agreement=past)
+            junk = window_of(np.random.default_rng(3).permuted(x, axis=1), past=past)
             refused = learn(junk, parts, champion, anchor, run=99)
             assert refused.drift.alarms
             assert refused.drift.kind == "junk"

@@ -20,6 +20,7 @@ from acclimate.learning.values import (
     ModelSpec,
     NetworkSpec,
     Part,
+    Past,
     PseudoLabels,
     SeedSet,
     Snapshot,
@@ -70,18 +71,16 @@ def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: 
 
 
 def test_what_was_known_of_the_rows_comes_back_equal() -> None:
-    for agreement in (None, 0.1 + 0.2):
-        found = again(Snapshot(labels=np.array([-1, 3, -2]), past_agreement=agreement, vouched=agreement is None))
-        assert found.labels.tolist() == [-1, 3, -2] and found.past_agreement == agreement
-        assert found.vouched == (agreement is None)
+    for past in (None, Past(agreement=0.1 + 0.2, anchor_confidence=0.1, standing=True)):
+        found = again(Snapshot(labels=np.array([-1, 3, -2]), past=past, vouched=past is None))
+        assert found.labels.tolist() == [-1, 3, -2] and found.past == past
+        assert found.vouched == (past is None)
 
 
 @pytest.mark.parametrize("x", [np.ones((2, 3), np.float32), np.array([["ä"], [""]], dtype=object)])
 def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) -> None:
     late = Part(x=x[:1], y=np.array([2]))
-    known = Snapshot(
-        labels=np.array([-1]), past_agreement=None, taught=Part(x=x, y=np.array([0, 1])), late=late, looks=3
-    )
+    known = Snapshot(labels=np.array([-1]), past=None, taught=Part(x=x, y=np.array([0, 1])), late=late, looks=3)
     found = again(known)
     assert found.looks == 3 and found.taught.x.tolist() == x.tolist() and found.taught.y.tolist() == [0, 1]
     assert (found.late.x.tolist(), found.late.y.tolist()) == (x[:1].tolist(), [2])

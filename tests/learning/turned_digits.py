@@ -19,6 +19,7 @@ from acclimate.learning.values import (
     Integers,
     ModelSpec,
     NetworkSpec,
+    Past,
     Policy,
     SeedSet,
     Window,
@@ -66,11 +67,9 @@ def spec(input_spec: InputSpec = DIGITS, *, members: int = 3) -> ModelSpec:
     )
 
 
-def window_of(
-    x: Floats, *, past_agreement: float | None = None, labels: NDArray[np.int64] | None = None, draw: int = 0
-) -> Window:
+def window_of(x: Floats, *, past: Past | None = None, labels: NDArray[np.int64] | None = None, draw: int = 0) -> Window:
     known = np.full(len(x), UNLABELLED, dtype=np.int64) if labels is None else labels
-    return Window.split(x, known, rng=np.random.default_rng(draw), past_agreement=past_agreement)
+    return Window.split(x, known, rng=np.random.default_rng(draw), past=past)
 
 
 def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:

@@ -9,6 +9,7 @@ import pytest
 from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
 
+from acclimate.learning.values import Past
 from acclimate.storage import barrier, catalog, idempotency, registry, run_events, runs, stages
 from acclimate.storage.database import Database
 from acclimate.storage.idempotency import KeyReused, Once
@@ -245,5 +246,18 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
             catalog.note_window(connection, model_id, number, drift={"agreement": agreement})
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
-        found = [catalog.past_agreement(connection, model_id, before=number) for number in (1, 2, 3)]
-    assert found == [None, 0.9, 0.7]
+        found = [catalog.past(connection, model_id, before=number) for number in (1, 2, 3)]
+    assert found == [None, Past(agreement=0.9), Past(agreement=0.7)]
+
+
+def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> None:
+    model_id = startable(database)
+    for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
+        with database.write() as connection:
+            registry.lock(connection, model_id)
+            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
+            catalog.note_window(connection, model_id, number, drift={"agreement": agreement}, state=state)
+        log_segment(database, model_id, rows=200)
+    with database.read() as connection:
+        found = [catalog.past(connection, model_id, before=number) for number in (2, 3, 4)]
+    assert found == [Past(agreement=0.9), Past(agreement=0.9, standing=True), Past(agreement=0.8)]
