@@ -13,6 +13,7 @@ import numpy as np
 from acclimate.learning import augment
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
+from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
 from acclimate.learning.values import Drift, Effect, Floats, Past, Rows, SeedSet, Window
 
@@ -71,20 +72,21 @@ def diagnose(
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
     served = _opinion(champion, rows, rng)
-    past, past_rows = window.past, len(rows)
+    n, alone = len(rows), independent(rows)
+    past, past_rows = window.past, alone
     if past is None:
-        past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), len(seed.judging)
+        past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
     tick(2, 4)
     found = _residual(anchor, seed, rows, window.number, rng)
     tick(3, 4)
-    n = len(rows)
-    steps = _steps(past, past_rows, served, before.confidence - now.confidence, now, found, window)
+    fall = before.confidence - now.confidence
+    steps = _steps(past, window, served, now, fall, found, rows=(past_rows, alone))
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
         "class_shares": Effect(value=found.moved, threshold=max(found.moved_by_chance, SHARES_MOVED), n=found.n),
         **steps,
-        "anchor_confidence": Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n),
+        "anchor_confidence": Effect(value=fall, threshold=SLIGHT_FALL, n=n),
         "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
         "structure": lost,
     }
@@ -127,13 +129,23 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
 
 
 def _steps(
-    past: Past, past_rows: int, champion: _Opinion, fall: float, now: _Opinion, found: Residual, window: Window
+    past: Past,
+    window: Window,
+    champion: _Opinion,
+    now: _Opinion,
+    fall: float,
+    found: Residual,
+    *,
+    rows: tuple[float, float],
 ) -> dict[str, Effect]:
-    """The steps since the last good window, beside what alarms: each a limit of its own, and chance at this look."""
+    """The steps since the last good window, beside what alarms: each a limit of its own, and chance at this look.
+
+    `champion` and the anchor `now` are what they think of the window; rows: how many said what was seen before, and now.
+    """
     n, z = len(window), _z(window.number)
     least = STANDING if past.standing else 1.0
-    doubt = _chance(past.agreement, past_rows, champion.agreement, n, z)
-    blur = z * now.deviation * math.sqrt(1 / past_rows + 1 / n)
+    doubt = _chance(past.agreement, rows[0], champion.agreement, rows[1], z)
+    blur = z * now.deviation * math.sqrt(1 / rows[0] + 1 / rows[1])
     # Shares that explain the window are its own: a swing of the classes, which alarms nobody.
     step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
     return {
@@ -150,7 +162,7 @@ def _z(number: int) -> float:
     return NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
 
 
-def _chance(before: float, rows_before: int, now: float, rows: int, z: float) -> float:
+def _chance(before: float, rows_before: float, now: float, rows: float, z: float) -> float:
     """How much of a fall between shares of so many rows chance may show, within z standard errors."""
     pooled = (before * rows_before + now * rows) / (rows_before + rows)
     return z * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rows_before + 1 / rows))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acclimate.learning import augment
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, PseudoLabels, Rows, Window
+from acclimate.learning.repeats import repeated
+from acclimate.learning.values import Floats, PseudoLabels, Window
 
 NEEDED_SHARE = 0.1
 NEEDED_ROWS = 8
@@ -31,7 +30,7 @@ def choose(
     label = mean_NC.argmax(axis=1).astype(np.int64)
     confidence = mean_NC.max(axis=1)
     votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
-    duplicate = _duplicates(window.x, window.held_out)
+    duplicate = repeated(window.x, window.held_out)
     limit = thresholds(mean_NC[~duplicate])[label]
     refusal = np.select(
         [duplicate, votes < len(opinions_VNC), ~(confidence >= limit)],
@@ -59,19 +58,3 @@ def thresholds(probabilities_NC: Floats) -> Floats:
     expected = probabilities_NC.mean(axis=0)
     tau = probabilities_NC.max(axis=1).mean()
     return np.asarray(expected / expected.max() * tau, dtype=np.float32)
-
-
-def _duplicates(x: Rows, held_out: Rows) -> NDArray[np.bool_]:
-    """Which rows of x equal, bit for bit, an earlier row of x or any held-out row."""
-    seen = {_content(row) for row in held_out}
-    out = np.zeros(len(x), dtype=bool)
-    for index, row in enumerate(x):
-        key = _content(row)
-        out[index] = key in seen
-        seen.add(key)
-    return out
-
-
-def _content(row: NDArray[Any]) -> bytes | str:
-    """What two equal rows have in common: an array of strings holds only where they lie."""
-    return str(row[0]) if row.dtype == object else row.tobytes()

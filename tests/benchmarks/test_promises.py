@@ -1,0 +1,52 @@
+"""What the loop promises, on whole streams of the benchmark with wide margins: the figures are `make bench-streams`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from benchmarks.streams import scores
+from benchmarks.streams.catalogue import definition
+from benchmarks.streams.walk import walk
+
+SEED = 9
+"""Not one of those that rules were chosen on, nor of those that are reported."""
+
+
+@cache
+def played(row: str, method: str = "ours") -> list[dict[str, Any]]:
+    windows: list[dict[str, Any]] = walk(row, method, SEED)["windows"]
+    return windows
+
+
+def accuracy(windows: list[dict[str, Any]], key: str) -> float:
+    found = scores.mean(scores.by_group(windows, key))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("row", ["digits", "keystroke"])
+def test_drift_that_can_be_learnt_is_learnt_without_a_label(row: str) -> None:
+    if definition(row).absent is not None:
+        pytest.skip(f"the stream {row} is not there: set ACCLIMATE_STREAMS")
+    served, best = played(row), played(row, "oracle")
+    frozen = accuracy(served, "frozen")
+    closed = scores.gap_closed(accuracy(served, "served"), frozen, accuracy(best, "served"))
+    assert closed is not None and closed > 0.6
+    assert served[-1]["served"] > served[-1]["frozen"] + 0.05
+
+
+def test_after_a_jump_the_loop_alarms_and_promotes_nothing() -> None:
+    at = definition("jump").jump_at
+    assert at is not None
+    windows = played("jump")
+    assert windows[at - 1]["outcome"] == "A"
+    assert "P" not in [window["outcome"] for window in windows[at - 1 :]]
+    assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
+
+
+def test_where_nothing_can_be_learnt_the_served_model_stays_as_good_as_the_frozen_one() -> None:
+    windows = played("still-binary")
+    assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
