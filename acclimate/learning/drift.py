@@ -22,15 +22,15 @@ FULL_RESIDUAL = 4.0
 AGREEMENT_FALL = 0.10
 """Fall of the members' agreement in one window that no gradual drift shows (learning.md: 9 of 9 alarms true)."""
 CONFIDENCE_FALL = 0.14
-"""Fall of the anchor's confidence from one window to the next that no gradual drift shows."""
+"""Fall of the anchor's confidence from one window to the next that none of the gradual streams read for it showed."""
 SHARES_STEP = 0.55
-"""Move of the class shares that best explain drifted inputs, from one window to the next: no traffic turns over so fast."""
+"""Change from one window to the next of how far the shares nearest to drifted rows are from the seed's (total variation)."""
 STANDING = 0.7
 """Of the limits of alarms while one stands: a jump is not over because chance brings one window just below them."""
 ALARMS = {
     "agreement": "the champion's members agree on {agreement:.0%} of the rows, {fall:.2f} less than before (limit {limit:.2f})",
     "confidence_step": "the confidence of version 1 fell by {fall:.2f} in one step (limit {limit:.2f})",
-    "class_shares_step": "the class shares that come nearest to the rows moved by {fall:.2f} in one step (limit {limit:.2f})",
+    "class_shares_step": "nearest class shares against the seed's: changed by {fall:.2f} in one step (limit {limit:.2f})",
 }
 SLIGHT_FALL = 0.02
 LEVEL = 0.05
@@ -146,7 +146,7 @@ def _steps(
     least = STANDING if past.standing else 1.0
     doubt = _chance(past.agreement, rows[0], champion.agreement, rows[1], z)
     blur = z * now.deviation * math.sqrt(1 / rows[0] + 1 / rows[1])
-    # Shares that explain the window are its own: a swing of the classes, which alarms nobody.
+    # Without drift of the inputs the shares are the traffic's own: a swing of the classes alarms nobody.
     step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
     return {
         "agreement": Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n),

@@ -77,6 +77,14 @@ def test_what_was_known_of_the_rows_comes_back_equal() -> None:
         assert found.vouched == (past is None)
 
 
+def test_a_snapshot_of_the_first_release_which_knew_the_agreement_alone_is_read() -> None:
+    manifest, arrays = stage_results.pack(Snapshot(labels=np.array([-1])))
+    known = json.loads(manifest["text"])
+    del known["past"]
+    older = {**manifest, "text": json.dumps({**known, "past_agreement": 0.9})}
+    assert stage_results.unpack(older, arrays).past == Past(agreement=0.9)
+
+
 @pytest.mark.parametrize("x", [np.ones((2, 3), np.float32), np.array([["ä"], [""]], dtype=object)])
 def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) -> None:
     late = Part(x=x[:1], y=np.array([2]))
