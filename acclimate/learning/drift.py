@@ -10,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 
-from acclimate.learning import augment
+from acclimate.learning import augment, rescale
+from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
-from acclimate.learning.values import Drift, Effect, Floats, Past, Rows, SeedSet, Window
+from acclimate.learning.values import Floats, Past, Rows, SeedSet, Window
 
 FULL_RESIDUAL = 4.0
 """The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
@@ -31,17 +32,24 @@ ALARMS = {
     "agreement": "the champion's members agree on {agreement:.0%} of the rows, {fall:.2f} less than before (limit {limit:.2f})",
     "confidence_step": "the confidence of version 1 fell by {fall:.2f} in one step (limit {limit:.2f})",
     "class_shares_step": "nearest class shares against the seed's: changed by {fall:.2f} in one step (limit {limit:.2f})",
+    "both_steps": "agreement and confidence of version 1 fell together, {fall:.2f} of both limits (at most {limit:.2f})",
 }
+BOTH_STEPS = 1.6
+"""Falls of agreement and of confidence, each in its own limit, that together alarm where neither does alone."""
 SLIGHT_FALL = 0.02
 LEVEL = 0.05
 """Of false alarms by the agreement, over all windows together."""
 LOST_STRUCTURE = 0.5
 """Share of the seed's squared correlations that is gone in rows of noise, and not in rows that merely moved."""
+SCALE_EXPLAINS = 0.5
+"""Share of the residual that must go with the columns' own mean and deviation for a drift to count as one of scale."""
 COMPARED_COLUMNS = 256
 VARYING = 1e-4
 """Standard deviation of a normalised column below which it is constant."""
-SHARES_MOVED = 0.10
-"""Total variation of the class shares below which no shift of them is worth following."""
+SHARES_MOVED, SHARES_BEYOND = 0.15, 1.25
+"""Total variation of the class shares, and multiple of what chance shows, below which no shift of them is worth following."""
+LEAST_AMOUNT = 0.25
+"""Of drift of the inputs that is no chance: what its residual is at the limit, tells little of what it costs."""
 
 Tick = Callable[[int, int], None]
 Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
@@ -63,28 +71,35 @@ def diagnose(
 
     `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
     learn); else prior where the shares that explain it moved, none where they did not: both stop the run, since the anchor
-    knows such inputs. `amount` grows with the logarithm of the residual, 1 at four times its limit. An alarm stops it too, of a
-    step since the last good window (at the first: since the judging part) that gradual drift does not take: the champion's
-    members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's confidence falls by more than 14;
-    or the shares that explain drifted inputs best are others (docs/decisions/0023). While an alarm stands, less is enough.
+    knows such inputs. `amount` grows with the logarithm of the residual, from a quarter at its limit to 1 at four times it.
+
+    An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
+    not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
+    confidence falls by more than 14; both come near to that; or the shares that explain drifted inputs best are others
+    (docs/decisions/0023). While an alarm stands, less is enough.
     """
-    rows = np.concatenate([window.x, window.held_out])
+    rows = window.rows
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
-    served = _opinion(champion, rows, rng)
+    serving = rescale.caught_up(champion, rows)
+    served = _opinion(serving, rescale.read(serving, rows), rng)
     n, alone = len(rows), independent(rows)
     past, past_rows = window.past, alone
     if past is None:
         past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
     tick(2, 4)
     found = _residual(anchor, seed, rows, window.number, rng)
+    scale = _scale(anchor, seed, rows, window.number, found, rng)
     tick(3, 4)
     fall = before.confidence - now.confidence
     steps = _steps(past, window, served, now, fall, found, rows=(past_rows, alone))
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
-        "class_shares": Effect(value=found.moved, threshold=max(found.moved_by_chance, SHARES_MOVED), n=found.n),
+        "scale": scale,
+        "class_shares": Effect(
+            value=found.moved, threshold=max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED), n=found.n
+        ),
         **steps,
         "anchor_confidence": Effect(value=fall, threshold=SLIGHT_FALL, n=n),
         "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
@@ -118,7 +133,7 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         )
     return Drift(
         kind=kind,
-        amount=float(np.clip(math.log(max(effects["input"].value, 1)) / math.log(FULL_RESIDUAL), 0, 1)),
+        amount=_amount(effects["input"]),
         effects=effects,
         agreement=agreement,
         shares=shares,
@@ -126,6 +141,12 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         alarms=bool(alarms),
         detail=detail,
     )
+
+
+def _amount(residual: Effect) -> float:
+    if not residual.detected:
+        return 0.0
+    return min(1.0, LEAST_AMOUNT + (1 - LEAST_AMOUNT) * math.log(residual.value) / math.log(FULL_RESIDUAL))
 
 
 def _steps(
@@ -148,11 +169,13 @@ def _steps(
     blur = z * now.deviation * math.sqrt(1 / rows[0] + 1 / rows[1])
     # Without drift of the inputs the shares are the traffic's own: a swing of the classes alarms nobody.
     step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
+    agreement = Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n)
+    confidence = Effect(value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
+    both = sum(max(0.0, effect.value / effect.threshold) for effect in (agreement, confidence))
     return {
-        "agreement": Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n),
-        "confidence_step": Effect(
-            value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n
-        ),
+        "agreement": agreement,
+        "confidence_step": confidence,
+        "both_steps": Effect(value=both, threshold=BOTH_STEPS, n=n),
         "class_shares_step": Effect(value=step, threshold=max(least * SHARES_STEP, found.moved_by_chance), n=found.n),
     }
 
@@ -190,6 +213,15 @@ def _residual(anchor: Bundle, seed: SeedSet, rows: Rows, number: int, rng: np.ra
     y = np.concatenate([seed.calibration.y, seed.judging.y])
     classes = len(anchor.input_spec.classes)
     return measure(features(anchor, held), y, features(anchor, rows), classes=classes, looks=number, rng=rng)
+
+
+def _scale(anchor: Bundle, seed: SeedSet, rows: Rows, number: int, found: Residual, rng: np.random.Generator) -> Effect:
+    """The share of the residual that goes where the rows are read in their own mean and deviation; 0 without drift of vectors."""
+    if found.ratio <= 1 or not rescale.fits(anchor.encoding):
+        return Effect(value=0.0, threshold=SCALE_EXPLAINS, n=found.n)
+    own = rescale.read(rescale.following(anchor, rows), rows)
+    left = _residual(anchor, seed, own, number, rng).ratio
+    return Effect(value=1 - left / found.ratio, threshold=SCALE_EXPLAINS, n=found.n)
 
 
 def _lost_structure(z: Floats, seed_z: Floats, rng: np.random.Generator) -> Effect:

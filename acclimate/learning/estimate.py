@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 
 from acclimate.learning.behaviour import Behaviour, confidence_fall
-from acclimate.learning.values import Drift, Json
+from acclimate.learning.diagnosis import Drift
+from acclimate.learning.values import Json
 
 ESTIMATOR = "mean_confidence"
 LEAST_ROWS = 50

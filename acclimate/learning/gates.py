@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning import evidence, network
+from acclimate.learning import evidence, network, rescale
+from acclimate.learning.diagnosis import Drift
 from acclimate.learning.modes import Running
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
+from acclimate.learning.values import Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
 
 HELD_OUT_ROWS = 20
 AUDITED_ROWS = 10
@@ -154,11 +155,12 @@ def _enough(have: int, need: int) -> Gate:
 
 
 def _against_anchor(student: Bundle, anchor: Bundle, judging: Part, drift: Drift, gates: Gates) -> list[Gate]:
-    """Paired accuracy, whose margin grows with drift, and the worst loss of recall in one class."""
+    """Paired accuracy and the worst loss of recall in one class; the margins of both grow with drift."""
     n, enough = len(judging), len(judging) >= gates.min_judging_rows
-    limit = -(gates.accuracy_margin + gates.accuracy_margin_per_drift * drift.amount)
+    allowed = gates.accuracy_margin_per_drift * drift.amount
+    limit, most = -(gates.accuracy_margin + allowed), gates.max_recall_loss + allowed
     if not enough:
-        return [_too_few("accuracy_against_anchor", limit, n), _too_few("class_recall", gates.max_recall_loss, n)]
+        return [_too_few("accuracy_against_anchor", limit, n), _too_few("class_recall", most, n)]
     answers = student.probabilities(judging.x)
     bound = loss = math.nan
     if np.isfinite(answers).all():
@@ -169,7 +171,7 @@ def _against_anchor(student: Bundle, anchor: Bundle, judging: Part, drift: Drift
         loss = max(float(anchor_right[group].mean() - right[group].mean()) for group in groups)
     return [
         _at_least("accuracy_against_anchor", bound, limit, n),
-        _at_most("class_recall", loss, gates.max_recall_loss, n),
+        _at_most("class_recall", loss, most, n),
     ]
 
 
@@ -208,7 +210,7 @@ def _on_held_out(student: Bundle, champion: Bundle, held_out: Rows, gates: Gates
             _too_few("class_flow", gates.max_class_flow, n),
             _too_few("agreement_with_champion", gates.min_agreement, n),
         ]
-    answers, before = student.probabilities(held_out), champion.probabilities(held_out)
+    answers, before = _served(student, held_out), _served(champion, held_out)
     flow = agreement = math.nan
     if np.isfinite(answers).all():
         new, old, classes = answers.argmax(axis=1), before.argmax(axis=1), answers.shape[1]
@@ -228,10 +230,10 @@ def _audited(student: Bundle, champion: Bundle, window: Window, gates: Gates) ->
     """
     audited, alpha = window.audited, evidence.alpha_of_look(window.looks)
     n, enough = len(audited), len(audited) >= AUDITED_ROWS
-    answers = student.probabilities(audited.x)
+    answers = _served(student, audited.x)
     if not np.isfinite(answers).all():
         return [_at_least(name, math.nan, 0.0, n, binds=enough) for name in ("audited_accuracy", "audited_gain")]
-    right, before = _right(answers, audited.y), _right(champion.probabilities(audited.x), audited.y)
+    right, before = _right(answers, audited.y), _right(_served(champion, audited.x), audited.y)
     gains, losses = int((right & ~before).sum()), int((before & ~right).sum())
     proof = _at_least("audited_accuracy", evidence.lower_bound(gains, losses, n, alpha=alpha), -gates.audited_margin, n)
     if proof.verdict == "fail" and evidence.upper_bound(gains, losses, n, alpha=alpha) >= 0.0:
@@ -252,6 +254,11 @@ def _better_than_chance(anchor: Bundle, judging: Part) -> Gate:
         error = math.sqrt(float((recall * (1 - recall) / np.maximum(counts, 1)).sum())) / classes
         bound = float(recall.mean()) - ONE_SIDED_95 * error
     return _gate("better_than_chance", bound, 1 / classes, len(judging), bound > 1 / classes + 1e-9, True)
+
+
+def _served(bundle: Bundle, rows: Rows) -> Floats:
+    """The networks' answers, to rows in the scale that the version follows if it does."""
+    return bundle.probabilities(rescale.read(bundle, rows))
 
 
 def _right(probabilities: Floats, y: Integers) -> NDArray[np.bool_]:

@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from acclimate.learning import modes, network, recipes
+from acclimate.learning import modes, network, recipes, rescale
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate
+from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
 from acclimate.learning.gates import judge, judge_anchor, judge_mode
-from acclimate.learning.modes import Running
+from acclimate.learning.modes import Mode, Running
 from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
 from acclimate.learning.rehearsal import rehearse
@@ -23,7 +24,6 @@ from acclimate.learning.student import bring, train_anchor
 from acclimate.learning.values import (
     STAGES,
     UNLABELLED,
-    Drift,
     Floats,
     Gates,
     ModelSpec,
@@ -94,10 +94,13 @@ def turn(
     if seen.labels is None or seen.detail is not None:
         return seen
     drift, labels = seen.drift, seen.labels
-    student = step("train", learn, champion, window, labels, seed, recipe)
-    student = step("calibrate", calibrate, network.with_mode(student, modes.PLAIN), seed.calibration)
+    teacher = _teacher(drift, window, champion, anchor)
+    student = step("train", learn, teacher, rescale.window_read(teacher, window), labels, seed, recipe)
+    student = step("calibrate", calibrate, network.with_mode(student, _kept(teacher.mode)), seed.calibration)
     student = network.with_self_test(student, seed.judging.x)
-    verdict = step("judge", judge, student, champion, anchor, seed.judging, window, drift, gates)
+    champion = rescale.caught_up(champion, window.rows)
+    judged = window if teacher.mode.name != "standardise" else replace(window, late=None)  # their scale was another
+    verdict = step("judge", judge, student, champion, anchor, seed.judging, judged, drift, gates)
     expected = _answers(_usual(window), student=student, champion=champion)
     return Turn(
         drift=drift, labels=labels, student=student, verdict=verdict, expected=expected, detail=_refusal(verdict)
@@ -139,8 +142,24 @@ def survey(
     unlearnable = _unlearnable(policy, rehearsal)
     if unlearnable is not None:
         return Turn(drift=drift, detail=unlearnable)
-    labels = step("pseudo_label", choose, window, champion)
+    teacher = _teacher(drift, window, champion, anchor)
+    labels = step("pseudo_label", choose, rescale.window_read(teacher, window), teacher)
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
+
+
+def _teacher(drift: Drift, window: Window, champion: Bundle, anchor: Bundle) -> Bundle:
+    """Who teaches about a window: the champion, or the anchor read in the window's scale, where the drift is one of scale.
+
+    What a champion learnt of drift in the seed's scale says nothing in another; one that follows the scale goes on in it.
+    """
+    if drift.of_scale and champion.mode.name != "standardise":
+        return rescale.following(anchor, window.rows)
+    return rescale.caught_up(champion, window.rows)
+
+
+def _kept(mode: Mode) -> Mode:
+    """A student serves in its teacher's scale; class shares are followed by the anchor's networks alone."""
+    return mode if mode.name == "standardise" else modes.PLAIN
 
 
 def begin(

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import network
+from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Effect, Gate, Json, Part, Past, PseudoLabels, Snapshot, Verdict
+from acclimate.learning.values import Gate, Json, Part, Past, PseudoLabels, Snapshot, Verdict
 
 Array = NDArray[Any]
 StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict

@@ -116,9 +116,9 @@ class Gates:
     accuracy_margin: float = 0.02
     """Loss of judging accuracy against the anchor that is allowed without drift, at the one-sided 95 % bound."""
     accuracy_margin_per_drift: float = 0.18
-    """How much of that margin full drift adds: a model that followed the drift may forget a little of the seed."""
+    """What full drift adds to that margin and the next: a model that followed the drift may forget a little of the seed."""
     max_recall_loss: float = 0.20
-    """Largest loss of recall against the anchor in any one class."""
+    """Loss of recall against the anchor in any one class that is allowed without drift."""
     max_class_flow: float = 0.25
     """Largest total variation between the student's and the champion's predicted classes on the held-out rows."""
     min_agreement: float = 0.75
@@ -236,6 +236,11 @@ class Window:
         return len(self.x) + len(self.held_out)
 
     @property
+    def rows(self) -> Rows:
+        """All of its rows, those to learn from first."""
+        return np.concatenate([self.x, self.held_out])
+
+    @property
     def audited(self) -> Part:
         """The rows to judge on that a human gave one of the classes: held-out ones, and late ones."""
         known = self.held_out_labels >= 0
@@ -282,46 +287,6 @@ class Snapshot:
     def known(self) -> Json:
         """What a `Window` has from here, beside the rows and their labels."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "labels"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on."""
-
-    value: float
-    threshold: float
-    n: int
-
-    @property
-    def detected(self) -> bool:
-        return self.value > self.threshold
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drift:
-    """What happened to the input since the seed set, with evidence.
-
-    `amount` is 0 (none) .. 1 (full); `stops` ends the run before learning, `alarms` also quarantines the window; `detail` says
-    why in words.
-    """
-
-    kind: Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk", "unknown"]
-    amount: float
-    effects: dict[str, Effect]
-    agreement: float
-    """Share of the window on which all members of the champion agree."""
-    shares: tuple[float, ...] = ()
-    """Of the classes (C): those that explain most of the window, as the anchor sees it."""
-    stops: bool = False
-    alarms: bool = False
-    detail: str = ""
-
-    @property
-    def document(self) -> Json:
-        """As runs and windows tell it: each effect with whether it was detected."""
-        told = ("kind", "amount", "agreement", "detail")
-        effects = {name: {**asdict(effect), "detected": effect.detected} for name, effect in self.effects.items()}
-        return {**{name: getattr(self, name) for name in told}, "effects": effects}
 
 
 @dataclass(frozen=True, kw_only=True)

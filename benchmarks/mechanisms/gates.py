@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acclimate.learning import gates, network, normalise
+from acclimate.learning.diagnosis import Drift
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Drift, Gates, InputSpec, NetworkSpec, Part, Verdict, Window
+from acclimate.learning.values import Gates, InputSpec, NetworkSpec, Part, Verdict, Window
 from benchmarks.streams import sources
 
 GATE = "accuracy_against_anchor"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from turned_digits import window_of
 
+from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
-from acclimate.learning.values import Drift, Past, Window
+from acclimate.learning.values import Past, Window
 
 
 @pytest.fixture

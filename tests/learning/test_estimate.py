@@ -7,8 +7,8 @@ import pytest
 from answers import drawn, even
 
 from acclimate.learning.behaviour import Behaviour
+from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.estimate import estimate
-from acclimate.learning.values import Drift, Effect
 
 EXPECTED = Behaviour.of(drawn(300, even(5), rng=np.random.default_rng(0)))
 

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from acclimate.learning import stage_results
+from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.loop import begin, plain_step
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import (
-    Drift,
-    Effect,
     Gate,
     InputSpec,
     ModelSpec,

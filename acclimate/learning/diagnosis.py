@@ -1,0 +1,53 @@
+"""What a window's diagnosis found, as runs, windows and the API tell it. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from acclimate.learning.values import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on."""
+
+    value: float
+    threshold: float
+    n: int
+
+    @property
+    def detected(self) -> bool:
+        return self.value > self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What happened to the input since the seed set, with evidence.
+
+    `amount` is 0 (none) .. 1 (full); `stops` ends the run before learning, `alarms` also quarantines the window; `detail` says
+    why in words.
+    """
+
+    kind: Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk", "unknown"]
+    amount: float
+    effects: dict[str, Effect]
+    agreement: float
+    """Share of the window on which all members of the champion agree."""
+    shares: tuple[float, ...] = ()
+    """Of the classes (C): those that explain most of the window, as the anchor sees it."""
+    stops: bool = False
+    alarms: bool = False
+    detail: str = ""
+
+    @property
+    def of_scale(self) -> bool:
+        """Whether the drift is one of offset and scale of the columns: most of it goes where they are read in their own."""
+        return "scale" in self.effects and self.effects["scale"].detected
+
+    @property
+    def document(self) -> Json:
+        """As runs and windows tell it: each effect with whether it was detected."""
+        told = ("kind", "amount", "agreement", "detail")
+        effects = {name: {**asdict(effect), "detected": effect.detected} for name, effect in self.effects.items()}
+        return {**{name: getattr(self, name) for name in told}, "effects": effects}
