@@ -116,6 +116,7 @@ def _return_to_anchor(
     at_home = same(champion, anchor)
     if at_home and (not moved or champion.mode.name == "prior"):
         return seen
+    champion = rescale.caught_up(champion, window.rows)
     shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))
     challenger = network.with_mode(anchor, modes.prior(shares) if moved else modes.PLAIN)
     challenger = network.with_self_test(challenger, seed.judging.x)

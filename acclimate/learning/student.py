@@ -185,7 +185,9 @@ def _fit(
     for index, (member, draws) in enumerate(zip(members, rng.spawn(len(members)), strict=True)):
         member.train().requires_grad_(True)
         device = next(member.parameters()).device
-        optimizer = torch.optim.AdamW(member.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            member.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
         for step, (z, y) in zip(range(recipe.steps), batches(draws), strict=False):
             if step % TICK_STEPS == 0:
                 tick(index * recipe.steps + step, total)

@@ -5,7 +5,7 @@ import pytest
 from turned_digits import window_of
 
 from acclimate.learning.diagnosis import Drift
-from acclimate.learning.drift import diagnose
+from acclimate.learning.drift import ALARMS, diagnose
 from acclimate.learning.values import Past, Window
 
 
@@ -51,6 +51,32 @@ def test_a_jump_that_the_members_agree_on_alarms_by_what_version_1_makes_of_it(l
     assert drift.effects["confidence_step"].detected or drift.effects["class_shares_step"].detected
     assert (drift.stops, drift.alarms) == (True, True)
     assert "in one step" in drift.detail
+
+
+def test_two_steps_that_both_come_near_their_limits_alarm_together(look, stream):
+    x = stream.turned(20, rng=np.random.default_rng(1))[0]
+    seen = look(window_of(x))
+    shares, confidence = seen.effects["class_shares"].value, seen.effects["anchor_confidence"].value
+    steady = Past(agreement=seen.agreement, anchor_confidence=confidence, class_shares=shares)
+    limit = look(window_of(x, past=steady)).effects["agreement"].threshold
+    less_sure = replace(steady, anchor_confidence=confidence - 0.13)
+    fewer_agree = replace(steady, agreement=seen.agreement + 0.9 * limit)
+    assert not look(window_of(x, past=less_sure)).alarms
+    assert not look(window_of(x, past=fewer_agree)).alarms
+    drift = look(window_of(x, past=replace(less_sure, agreement=fewer_agree.agreement)))
+    assert [name for name in ALARMS if drift.effects[name].detected] == ["both_steps"]
+    assert (drift.stops, drift.alarms) == (True, True)
+    assert "fell together" in drift.detail
+
+
+def test_offset_and_scale_of_the_columns_are_told_from_other_drift(look, stream):
+    rng = np.random.default_rng(5)
+    x = stream.x[:300] * rng.uniform(0.7, 1.3, size=64).astype(np.float32) + rng.uniform(0, 6, size=64).astype(
+        np.float32
+    )
+    assert look(window_of(x)).of_scale
+    assert not look(window_of(stream.turned(60, rng=rng)[0])).of_scale
+    assert not look(window_of(stream.x[:300])).of_scale
 
 
 def test_while_an_alarm_stands_a_smaller_step_is_enough(look, stream):

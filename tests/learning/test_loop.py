@@ -204,6 +204,22 @@ def _without_stopping(plain):
     return step
 
 
+def test_drift_of_scale_is_learnt_and_served_in_the_windows_own_scale_and_left_with_it(stream, parts, anchor):
+    rng = np.random.default_rng(5)
+    wider, higher = rng.uniform(0.8, 1.2, size=64).astype(np.float32), rng.uniform(0, 4, size=64).astype(np.float32)
+    x, y = stream.x[:300] * wider + higher, stream.y[:300]
+    aged = learn(replace(window_of(x), vouched=True), parts, anchor, anchor)
+    assert aged.promoted
+    assert aged.student.mode.name == "standardise"
+    following, later = stream.x[300:600] * wider + higher, stream.y[300:600]
+    assert accuracy(aged.student, following, later) > accuracy(anchor, following, later) + 0.05
+    # The sensors are the seed's again: so is the model.
+    mended = learn(window_of(stream.x[300:600]), parts, aged.student, anchor)
+    assert mended.drift.kind == "none"
+    assert mended.promoted
+    assert mended.student.mode.name == "plain"
+
+
 def test_what_is_expected_of_a_student_is_how_it_answers_rows_that_nobody_asked_a_label_for(stream, parts, anchor):
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     labels = np.where(np.arange(len(x)) < 30, y, UNLABELLED)
