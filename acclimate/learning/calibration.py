@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, Integers, Part
+from acclimate.learning.values import Floats, Integers, Part, Rows
 
 COLDEST, HOTTEST = 0.05, 20.0
 SEARCH_STEPS = 40
@@ -30,15 +30,46 @@ def calibrate(
     return replace(student, temperature=temperature)
 
 
+def calibrate_student(
+    student: Bundle,
+    calibration: Part,
+    teacher: Bundle,
+    rows: Rows,
+    *,
+    rng: np.random.Generator,
+    tick: Callable[[int, int], None],
+) -> Bundle:
+    """The student calibrated as `calibrate` does, and on the rows of its window no surer than it agrees with its teacher.
+
+    Trusted rows have not drifted: the temperature that fits them is too sure of rows that have. Where teacher and student
+    differ on a row, one of them is wrong, and what moved the teacher's answers since will move the student's until the next
+    window. docs/decisions/0025.
+    """
+    fitted = calibrate(student, calibration, rng=rng, tick=tick)
+    logits = fitted.member_logits(rows).astype(np.float64)
+    if not len(rows) or not np.isfinite(logits).all():
+        return fitted
+    agreed = float((fitted.probabilities(rows).argmax(axis=1) == teacher.probabilities(rows).argmax(axis=1)).mean())
+    return replace(fitted, temperature=max(fitted.temperature, temperature_at(logits, agreed)))
+
+
+def temperature_at(logits_MNC: Floats | np.ndarray, confidence: float) -> float:
+    """The temperature in 0.05..20 at which the mean confidence of the answers is this: the hotter, the less sure."""
+    low, high = math.log(COLDEST), math.log(HOTTEST)
+    for _ in range(SEARCH_STEPS):
+        middle = (low + high) / 2
+        if float(_answers(logits_MNC, math.exp(middle)).max(axis=-1).mean()) > confidence:
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
 def fit_temperature(logits_MNC: Floats | np.ndarray, y: Integers) -> float:
     """The temperature in 0.05..20 of least negative log likelihood, by golden section on its logarithm."""
 
     def loss(log_temperature: float) -> float:
-        scaled = logits_MNC / math.exp(log_temperature)
-        scaled = scaled - scaled.max(axis=-1, keepdims=True)
-        likelihood = np.exp(scaled)
-        likelihood /= likelihood.sum(axis=-1, keepdims=True)
-        true = likelihood.mean(axis=0)[np.arange(len(y)), y]
+        true = _answers(logits_MNC, math.exp(log_temperature))[np.arange(len(y)), y]
         return float(-np.log(np.maximum(true, 1e-12)).mean())
 
     low, high = math.log(COLDEST), math.log(HOTTEST)
@@ -49,3 +80,12 @@ def fit_temperature(logits_MNC: Floats | np.ndarray, y: Integers) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
+
+
+def _answers(logits_MNC: Floats | np.ndarray, temperature: float) -> np.ndarray:
+    """The mean (N, C) of the members' softmax at a temperature."""
+    scaled = logits_MNC / temperature
+    scaled = scaled - scaled.max(axis=-1, keepdims=True)
+    likelihood = np.exp(scaled)
+    likelihood /= likelihood.sum(axis=-1, keepdims=True)
+    return np.asarray(likelihood.mean(axis=0))

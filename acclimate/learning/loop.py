@@ -10,7 +10,7 @@ import numpy as np
 
 from acclimate.learning import modes, network, recipes, rescale
 from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.calibration import calibrate
+from acclimate.learning.calibration import calibrate, calibrate_student
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
 from acclimate.learning.gates import judge, judge_anchor, judge_mode
@@ -95,8 +95,10 @@ def turn(
         return seen
     drift, labels = seen.drift, seen.labels
     teacher = _teacher(drift, window, champion, anchor)
-    student = step("train", learn, teacher, rescale.window_read(teacher, window), labels, seed, recipe)
-    student = step("calibrate", calibrate, network.with_mode(student, _kept(teacher.mode)), seed.calibration)
+    as_read = rescale.window_read(teacher, window)
+    student = step("train", learn, teacher, as_read, labels, seed, recipe)
+    student = network.with_mode(student, _kept(teacher.mode))
+    student = step("calibrate", calibrate_student, student, seed.calibration, teacher, as_read.rows)
     student = network.with_self_test(student, seed.judging.x)
     champion = rescale.caught_up(champion, window.rows)
     judged = window if teacher.mode.name != "standardise" else replace(window, late=None)  # their scale was another

@@ -207,7 +207,7 @@ def _without_stopping(plain):
 def test_drift_of_scale_is_learnt_and_served_in_the_windows_own_scale_and_left_with_it(stream, parts, anchor):
     rng = np.random.default_rng(5)
     wider, higher = rng.uniform(0.8, 1.2, size=64).astype(np.float32), rng.uniform(0, 4, size=64).astype(np.float32)
-    x, y = stream.x[:300] * wider + higher, stream.y[:300]
+    x = stream.x[:300] * wider + higher
     aged = learn(replace(window_of(x), vouched=True), parts, anchor, anchor)
     assert aged.promoted
     assert aged.student.mode.name == "standardise"
