@@ -139,7 +139,7 @@ def promotion(row: Row) -> Document:
 def estimate(found: Mapping[str, Any] | None) -> Document | None:
     """The estimate without what it was made of."""
     names = ("value", "lower", "upper", "estimator", "refused")
-    return None if found is None else {name: found[name] for name in names}
+    return None if found is None else {**{name: found[name] for name in names}, "others": found.get("others", [])}
 
 
 def watch(found: Mapping[str, Any] | None) -> Document | None:

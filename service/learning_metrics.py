@@ -156,6 +156,8 @@ def _windows(found: dict[str, Any], model: str, rows: list[Any]) -> None:
         labels = (model, newest["estimator"])
         for name, key in (("", "value"), ("_lower", "lower"), ("_upper", "upper")):
             found[f"estimated_accuracy_ratio{name}"].add_metric(labels, newest[key])
+    for other in newest.get("others", []):
+        found["estimated_accuracy_ratio"].add_metric((model, other["estimator"]), other["value"])
     if newest["pseudo_label_divergence"] is not None:
         found["pseudo_label_class_divergence_ratio"].add_metric((model,), newest["pseudo_label_divergence"])
 

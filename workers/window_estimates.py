@@ -42,7 +42,8 @@ def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict
         with database.read() as connection:
             known = registry.version(connection, task.model["id"], version)["expected"] or {}
         expected = Behaviour.from_json(known["student"]) if "student" in known else None
-        told = estimate(answers, expected=expected, drift=turn.drift, frozen=version == FROZEN)
+        second = turn.second if version == task.run["parent_version"] else None
+        told = estimate(answers, expected=expected, drift=turn.drift, frozen=version == FROZEN, second=second)
         found[number] = {
             **told.as_json(),
             "served": {"version": version, "answers": answers.as_json()},

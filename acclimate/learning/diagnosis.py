@@ -36,6 +36,8 @@ class Drift:
     """Share of the window on which all members of the champion agree."""
     shares: tuple[float, ...] = ()
     """Of the classes (C): those that explain most of the window, as the anchor sees it."""
+    independent: float | None = None
+    """As many rows without copies would say as much as the window's; None where nobody counted."""
     stops: bool = False
     alarms: bool = False
     detail: str = ""

@@ -12,6 +12,7 @@ import numpy as np
 
 from acclimate.learning import augment, rescale
 from acclimate.learning.diagnosis import Drift, Effect
+from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
@@ -69,8 +70,9 @@ def diagnose(
     """What drifted between the seed set and the whole window, and whether to learn from it.
 
     `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
-    learn); else prior where the shares that explain it moved, none where they did not: both stop the run, since the anchor
-    knows such inputs. `amount` grows with the logarithm of the residual, from a quarter at its limit to 1 at four times it.
+    learn), in what the members say or in what their last layers read; else prior where the shares that explain it moved, none
+    where they did not. Only a drift of what they say is learnt from: the others stop the run. `amount` grows with the logarithm
+    of that residual, from a quarter at its limit to 1 at four times it.
 
     An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
     not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
@@ -88,6 +90,7 @@ def diagnose(
         past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
     tick(2, 4)
     found = _residual(anchor, seed, rows, window.number, rng)
+    read = _residual(anchor, seed, rows, window.number, rng, of=features)
     scale = _scale(anchor, seed, rows, window.number, found, rng)
     tick(3, 4)
     fall = before.confidence - now.confidence
@@ -95,6 +98,7 @@ def diagnose(
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
+        "layers": Effect(value=read.ratio, threshold=1.0, n=read.n),
         "scale": scale,
         "class_shares": Effect(
             value=found.moved, threshold=max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED), n=found.n
@@ -105,12 +109,13 @@ def diagnose(
         "structure": lost,
     }
     tick(4, 4)
-    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares))
+    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares), alone)
 
 
-def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...]) -> Drift:
+def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], independent: float) -> Drift:
     moved, alarms = effects["class_shares"], [name for name in ALARMS if effects[name].detected]
-    kind: Kind = "covariate" if effects["input"].detected else "prior" if moved.detected else "none"
+    drifted = effects["input"].detected or effects["layers"].detected
+    kind: Kind = "covariate" if drifted else "prior" if moved.detected else "none"
     detail = ""
     if alarms:
         kind = "junk" if effects["structure"].detected else "abrupt"
@@ -120,6 +125,11 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         )
         if kind == "junk":
             detail += "; the rows have lost the correlations between the seed's columns"
+    elif kind == "covariate" and not effects["input"].detected:
+        detail = (
+            f"the inputs drifted ({effects['layers'].value:.2f} times what chance shows at most), but not what version 1 says of "
+            f"them ({effects['input'].value:.2f} times): nothing to learn"
+        )
     elif kind == "prior":
         detail = (
             f"only the shares of the classes moved, by {moved.value:.2f} (total variation): "
@@ -136,7 +146,8 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         effects=effects,
         agreement=agreement,
         shares=shares,
-        stops=kind != "covariate",
+        independent=independent,
+        stops=bool(alarms) or not effects["input"].detected,
         alarms=bool(alarms),
         detail=detail,
     )
@@ -206,12 +217,21 @@ def _seed_rows(seed: SeedSet) -> Rows:
     return np.concatenate([seed.train.x, seed.calibration.x, seed.judging.x])
 
 
-def _residual(anchor: Bundle, seed: SeedSet, rows: Rows, number: int, rng: np.random.Generator) -> Residual:
+def _residual(
+    anchor: Bundle,
+    seed: SeedSet,
+    rows: Rows,
+    number: int,
+    rng: np.random.Generator,
+    *,
+    of: Callable[[Bundle, Rows], Floats] | None = None,
+) -> Residual:
     """Against the rows of the seed set that the anchor did not learn: on those it did, it sees more than there is."""
     held = np.concatenate([seed.calibration.x, seed.judging.x])
     y = np.concatenate([seed.calibration.y, seed.judging.y])
     classes = len(anchor.input_spec.classes)
-    return measure(_said(anchor, held), y, _said(anchor, rows), classes=classes, looks=number, rng=rng)
+    of = of or _said
+    return measure(of(anchor, held), y, of(anchor, rows), classes=classes, looks=number, rng=rng)
 
 
 def _said(anchor: Bundle, rows: Rows) -> Floats:

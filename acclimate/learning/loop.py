@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from acclimate.learning import modes, network, recipes, rescale
+from acclimate.learning import modes, network, recipes, rescale, second_opinion
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate, calibrate_student
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
+from acclimate.learning.estimate import Opinion
 from acclimate.learning.gates import judge, judge_anchor, judge_mode
 from acclimate.learning.modes import Mode, Running
 from acclimate.learning.network import Bundle
@@ -35,9 +36,6 @@ from acclimate.learning.values import (
 )
 from acclimate.learning.weights import same
 
-MATCHED = ("none", "prior")
-"""Kinds of drift in which the inputs of each class are still those of the seed set."""
-
 
 class Step(Protocol):
     """Runs one stage: calls `verb(*args, rng=..., tick=...)` and returns its result, or the one stored for this run."""
@@ -50,7 +48,8 @@ class Turn:
     """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
 
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
-    answers are compared with. `rehearsal`: of version 1, what it could learn by itself.
+    answers are compared with. `second`: what the champion's answers to the window are worth by another way than their confidence.
+    `rehearsal`: of version 1, what it could learn by itself.
     """
 
     drift: Drift | None = None
@@ -58,6 +57,7 @@ class Turn:
     student: Bundle | None = None
     verdict: Verdict | None = None
     expected: dict[str, Behaviour] = field(default_factory=dict)
+    second: Opinion | None = None
     rehearsal: Rehearsal | None = None
     detail: str | None = None
 
@@ -79,7 +79,8 @@ def turn(
 ) -> Turn:
     """Learns from one window what the champion can teach about it, and judges the student; the champion stays as it was.
 
-    Where the inputs are the seed's, nothing is learnt: the anchor knows them, and follows the shares of the classes at most.
+    Where the anchor says of the inputs what it said of the seed's, nothing is learnt: it answers them itself, and follows the
+    shares of the classes where nothing else moved. That it stops as soon as the inputs drift, learnable or not.
     `rehearsal` is version 1's; without one, nothing is learnt unless the policy says that it can be.
 
     Raises `recipes.UnknownRecipe`, and `student.NonFiniteLoss` where training breaks down. The same arguments and the same
@@ -89,10 +90,11 @@ def turn(
     seen = survey(window, seed, champion, anchor, policy, step=step, rehearsal=rehearsal)
     if seen.drift is None:
         return seen
-    if seen.drift.kind in MATCHED and policy.learnable != "no":
-        return _return_to_anchor(seen, window, seed, champion, anchor, gates, step=step)
     if seen.labels is None or seen.detail is not None:
-        return seen
+        at_home = seen.drift.stops or champion.mode.name == "prior"
+        if seen.drift.alarms or policy.learnable == "no" or not at_home:
+            return seen
+        return _return_to_anchor(seen, window, seed, champion, anchor, gates, step=step)
     drift, labels = seen.drift, seen.labels
     teacher = _teacher(drift, window, champion, anchor)
     as_read = rescale.window_read(teacher, window)
@@ -105,18 +107,24 @@ def turn(
     verdict = step("judge", judge, student, champion, anchor, seed.judging, judged, drift, gates)
     expected = _answers(_usual(window), student=student, champion=champion)
     return Turn(
-        drift=drift, labels=labels, student=student, verdict=verdict, expected=expected, detail=_refusal(verdict)
+        drift=drift,
+        labels=labels,
+        student=student,
+        verdict=verdict,
+        expected=expected,
+        second=second_opinion.in_hindsight(champion, student, window.rows),
+        detail=_refusal(verdict),
     )
 
 
 def _return_to_anchor(
     seen: Turn, window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, gates: Gates, *, step: Step
 ) -> Turn:
-    """The inputs are the seed's: the anchor's networks answer them, with a running prior where the class shares moved."""
+    """The anchor's networks answer: with a running prior where only the class shares moved, plain where inputs drifted."""
     assert seen.drift is not None
     moved = seen.drift.kind == "prior"
-    at_home = same(champion, anchor)
-    if at_home and (not moved or champion.mode.name == "prior"):
+    fitting = {"none": ("plain", "prior"), "prior": ("prior",)}.get(seen.drift.kind, ("plain",))
+    if same(champion, anchor) and champion.mode.name in fitting:
         return seen
     champion = rescale.caught_up(champion, window.rows)
     shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))
@@ -125,7 +133,7 @@ def _return_to_anchor(
     verdict = step("judge", judge_mode, challenger, champion, seed.judging, window, seen.drift, gates)
     expected = _answers(_usual(window), student=challenger, champion=champion)
     detail = _refusal(verdict)
-    return Turn(drift=seen.drift, student=challenger, verdict=verdict, expected=expected, detail=detail)
+    return replace(seen, labels=None, student=challenger, verdict=verdict, expected=expected, detail=detail)
 
 
 def survey(
@@ -141,7 +149,7 @@ def survey(
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     drift = step("diagnose", diagnose, window, seed, champion, anchor)
     if drift.stops and not (drift.alarms and window.vouched):
-        return Turn(drift=drift, detail=drift.detail)
+        return Turn(drift=drift, second=second_opinion.from_seed(champion, seed.judging, drift), detail=drift.detail)
     unlearnable = _unlearnable(policy, rehearsal)
     if unlearnable is not None:
         return Turn(drift=drift, detail=unlearnable)

@@ -160,7 +160,11 @@ class Ours:
         if turn.drift is None:
             return None
         told = estimate(
-            Behaviour.of(answers), expected=self.serving.expected, drift=turn.drift, frozen=self.serving.version == 1
+            Behaviour.of(answers),
+            expected=self.serving.expected,
+            drift=turn.drift,
+            frozen=self.serving.version == 1,
+            second=turn.second,
         ).as_json()
         truth = float((answers.argmax(axis=1) == y).mean())
         held = None if told["value"] is None else bool(told["lower"] <= truth <= told["upper"])

@@ -50,3 +50,19 @@ def test_after_a_jump_the_loop_alarms_and_promotes_nothing() -> None:
 def test_where_nothing_can_be_learnt_the_served_model_stays_as_good_as_the_frozen_one() -> None:
     windows = played("still-binary")
     assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
+
+
+def test_a_shift_of_the_inputs_that_changes_nothing_teaches_nothing() -> None:
+    windows = played("harmless")
+    assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.01
+    # It is seen, and told from drift to learn from.
+    drifted = [window["drift"]["kind"] for window in windows].count("covariate")
+    assert drifted > len(windows) / 3
+    assert [window["outcome"] for window in windows].count("P") <= 2
+
+
+def test_prices_whose_meaning_changes_are_answered_as_version_1_would() -> None:
+    if definition("elec").absent is not None:
+        pytest.skip("the stream elec is not there: set ACCLIMATE_STREAMS")
+    windows = played("elec")
+    assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.01

@@ -8,7 +8,7 @@ from answers import drawn, even
 
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.diagnosis import Drift, Effect
-from acclimate.learning.estimate import estimate
+from acclimate.learning.estimate import HINDSIGHT, SEED_RECALL, Opinion, estimate
 
 EXPECTED = Behaviour.of(drawn(300, even(5), rng=np.random.default_rng(0)))
 
@@ -77,3 +77,27 @@ def test_answers_that_are_not_numbers_are_refused():
     given = drawn(100, even(5), rng=np.random.default_rng(3))
     given[0] = np.nan
     assert "not numbers" in estimate(Behaviour.of(given), expected=None, drift=drift(), frozen=False).refused
+
+
+def test_a_second_opinion_that_agrees_is_told_beside_the_estimate():
+    second = Opinion(estimator=SEED_RECALL, value=0.85, rows=200)
+    told = estimate(answers(), expected=EXPECTED, drift=drift("none", 0), frozen=True, second=second)
+    assert told.refused is None
+    assert told.as_json()["others"] == [{"estimator": "seed_recall", "value": 0.85, "rows": 200}]
+
+
+def test_two_ways_that_contradict_each_other_are_refused_and_both_are_told():
+    second = Opinion(estimator=HINDSIGHT, value=0.6, rows=300)
+    told = estimate(answers(), expected=EXPECTED, drift=drift(), frozen=False, second=second)
+    assert told.value is None
+    assert "hindsight says 0.60" in told.refused
+    assert told.others == (second,)
+    few = replace(second, rows=5)  # chance alone moves a share of five rows so far
+    assert estimate(answers(), expected=EXPECTED, drift=drift(), frozen=False, second=few).refused is None
+
+
+def test_copies_of_rows_are_no_more_evidence_than_one_of_them():
+    counted = replace(drift(), independent=15.0)
+    plain, copied = (estimate(answers(), expected=EXPECTED, drift=each, frozen=False) for each in (drift(), counted))
+    assert copied.value == plain.value
+    assert copied.lower < plain.lower

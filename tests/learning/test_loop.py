@@ -110,6 +110,20 @@ def test_a_champion_that_followed_a_drift_gives_way_to_the_anchor_when_the_input
     assert back.student.mode.name == "plain"
 
 
+def test_a_running_prior_is_left_when_the_inputs_drift_even_where_nothing_can_be_learnt(stream, parts, anchor):
+    swung = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
+    assert swung.student.mode.name == "prior"
+    window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
+    step = loop.plain_step(1)
+    turn = loop.turn(window, parts, swung.student, anchor, Policy(), Gates(), step=step, rehearsal=_rehearsed(0.0))
+    assert turn.drift.kind == "covariate"
+    assert turn.promoted
+    assert (turn.student.mode.name, weights.same(turn.student, anchor)) == ("plain", True)
+    # Where version 1 answers alone there is nothing to leave.
+    again = loop.turn(window, parts, turn.student, anchor, Policy(), Gates(), step=step, rehearsal=_rehearsed(0.0))
+    assert again.student is None
+
+
 def test_what_was_never_rehearsed_is_not_learnt_and_says_so(stream, parts, anchor):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     for rehearsal, words in ((None, "never rehearsed"), (_rehearsed(0.0), "cannot learn drift")):
