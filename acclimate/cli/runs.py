@@ -157,6 +157,8 @@ def print_run(run: Json) -> None:
             "rows": window.get("rows"),
             "pseudo-labelled": window.get("rows_pseudo_labelled"),
             "refused": window.get("refused"),
+            "labelled": window.get("rows_labelled"),
+            "taught": window.get("rows_taught"),
             "drift": (run.get("drift") or {}).get("kind"),
             "took": output.elapsed(run) if run.get("started_at") else None,
         }
