@@ -1,4 +1,4 @@
-"""What happened to the input since the seed set, seen by the frozen anchor, by the champion, and in the rows themselves."""
+"""What happened to the input since the seed set, seen by the frozen anchor, by the champion, in the rows, and by people."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from acclimate.learning import augment, rescale
+from acclimate.learning import augment, label_evidence, rescale
 from acclimate.learning.diagnosis import Drift, Effect
+from acclimate.learning.evidence import level_of_look
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
@@ -36,8 +37,6 @@ ALARMS = {
 BOTH_STEPS = 1.6
 """Falls of agreement and of confidence, each in its own limit, that together alarm where neither does alone."""
 SLIGHT_FALL = 0.02
-LEVEL = 0.05
-"""Of false alarms by the agreement, over all windows together."""
 LOST_STRUCTURE = 0.5
 """Share of the seed's squared correlations that is gone in rows of noise, and not in rows that merely moved."""
 SCALE_EXPLAINS = 0.5
@@ -49,9 +48,11 @@ SHARES_MOVED, SHARES_BEYOND = 0.15, 1.25
 """Total variation of the class shares, and multiple of what chance shows, below which no shift of them is worth following."""
 LEAST_AMOUNT = 0.25
 """Of drift of the inputs that is no chance: what its residual is at the limit, tells little of what it costs."""
+PROVED = ("concept", "new_class")
+"""Kinds of drift that labels alone prove. They alarm: what the champion says of such rows is not to be learnt from."""
 
 Tick = Callable[[int, int], None]
-Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
+Kind = Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +76,15 @@ def diagnose(
     An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
     not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
     confidence falls by more than 14; both come near to that; or the shares that explain drifted inputs best are others
-    (docs/decisions/0023). While an alarm stands, less is enough.
+    (docs/decisions/0023). While an alarm stands, less is enough. Labels of the window's rows alarm too: `concept` where the
+    anchor is right less often although the inputs are the seed's, `new_class` where too many rows are none of the classes.
     """
     rows = window.rows
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
     serving = rescale.caught_up(champion, rows)
     served = _opinion(serving, rescale.read(serving, rows), rng)
-    n, alone = len(rows), independent(rows)
+    alone = independent(rows)
     past, past_rows = window.past, alone
     if past is None:
         past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
@@ -90,46 +92,47 @@ def diagnose(
     found = _residual(anchor, seed, rows, window.number, rng)
     scale = _scale(anchor, seed, rows, window.number, found, rng)
     tick(3, 4)
-    fall = before.confidence - now.confidence
+    standing = _standing(before, now, (independent(seed.judging.x), alone), len(window), _z(window.number, tails=2))
+    fall = standing["anchor_confidence"].value
     steps = _steps(past, window, served, now, fall, found, rows=(past_rows, alone))
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
-        "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
+        **_distances(found),
         "scale": scale,
-        "class_shares": Effect(
-            value=found.moved, threshold=max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED), n=found.n
-        ),
         **steps,
-        "anchor_confidence": Effect(value=fall, threshold=SLIGHT_FALL, n=n),
-        "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
+        **standing,
         "structure": lost,
+        **label_evidence.effects(window, seed, anchor),
     }
     tick(4, 4)
     return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares))
 
 
+def _distances(found: Residual) -> dict[str, Effect]:
+    """How far the window is from any mixture of the seed's classes, and how far the nearest mixture is from the seed's."""
+    limit = max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED)
+    (low, high), (least, most) = found.ratio_within, found.moved_within
+    return {
+        "input": Effect(value=found.ratio, threshold=1.0, n=found.n, lower=low, upper=high),
+        "class_shares": Effect(value=found.moved, threshold=limit, n=found.n, lower=least, upper=most),
+    }
+
+
+def _standing(before: _Opinion, now: _Opinion, rows: tuple[float, float], n: int, z: float) -> dict[str, Effect]:
+    """How much less sure the anchor is than on the judging part; rows: how many independent ones said so, there and here."""
+    confidence = Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n)
+    agreement = Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n)
+    blur = z * math.sqrt(before.deviation**2 / rows[0] + now.deviation**2 / rows[1])
+    return {
+        "anchor_confidence": confidence.give_or_take(blur),
+        "anchor_agreement": agreement.give_or_take(_chance(before.agreement, rows[0], now.agreement, rows[1], z)),
+    }
+
+
 def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...]) -> Drift:
-    moved, alarms = effects["class_shares"], [name for name in ALARMS if effects[name].detected]
-    kind: Kind = "covariate" if effects["input"].detected else "prior" if moved.detected else "none"
-    detail = ""
-    if alarms:
-        kind = "junk" if effects["structure"].detected else "abrupt"
-        detail = "; ".join(
-            ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
-            for name in alarms
-        )
-        if kind == "junk":
-            detail += "; the rows have lost the correlations between the seed's columns"
-    elif kind == "prior":
-        detail = (
-            f"only the shares of the classes moved, by {moved.value:.2f} (total variation): "
-            "no drift of the inputs to learn from"
-        )
-    elif kind == "none":
-        detail = (
-            "no drift to learn from: what the seed's classes do not explain of the window is "
-            f"{effects['input'].value:.2f} times what chance shows at most"
-        )
+    steps = [name for name in ALARMS if effects[name].detected]
+    kind = _kind(effects, steps)
+    alarms = bool(steps) or kind in PROVED
     return Drift(
         kind=kind,
         amount=_amount(effects["input"]),
@@ -137,9 +140,56 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         agreement=agreement,
         shares=shares,
         stops=kind != "covariate",
-        alarms=bool(alarms),
-        detail=detail,
+        alarms=alarms,
+        detail=_alarmed(effects, steps, kind, agreement) if alarms else _calm(effects, kind),
     )
+
+
+def _kind(effects: dict[str, Effect], steps: list[str]) -> Kind:
+    """Noise is junk whatever people call it. A class that they prove to be new explains a step, a change of meaning does not."""
+    if steps and effects["structure"].detected:
+        return "junk"
+    if _proved(effects, "unknown_class"):
+        return "new_class"
+    if steps:
+        return "abrupt"
+    if effects["input"].detected:
+        return "covariate"
+    if _proved(effects, "labels"):
+        return "concept"
+    return "prior" if effects["class_shares"].detected else "none"
+
+
+def _proved(effects: dict[str, Effect], name: str) -> bool:
+    return name in effects and effects[name].detected
+
+
+def _alarmed(effects: dict[str, Effect], steps: list[str], kind: Kind, agreement: float) -> str:
+    words = [
+        ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
+        for name in steps
+    ]
+    if kind == "junk":
+        words.append("the rows have lost the correlations between the seed's columns")
+    if _proved(effects, "unknown_class"):
+        words.append(label_evidence.said("unknown_class", effects["unknown_class"]))
+    if kind == "concept":
+        words.append(label_evidence.said("labels", effects["labels"]))
+    return "; ".join(words)
+
+
+def _calm(effects: dict[str, Effect], kind: Kind) -> str:
+    if kind == "prior":
+        return (
+            f"only the shares of the classes moved, by {effects['class_shares'].value:.2f} (total variation): "
+            "no drift of the inputs to learn from"
+        )
+    if kind == "none":
+        return (
+            "no drift to learn from: what the seed's classes do not explain of the window is "
+            f"{effects['input'].value:.2f} times what chance shows at most"
+        )
+    return ""
 
 
 def _amount(residual: Effect) -> float:
@@ -171,17 +221,19 @@ def _steps(
     agreement = Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n)
     confidence = Effect(value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
     both = sum(max(0.0, effect.value / effect.threshold) for effect in (agreement, confidence))
+    wide = _z(window.number, tails=2)
+    drawn = _chance(past.agreement, rows[0], champion.agreement, rows[1], wide)
     return {
-        "agreement": agreement,
-        "confidence_step": confidence,
+        "agreement": agreement.give_or_take(drawn),
+        "confidence_step": confidence.give_or_take(blur / z * wide),
         "both_steps": Effect(value=both, threshold=BOTH_STEPS, n=n),
         "class_shares_step": Effect(value=step, threshold=max(least * SHARES_STEP, found.moved_by_chance), n=found.n),
     }
 
 
-def _z(number: int) -> float:
-    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks."""
-    return NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
+def _z(number: int, *, tails: int = 1) -> float:
+    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks: a limit, or on both sides."""
+    return NormalDist().inv_cdf(1 - level_of_look(number) / tails)
 
 
 def _chance(before: float, rows_before: float, now: float, rows: float, z: float) -> float:
