@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from acclimate.learning.values import Json
@@ -10,15 +10,25 @@ from acclimate.learning.values import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on."""
+    """One measured sign of drift beside the threshold at which it counts, and the rows it was measured on.
+
+    `lower` and `upper` hold the size of the effect at 95 % over all windows of the model together; None where nothing is said.
+    Distances (`input`, `class_shares`) are there without what chance adds to them, so that their value stands near `upper`.
+    """
 
     value: float
     threshold: float
     n: int
+    lower: float | None = None
+    upper: float | None = None
 
     @property
     def detected(self) -> bool:
         return self.value > self.threshold
+
+    def give_or_take(self, doubt: float) -> Effect:
+        """The same in an interval around its value."""
+        return replace(self, lower=self.value - doubt, upper=self.value + doubt)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What happened to the input since the seed set, seen by the frozen anchor, by the champion, and in the rows themselves."""
+"""What happened to the input since the seed set, seen by the frozen anchor, by the champion, in the rows, and by people."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from acclimate.learning import augment, rescale
+from acclimate.learning import augment, label_evidence, rescale
 from acclimate.learning.diagnosis import Drift, Effect
+from acclimate.learning.evidence import level_of_look
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
@@ -37,8 +38,6 @@ ALARMS = {
 BOTH_STEPS = 1.6
 """Falls of agreement and of confidence, each in its own limit, that together alarm where neither does alone."""
 SLIGHT_FALL = 0.02
-LEVEL = 0.05
-"""Of false alarms by the agreement, over all windows together."""
 LOST_STRUCTURE = 0.5
 """Share of the seed's squared correlations that is gone in rows of noise, and not in rows that merely moved."""
 SCALE_EXPLAINS = 0.5
@@ -50,9 +49,11 @@ SHARES_MOVED, SHARES_BEYOND = 0.15, 1.25
 """Total variation of the class shares, and multiple of what chance shows, below which no shift of them is worth following."""
 LEAST_AMOUNT = 0.25
 """Of drift of the inputs that is no chance: what its residual is at the limit, tells little of what it costs."""
+PROVED = ("concept", "new_class")
+"""Kinds of drift that labels alone prove. They alarm: what the champion says of such rows is not to be learnt from."""
 
 Tick = Callable[[int, int], None]
-Kind = Literal["none", "covariate", "prior", "abrupt", "junk"]
+Kind = Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +78,15 @@ def diagnose(
     An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
     not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
     confidence falls by more than 14; both come near to that; or the shares that explain drifted inputs best are others
-    (docs/decisions/0023). While an alarm stands, less is enough.
+    (docs/decisions/0023). While an alarm stands, less is enough. Labels of the window's rows alarm too: `concept` where the
+    anchor is right less often although the inputs are the seed's, `new_class` where too many rows are none of the classes.
     """
     rows = window.rows
     before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
     tick(1, 4)
     serving = rescale.caught_up(champion, rows)
     served = _opinion(serving, rescale.read(serving, rows), rng)
-    n, alone = len(rows), independent(rows)
+    alone = independent(rows)
     past, past_rows = window.past, alone
     if past is None:
         past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
@@ -93,53 +95,56 @@ def diagnose(
     read = _residual(anchor, seed, rows, window.number, rng, of=features)
     scale = _scale(anchor, seed, rows, window.number, found, rng)
     tick(3, 4)
-    fall = before.confidence - now.confidence
+    standing = _standing(before, now, (independent(seed.judging.x), alone), len(window), _z(window.number, tails=2))
+    fall = standing["anchor_confidence"].value
     steps = _steps(past, window, served, now, fall, found, rows=(past_rows, alone))
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
-        "input": Effect(value=found.ratio, threshold=1.0, n=found.n),
-        "layers": Effect(value=read.ratio, threshold=1.0, n=read.n),
+        **_distances(found, read),
         "scale": scale,
-        "class_shares": Effect(
-            value=found.moved, threshold=max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED), n=found.n
-        ),
         **steps,
-        "anchor_confidence": Effect(value=fall, threshold=SLIGHT_FALL, n=n),
-        "anchor_agreement": Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n),
+        **standing,
         "structure": lost,
+        **label_evidence.effects(window, seed, anchor),
     }
     tick(4, 4)
     return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares), alone)
 
 
+def _distances(found: Residual, read: Residual) -> dict[str, Effect]:
+    """How far the window is from any mixture of the seed's classes, and how far the nearest mixture is from the seed's.
+
+    Where the shares of the classes moved, only drift that is beyond chance in the whole series counts. Where they did not, what
+    is beyond chance at this look does: late is dear, and a student of a window without drift is no worse (docs/decisions/0026).
+    """
+    limit = max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED)
+    (low, high), (least, most) = found.ratio_within, found.moved_within
+    shares = Effect(value=found.moved, threshold=limit, n=found.n, lower=least, upper=most)
+    enough = 1.0 if shares.detected else found.single
+    return {
+        "input": Effect(value=found.ratio, threshold=enough, n=found.n, lower=low, upper=high),
+        "layers": Effect(
+            value=read.ratio, threshold=1.0, n=read.n, lower=read.ratio_within[0], upper=read.ratio_within[1]
+        ),
+        "class_shares": shares,
+    }
+
+
+def _standing(before: _Opinion, now: _Opinion, rows: tuple[float, float], n: int, z: float) -> dict[str, Effect]:
+    """How much less sure the anchor is than on the judging part; rows: how many independent ones said so, there and here."""
+    confidence = Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n)
+    agreement = Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n)
+    blur = z * math.sqrt(before.deviation**2 / rows[0] + now.deviation**2 / rows[1])
+    return {
+        "anchor_confidence": confidence.give_or_take(blur),
+        "anchor_agreement": agreement.give_or_take(_chance(before.agreement, rows[0], now.agreement, rows[1], z)),
+    }
+
+
 def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], independent: float) -> Drift:
-    moved, alarms = effects["class_shares"], [name for name in ALARMS if effects[name].detected]
-    drifted = effects["input"].detected or effects["layers"].detected
-    kind: Kind = "covariate" if drifted else "prior" if moved.detected else "none"
-    detail = ""
-    if alarms:
-        kind = "junk" if effects["structure"].detected else "abrupt"
-        detail = "; ".join(
-            ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
-            for name in alarms
-        )
-        if kind == "junk":
-            detail += "; the rows have lost the correlations between the seed's columns"
-    elif kind == "covariate" and not effects["input"].detected:
-        detail = (
-            f"the inputs drifted ({effects['layers'].value:.2f} times what chance shows at most), but not what version 1 says of "
-            f"them ({effects['input'].value:.2f} times): nothing to learn"
-        )
-    elif kind == "prior":
-        detail = (
-            f"only the shares of the classes moved, by {moved.value:.2f} (total variation): "
-            "no drift of the inputs to learn from"
-        )
-    elif kind == "none":
-        detail = (
-            "no drift to learn from: what the seed's classes do not explain of the window is "
-            f"{effects['input'].value:.2f} times what chance shows at most"
-        )
+    steps = [name for name in ALARMS if effects[name].detected]
+    kind = _kind(effects, steps)
+    alarms = bool(steps) or kind in PROVED
     return Drift(
         kind=kind,
         amount=_amount(effects["input"]),
@@ -147,16 +152,71 @@ def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float,
         agreement=agreement,
         shares=shares,
         independent=independent,
-        stops=bool(alarms) or not effects["input"].detected,
-        alarms=bool(alarms),
-        detail=detail,
+        stops=alarms or not effects["input"].detected,
+        alarms=alarms,
+        detail=_alarmed(effects, steps, kind, agreement) if alarms else _calm(effects, kind),
     )
+
+
+def _kind(effects: dict[str, Effect], steps: list[str]) -> Kind:
+    """Noise is junk whatever people call it. A class that they prove to be new explains a step, a change of meaning does not."""
+    if steps and effects["structure"].detected:
+        return "junk"
+    if _proved(effects, "unknown_class"):
+        return "new_class"
+    if steps:
+        return "abrupt"
+    if effects["input"].detected:
+        return "covariate"
+    if _proved(effects, "labels"):
+        return "concept"
+    if effects["layers"].detected:
+        return "covariate"
+    return "prior" if effects["class_shares"].detected else "none"
+
+
+def _proved(effects: dict[str, Effect], name: str) -> bool:
+    return name in effects and effects[name].detected
+
+
+def _alarmed(effects: dict[str, Effect], steps: list[str], kind: Kind, agreement: float) -> str:
+    words = [
+        ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
+        for name in steps
+    ]
+    if kind == "junk":
+        words.append("the rows have lost the correlations between the seed's columns")
+    if _proved(effects, "unknown_class"):
+        words.append(label_evidence.said("unknown_class", effects["unknown_class"]))
+    if kind == "concept":
+        words.append(label_evidence.said("labels", effects["labels"]))
+    return "; ".join(words)
+
+
+def _calm(effects: dict[str, Effect], kind: Kind) -> str:
+    if kind == "prior":
+        return (
+            f"only the shares of the classes moved, by {effects['class_shares'].value:.2f} (total variation): "
+            "no drift of the inputs to learn from"
+        )
+    if kind == "none":
+        return (
+            "no drift to learn from: what the seed's classes do not explain of the window is "
+            f"{effects['input'].value:.2f} times what chance shows at most (limit {effects['input'].threshold:.2f})"
+        )
+    if not effects["input"].detected:
+        return (
+            f"the inputs drifted ({effects['layers'].value:.2f} times what chance shows at most), but not what version 1 says of "
+            f"them ({effects['input'].value:.2f} times): nothing to learn"
+        )
+    return ""
 
 
 def _amount(residual: Effect) -> float:
     if not residual.detected:
         return 0.0
-    return min(1.0, LEAST_AMOUNT + (1 - LEAST_AMOUNT) * math.log(residual.value) / math.log(FULL_RESIDUAL))
+    grown = math.log(max(1.0, residual.value)) / math.log(FULL_RESIDUAL)
+    return min(1.0, LEAST_AMOUNT + (1 - LEAST_AMOUNT) * grown)
 
 
 def _steps(
@@ -182,17 +242,19 @@ def _steps(
     agreement = Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n)
     confidence = Effect(value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
     both = sum(max(0.0, effect.value / effect.threshold) for effect in (agreement, confidence))
+    wide = _z(window.number, tails=2)
+    drawn = _chance(past.agreement, rows[0], champion.agreement, rows[1], wide)
     return {
-        "agreement": agreement,
-        "confidence_step": confidence,
+        "agreement": agreement.give_or_take(drawn),
+        "confidence_step": confidence.give_or_take(blur / z * wide),
         "both_steps": Effect(value=both, threshold=BOTH_STEPS, n=n),
         "class_shares_step": Effect(value=step, threshold=max(least * SHARES_STEP, found.moved_by_chance), n=found.n),
     }
 
 
-def _z(number: int) -> float:
-    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks."""
-    return NormalDist().inv_cdf(1 - LEVEL / (number * (number + 1)))
+def _z(number: int, *, tails: int = 1) -> float:
+    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks: a limit, or on both sides."""
+    return NormalDist().inv_cdf(1 - level_of_look(number) / tails)
 
 
 def _chance(before: float, rows_before: float, now: float, rows: float, z: float) -> float:

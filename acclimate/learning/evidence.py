@@ -1,4 +1,4 @@
-"""What audit labels prove of a challenger: a paired test by betting, valid at whatever moment somebody looks. No torch here.
+"""What audit labels prove, of a challenger or of a window: tests by betting, valid at whatever moment somebody looks. No torch.
 
 Each audited row is a gain (the challenger is right and the champion is not), a loss, or neither: +1, -1, 0. A gambler bets that
 their mean is above some value. While it is not, what he owns does not grow in expectation, and ever exceeds 1/alpha with
@@ -19,7 +19,17 @@ FIRST_SHARE = 0.75
 BETS = np.array([0.25, 0.55, 0.90])
 """Shares of the largest bet that cannot ruin. Most of the money is on bold ones: few rows decide, and most of them are ties."""
 MONEY = np.array([0.15, 0.25, 0.60])
+SHARE_BETS = np.array([0.02, 0.05, 0.10, 0.20, 0.40, 0.70])
+"""The same on a share of rows: cautious bets prove a small excess on many rows, bold ones a large one on few."""
+SHARE_MONEY = np.array([0.05, 0.10, 0.25, 0.35, 0.20, 0.05])
 HALVINGS = 50
+SERIES = 0.05
+"""Of being wrong in a series of windows, however long."""
+
+
+def level_of_look(number: int) -> float:
+    """What the `number`-th window (from 1) of a series may spend of `SERIES`; all sum to it."""
+    return SERIES / (number * (number + 1))
 
 
 def alpha_of_look(looks: int) -> float:
@@ -59,3 +69,25 @@ def lower_bound(gains: int, losses: int, n: int, *, alpha: float) -> float:
 def upper_bound(gains: int, losses: int, n: int, *, alpha: float) -> float:
     """The same from above."""
     return -lower_bound(losses, gains, n, alpha=alpha)
+
+
+def least_share(hits: int, n: int, *, alpha: float) -> float:
+    """The mean probability of a hit over n rows is above this, but for a probability of alpha; 0 where nothing is proved.
+
+    The rows need not be alike: bets against the mean of their probabilities gain no more than bets against each (AM-GM).
+    """
+    needed = math.log(1.0 / alpha)
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        share = (low + high) / 2
+        hit, miss = np.log1p(SHARE_BETS * (1.0 - share) / share), np.log1p(-SHARE_BETS)
+        if np.logaddexp.reduce(np.log(SHARE_MONEY) + hits * hit + (n - hits) * miss) >= needed:
+            low = share
+        else:
+            high = share
+    return low
+
+
+def most_share(hits: int, n: int, *, alpha: float) -> float:
+    """The same from above."""
+    return 1.0 - least_share(n - hits, n, alpha=alpha)
