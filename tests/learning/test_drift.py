@@ -6,7 +6,7 @@ from turned_digits import window_of
 
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import ALARMS, diagnose
-from acclimate.learning.values import Past, Window
+from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Window
 
 
 @pytest.fixture
@@ -15,6 +15,20 @@ def look(parts, anchor):
         return diagnose(window, parts, champion, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
 
     return look
+
+
+def told(y, count: int):
+    """Labels of the first rows alone."""
+    return np.where(np.arange(len(y)) < count, y, UNLABELLED)
+
+
+def strangers(stream, share: float):
+    """Upright digits, the given share of them replaced by noise that people call none of the classes."""
+    rng = np.random.default_rng(6)
+    x, y = stream.x[:300].copy(), stream.y[:300].copy()
+    odd = rng.random(300) < share
+    x[odd], y[odd] = rng.uniform(0, 16, (int(odd.sum()), 64)), NONE_OF_THE_CLASSES
+    return x, y
 
 
 def test_upright_digits_have_no_drift_and_stop_without_alarm(look, stream):
@@ -141,3 +155,84 @@ def test_constant_rows_are_judged_without_a_number_that_is_not_finite(look):
     drift = look(window_of(np.zeros((100, 64), dtype=np.float32)))
     assert all(np.isfinite([effect.value, effect.threshold]).all() for effect in drift.effects.values())
     assert drift.kind == "covariate"
+
+
+def test_two_classes_that_swapped_their_meaning_are_a_change_of_concept_which_labels_alone_prove(look, stream):
+    x, y = stream.x[:300], stream.y[:300]
+    swapped = np.where(y == 3, 8, np.where(y == 8, 3, np.where(y == 1, 7, np.where(y == 7, 1, y))))
+    assert look(window_of(x)).kind == "none"
+    drift = look(window_of(x, labels=told(swapped, 60)))
+    assert (drift.kind, drift.stops, drift.alarms) == ("concept", True, True)
+    assert "by 60 labels version 1 is right" in drift.detail
+    effect = drift.effects["labels"]
+    assert effect.n == 60 and effect.threshold < effect.value and effect.lower < effect.value < effect.upper
+
+
+def test_labels_that_agree_with_version_1_leave_the_kind_as_it_was(look, stream):
+    drift = look(window_of(stream.x[:300], labels=told(stream.y[:300], 60)))
+    assert (drift.kind, drift.alarms) == ("none", False)
+    assert not drift.effects["labels"].detected and not drift.effects["unknown_class"].detected
+
+
+def test_fewer_than_ten_labels_prove_no_change_of_meaning_however_wrong_version_1_is(look, stream):
+    wrong = (stream.y[:300] + 1) % 10
+    assert look(window_of(stream.x[:300], labels=told(wrong, 9))).kind == "none"
+    assert look(window_of(stream.x[:300], labels=told(wrong, 10))).kind == "concept"
+
+
+def test_what_version_1_gets_wrong_of_drifted_inputs_is_no_change_of_meaning(look, stream):
+    x, y = stream.turned(7, rng=np.random.default_rng(1))
+    drift = look(window_of(x, labels=told((y + 1) % 10, 60)))
+    assert drift.effects["labels"].detected
+    assert (drift.kind, drift.alarms) == ("covariate", False)
+
+
+def test_a_swing_to_the_classes_that_version_1_knows_least_is_no_change_of_meaning(look, stream, anchor):
+    right = anchor.probabilities(stream.x).argmax(axis=1) == stream.y
+    worst = int(np.argmin([right[stream.y == label].mean() for label in range(10)]))
+    x, y = stream.x[stream.y == worst], stream.y[stream.y == worst]
+    drift = look(window_of(x, labels=y))
+    assert (drift.kind, drift.alarms) == ("prior", False)
+
+
+def test_strangers_among_the_labelled_rows_prove_a_new_class(look, stream):
+    x, y = strangers(stream, 0.2)
+    assert look(window_of(x)).kind != "new_class"
+    drift = look(window_of(x, labels=told(y, 100)))
+    assert (drift.kind, drift.stops, drift.alarms) == ("new_class", True, True)
+    assert "of 100 labelled rows" in drift.detail
+    assert drift.effects["unknown_class"].lower > 0.05
+
+
+def test_one_stranger_or_two_are_slips_and_prove_nothing(look, stream):
+    y = told(np.full(300, NONE_OF_THE_CLASSES), 2)
+    assert not look(window_of(stream.x[:300], labels=y)).effects["unknown_class"].detected
+
+
+def test_rows_of_noise_stay_junk_whatever_people_call_them(look, stream):
+    x = np.random.default_rng(1).permuted(stream.x[:300], axis=1)
+    assert look(window_of(x, labels=told(np.full(300, NONE_OF_THE_CLASSES), 60))).kind == "junk"
+
+
+def test_labels_change_nothing_of_what_the_rows_say(look, stream):
+    plain = look(window_of(stream.x[:300]))
+    labelled = look(Window(x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=stream.y[240:300]))
+    bare = look(Window(x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=np.full(60, UNLABELLED)))
+    assert not {"labels", "unknown_class"} & set(plain.effects)
+    assert {name: labelled.effects[name] for name in bare.effects} == bare.effects
+
+
+def test_effects_are_told_in_intervals_that_are_wider_at_a_later_look(look, stream):
+    x = stream.turned(20, rng=np.random.default_rng(1))[0]
+    first, late = (look(replace(window_of(x), number=number)).document["effects"] for number in (1, 300))
+    for name in ("agreement", "anchor_agreement", "anchor_confidence", "confidence_step", "class_shares"):
+        assert first[name]["lower"] < first[name]["value"] < first[name]["upper"]
+        assert late[name]["upper"] - late[name]["lower"] > first[name]["upper"] - first[name]["lower"]
+    assert 1 < first["input"]["lower"] < first["input"]["value"] < first["input"]["upper"]
+    assert first["structure"]["lower"] is None
+
+
+def test_copies_of_the_same_rows_make_no_interval_narrower(look, stream):
+    x = stream.x[:100]
+    once, thrice = (look(window_of(rows)).effects["anchor_confidence"] for rows in (x, np.repeat(x, 3, axis=0)))
+    assert thrice.upper - thrice.lower == pytest.approx(once.upper - once.lower, rel=1e-3)

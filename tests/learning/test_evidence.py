@@ -96,3 +96,27 @@ def test_the_bound_is_where_the_evidence_reaches_what_alpha_asks() -> None:
 def test_weighing_evidence_brings_no_torch() -> None:
     code = "import sys, acclimate.learning.evidence; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
+def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(share: float) -> None:
+    hits = np.cumsum(np.random.default_rng(7).random((200, 100)) < share, axis=1)
+    ever = {"above": 0, "below": 0}
+    for path in hits:
+        steps = range(5, 101, 5)
+        ever["above"] += any(evidence.least_share(int(path[n - 1]), n, alpha=0.05) > share for n in steps)
+        ever["below"] += any(evidence.most_share(int(path[n - 1]), n, alpha=0.05) < share for n in steps)
+    assert max(ever.values()) <= stats.binom.isf(1e-3, 200, 0.05)
+
+
+def test_bounds_of_a_share_close_in_as_rows_come() -> None:
+    few, many = (
+        (evidence.least_share(n // 2, n, alpha=0.05), evidence.most_share(n // 2, n, alpha=0.05)) for n in (20, 2000)
+    )
+    assert few[0] < many[0] < 0.5 < many[1] < few[1]
+    assert many[0] > 0.44
+    assert evidence.least_share(0, 50, alpha=0.05) == pytest.approx(0, abs=1e-9)
+
+
+def test_all_looks_of_a_series_spend_no_more_than_its_level() -> None:
+    assert sum(evidence.level_of_look(number) for number in range(1, 10_000)) <= evidence.SERIES

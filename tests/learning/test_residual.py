@@ -52,3 +52,30 @@ def test_a_class_without_rows_and_constant_columns_give_finite_numbers():
     found = residual.measure(x, np.arange(80) % 2, x[:40], classes=3, looks=1, rng=rng)
     assert np.isfinite([found.ratio, found.moved, found.moved_by_chance]).all()
     assert found.shares.sum() == pytest.approx(1)
+
+
+def test_the_interval_of_the_shift_holds_what_the_shares_moved_by():
+    found = [look([0.8, 0.15, 0.05], seed=seed) for seed in range(25)]
+    held = [low <= 0.8 - 1 / 3 <= high for low, high in (one.moved_within for one in found)]
+    assert sum(held) >= 21
+
+
+def test_rows_like_the_seed_are_told_as_possibly_no_distance_at_all_and_moved_ones_are_not():
+    still, moved = ([look([1 / 3] * 3, seed=seed, move=move) for seed in range(10)] for move in (0.0, 2.0))
+    assert sum(one.ratio_within[0] > 0 for one in still) <= 1
+    assert all(one.ratio_within[0] > 1 for one in moved)
+    assert all(low <= one.ratio <= high for one in still + moved for low, high in [one.ratio_within])
+
+
+def test_an_interval_is_not_narrower_at_a_later_look():
+    early, late = (look([0.8, 0.15, 0.05], looks=looks).moved_within for looks in (1, 200))
+    assert late[0] < early[0] < early[1] < late[1]
+
+
+def test_asking_for_intervals_draws_nothing_from_the_generator_that_decides():
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    held, y = rows(250, [1 / 3] * 3, np.random.default_rng(1))
+    residual.measure(held, y, held[:200], classes=3, looks=1, rng=rng)
+    other.spawn(7)
+    residual.measure(held, y, held[:200], classes=3, looks=1, rng=other)
+    assert rng.random() == other.random()

@@ -36,12 +36,23 @@ def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
     effects = {
         "tiny": Effect(value=5e-324, threshold=0.1 + 0.2, n=3),
         "numpy": Effect(value=np.float64(1 / 3), threshold=-0.0, n=2**53),  # type: ignore[arg-type]
+        "within": Effect(value=0.2, threshold=0.1, n=3, lower=0.1 + 0.2, upper=None),
         "none": Effect(value=float("inf"), threshold=float("-inf"), n=0),
     }
     drift = Drift(kind="covariate", amount=0.1, effects=effects, agreement=2 / 3, alarms=True, detail="ä")
     assert again(drift) == drift
     lost = again(replace(drift, amount=float("nan")))
     assert np.isnan(lost.amount)
+
+
+def test_a_diagnosis_of_an_older_release_which_knew_no_intervals_is_read() -> None:
+    effects = {"input": Effect(value=2.0, threshold=1.0, n=300)}
+    manifest, arrays = stage_results.pack(Drift(kind="covariate", amount=0.5, effects=effects, agreement=0.9))
+    known = json.loads(manifest["text"])
+    for name in ("lower", "upper"):
+        del known["effects"]["input"][name]
+    found = stage_results.unpack({**manifest, "text": json.dumps(known)}, arrays)
+    assert isinstance(found, Drift) and found.effects == effects
 
 
 def test_a_verdict_comes_back_equal_with_gates_that_have_no_value() -> None:
