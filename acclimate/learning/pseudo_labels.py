@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from acclimate.learning import augment
+from acclimate.learning import augment, clients
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import repeated
 from acclimate.learning.values import Floats, PseudoLabels, Window
@@ -17,13 +17,19 @@ NEEDED_ROWS = 8
 
 
 def choose(
-    window: Window, champion: Bundle, *, rng: np.random.Generator, tick: Callable[[int, int], None]
+    window: Window,
+    champion: Bundle,
+    client_share: float = 1.0,
+    *,
+    rng: np.random.Generator,
+    tick: Callable[[int, int], None],
 ) -> PseudoLabels:
     """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
     teaches once and what judges never trains), `disagreement`, `low_confidence` (below the class-relative threshold of
-    `thresholds`, measured on the rows that are no duplicates).
+    `thresholds`, measured on the rows that are no duplicates), `client_share` (accepted otherwise, but one client would teach
+    more than that share of what is accepted: `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
@@ -37,6 +43,9 @@ def choose(
         ["duplicate", "disagreement", "low_confidence"],
         "",
     )
+    if window.client is not None:
+        surplus = clients.surplus(window.client, refusal == "", client_share, rng=rng)
+        refusal = np.where(surplus, "client_share", refusal)
     tick(len(label), len(label))
     return PseudoLabels(
         label=label,
