@@ -146,7 +146,9 @@ def survey(
     if unlearnable is not None:
         return Turn(drift=drift, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
-    labels = step("pseudo_label", choose, rescale.window_read(teacher, window), teacher, policy.client_share)
+    labels = step(
+        "pseudo_label", choose, rescale.window_read(teacher, window), teacher, seed.train, policy.client_share
+    )
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 

@@ -42,7 +42,7 @@ def learn(
         student = train(student, window, labels, replay, short, rng=rng, tick=_part(tick, number, recipe.rounds))
         if number + 1 < recipe.rounds:
             student = calibrate(student, seed.calibration, rng=rng, tick=_unheard)
-            labels = choose(window, student, client_share, rng=rng, tick=_unheard)
+            labels = choose(window, student, seed.train, client_share, rng=rng, tick=_unheard)
             if labels.too_few:
                 break
     return student

@@ -69,12 +69,12 @@ def test_every_row_of_a_client_that_floods_stays_as_often_wherever_it_stands() -
     assert chi_square < 43.8  # 99.9 % of 19 degrees of freedom
 
 
-def test_a_refused_row_has_the_reason_and_rows_refused_for_another_keep_theirs(anchor, stream) -> None:
+def test_a_refused_row_has_the_reason_and_rows_refused_for_another_keep_theirs(anchor, parts, stream) -> None:
     x = stream.turned(15, rng=np.random.default_rng(1))[0]
     client = np.where(np.arange(len(x)) < 40, 1, 0)
     window = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64), client=client)
     free, held = (
-        choose(window, anchor, share, rng=np.random.default_rng(0), tick=lambda done, total: None)
+        choose(window, anchor, parts.train, share, rng=np.random.default_rng(0), tick=lambda done, total: None)
         for share in (1.0, 0.5)
     )
     small = int((free.accepted & (client == 1)).sum())
