@@ -98,7 +98,7 @@ def turn(
     drift, labels = seen.drift, seen.labels
     teacher = _teacher(drift, window, champion, anchor)
     as_read = rescale.window_read(teacher, window)
-    student = step("train", learn, teacher, as_read, labels, seed, recipe)
+    student = step("train", learn, teacher, as_read, labels, seed, recipe, policy.client_share)
     student = network.with_mode(student, _kept(teacher.mode))
     student = step("calibrate", calibrate_student, student, seed.calibration, teacher, as_read.rows)
     student = network.with_self_test(student, seed.judging.x)
@@ -154,7 +154,9 @@ def survey(
     if unlearnable is not None:
         return Turn(drift=drift, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
-    labels = step("pseudo_label", choose, rescale.window_read(teacher, window), teacher)
+    labels = step(
+        "pseudo_label", choose, rescale.window_read(teacher, window), teacher, seed.train, policy.client_share
+    )
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 

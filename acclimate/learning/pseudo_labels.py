@@ -6,24 +6,33 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from acclimate.learning import augment
+from acclimate.learning import augment, clients, density
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import repeated
-from acclimate.learning.values import Floats, PseudoLabels, Window
+from acclimate.learning.values import Floats, Part, PseudoLabels, Rows, Window
 
 NEEDED_SHARE = 0.1
 NEEDED_ROWS = 8
 
 
 def choose(
-    window: Window, champion: Bundle, *, rng: np.random.Generator, tick: Callable[[int, int], None]
+    window: Window,
+    champion: Bundle,
+    trusted: Part,
+    client_share: float = 1.0,
+    *,
+    rng: np.random.Generator,
+    tick: Callable[[int, int], None],
 ) -> PseudoLabels:
     """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
     teaches once and what judges never trains), `disagreement`, `low_confidence` (below the class-relative threshold of
-    `thresholds`, measured on the rows that are no duplicates).
+    `thresholds`, measured on the rows that are no duplicates), `isolated` (almost no other row of the window lies
+    near it, and no trusted one: `density.isolated`), `client_share` (accepted otherwise, but one client would teach
+    more than that share of what is accepted: `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
@@ -32,11 +41,15 @@ def choose(
     votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
     duplicate = repeated(window.x, window.held_out)
     limit = thresholds(mean_NC[~duplicate])[label]
+    isolated = _isolated(window.x, ~duplicate, champion, trusted, rng)
     refusal = np.select(
-        [duplicate, votes < len(opinions_VNC), ~(confidence >= limit)],
-        ["duplicate", "disagreement", "low_confidence"],
+        [duplicate, votes < len(opinions_VNC), ~(confidence >= limit), isolated],
+        ["duplicate", "disagreement", "low_confidence", "isolated"],
         "",
     )
+    if window.client is not None:
+        surplus = clients.surplus(window.client, refusal == "", client_share, rng=rng)
+        refusal = np.where(surplus, "client_share", refusal)
     tick(len(label), len(label))
     return PseudoLabels(
         label=label,
@@ -58,3 +71,17 @@ def thresholds(probabilities_NC: Floats) -> Floats:
     expected = probabilities_NC.mean(axis=0)
     tau = probabilities_NC.max(axis=1).mean()
     return np.asarray(expected / expected.max() * tau, dtype=np.float32)
+
+
+def _isolated(
+    x: Rows, counted: NDArray[np.bool_], champion: Bundle, trusted: Part, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Of the counted rows those that `density.isolated` finds, in the inputs as the version reads them.
+
+    Not in what its members say of the rows: where they know nothing they say what they say of known rows.
+    """
+    out = np.zeros(len(x), dtype=bool)
+    if counted.any():
+        features = champion.encoding.features
+        out[counted] = density.isolated(features(x[counted]), features(trusted.x), rng=rng)
+    return out

@@ -79,7 +79,7 @@ def _play(
         if number + 1 == len(windows):
             break
         window = Window(x=x, held_out=x[:0], held_out_labels=y[:0])
-        labels = choose(window, champion, rng=rng, tick=tick)
+        labels = choose(window, champion, seed.train, rng=rng, tick=tick)
         if not labels.too_few:
             student = learn(champion, window, labels, seed, recipe, rng=rng, tick=tick)
             champion = calibrate(student, seed.calibration, rng=rng, tick=tick)

@@ -24,6 +24,7 @@ def learn(
     labels: PseudoLabels,
     seed: SeedSet,
     recipe: Recipe,
+    client_share: float = 1.0,
     *,
     rng: np.random.Generator,
     tick: Tick,
@@ -31,7 +32,8 @@ def learn(
     """The student after `recipe.rounds` of training, each on the labels that it gives by then; not yet calibrated.
 
     Many short rounds follow a drift inside one window: what the champion is unsure of, the student of surer rows labels better
-    (docs/decisions/0022). It ends early where too little is trusted. Raises `student.NonFiniteLoss`.
+    (docs/decisions/0022). It ends early where too little is trusted. `client_share` holds in each round, of its own rows.
+    Raises `student.NonFiniteLoss`.
     """
     short = replace(recipe, steps=recipe.steps // recipe.rounds)
     replay = Replay(trusted=seed.train, taught=window.taught)
@@ -40,7 +42,7 @@ def learn(
         student = train(student, window, labels, replay, short, rng=rng, tick=_part(tick, number, recipe.rounds))
         if number + 1 < recipe.rounds:
             student = calibrate(student, seed.calibration, rng=rng, tick=_unheard)
-            labels = choose(window, student, rng=rng, tick=_unheard)
+            labels = choose(window, student, seed.train, client_share, rng=rng, tick=_unheard)
             if labels.too_few:
                 break
     return student

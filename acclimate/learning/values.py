@@ -215,7 +215,8 @@ class Window:
 
     `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
     held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past` is what was seen in the last window that was not quarantined;
-    None at the first. `vouched`: an operator released it, whatever alarm it raises.
+    None at the first. `vouched`: an operator released it, whatever alarm it raises. `client` (N,) numbers the key that sent each
+    row to learn from; None where nobody knows.
 
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
@@ -225,6 +226,7 @@ class Window:
     x: Rows
     held_out: Rows
     held_out_labels: Integers
+    client: Integers | None = None
     past: Past | None = None
     vouched: bool = False
     taught: Part | None = None
@@ -256,16 +258,21 @@ class Window:
         *,
         rng: np.random.Generator,
         held_out_share: float = 0.2,
+        client: Integers | None = None,
         **known: Any,
     ) -> Window:
-        """Hold out every labeled row and a random share of the others, so that what judges never trains; `known` is the rest."""
+        """Hold out every labeled row and a random share of the others, so that what judges never trains; `known` is the rest.
+
+        `client` is that of every row of x.
+        """
         labeled = labels != UNLABELLED
         others = np.flatnonzero(~labeled)
         drawn = rng.permutation(others)[: round(held_out_share * len(others))]
         out = labeled.copy()
         out[drawn] = True
         learnt, out = ~out, out & (labels != TAUGHT)
-        return Window(x=x[learnt], held_out=x[out], held_out_labels=labels[out], **known)
+        client = None if client is None else client[learnt]
+        return Window(x=x[learnt], held_out=x[out], held_out_labels=labels[out], client=client, **known)
 
 
 @dataclass(frozen=True, kw_only=True)

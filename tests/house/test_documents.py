@@ -47,7 +47,8 @@ def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path: Path) -> None:
 
 def test_the_glossary_has_every_stage_and_every_reason_for_refusal() -> None:
     glossary = (ROOT / "docs/glossary.md").read_text()
-    assert [word for word in (*STAGES, "low_confidence", "disagreement", "duplicate") if word not in glossary] == []
+    reasons = ("low_confidence", "disagreement", "duplicate", "isolated", "client_share")
+    assert [word for word in (*STAGES, *reasons) if word not in glossary] == []
 
 
 def command_lines(markdown: str) -> list[str]:

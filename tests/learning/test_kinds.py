@@ -82,5 +82,5 @@ def test_a_repeated_text_teaches_once():
     anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
     x = rows_of(TEXT, replaced(0.3, 40, draw=1)[0])
     repeated = window_of(np.repeat(x, 5, axis=0))
-    labels = loop.choose(repeated, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    labels = loop.choose(repeated, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None)
     assert (labels.refusal == "duplicate").sum() >= len(repeated.x) - 40

@@ -5,13 +5,15 @@ from acclimate.learning import pseudo_labels
 from acclimate.learning.values import UNLABELLED, PseudoLabels, Window
 
 
-def choose(window: Window, champion) -> PseudoLabels:
-    return pseudo_labels.choose(window, champion, rng=np.random.default_rng(0), tick=lambda done, total: None)
+def choose(window: Window, champion, parts) -> PseudoLabels:
+    return pseudo_labels.choose(
+        window, champion, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
 
 
-def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor, stream):
+def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor, parts, stream):
     window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
-    labels = choose(window, anchor)
+    labels = choose(window, anchor, parts)
     limits = pseudo_labels.thresholds(anchor.probabilities(window.x))
     kept = labels.accepted
     assert 0 < kept.sum() < len(kept)
@@ -24,10 +26,10 @@ def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor,
     assert kept.sum() + sum(labels.refused.values()) == len(window.x)
 
 
-def test_what_is_kept_is_right_more_often_than_what_is_refused(anchor, stream):
+def test_what_is_kept_is_right_more_often_than_what_is_refused(anchor, parts, stream):
     x, y = stream.turned(20, rng=np.random.default_rng(1))
     window = Window(x=x, held_out=x[:0], held_out_labels=y[:0])
-    labels = choose(window, anchor)
+    labels = choose(window, anchor, parts)
     right = labels.label == y
     assert right[labels.accepted].mean() > right[~labels.accepted].mean() + 0.2
 
@@ -39,34 +41,34 @@ def test_thresholds_are_the_mean_confidence_scaled_by_how_often_a_class_is_seen(
     np.testing.assert_allclose(limits, [tau, tau * 0.3 / 0.7], rtol=1e-5)
 
 
-def test_of_equal_rows_one_is_kept_and_none_that_is_held_out(anchor, stream):
+def test_of_equal_rows_one_is_kept_and_none_that_is_held_out(anchor, parts, stream):
     x = stream.x[:40]
     none = np.full(5, UNLABELLED)
     window = Window(x=np.concatenate([x, x[:10], x[:10]]), held_out=x[30:35], held_out_labels=none)
-    labels = choose(window, anchor)
+    labels = choose(window, anchor, parts)
     duplicate = labels.refusal == "duplicate"
     assert duplicate[40:].all()
     assert duplicate[30:35].all()
     assert duplicate.sum() == 25
 
 
-def test_a_flood_of_one_row_does_not_move_the_thresholds(anchor, stream):
+def test_a_flood_of_one_row_does_not_move_the_thresholds(anchor, parts, stream):
     x = stream.turned(15, rng=np.random.default_rng(1))[0]
     calm = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64))
     flooded = Window(
         x=np.concatenate([x, np.repeat(x[:1], 2000, axis=0)]), held_out=x[:0], held_out_labels=calm.held_out_labels
     )
-    assert (choose(flooded, anchor).refusal[: len(x)] == choose(calm, anchor).refusal).all()
+    assert (choose(flooded, anchor, parts).refusal[: len(x)] == choose(calm, anchor, parts).refusal).all()
 
 
-def test_a_window_of_one_repeated_row_teaches_too_little(anchor, stream):
+def test_a_window_of_one_repeated_row_teaches_too_little(anchor, parts, stream):
     x = np.repeat(stream.x[:1], 200, axis=0)
-    labels = choose(Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64)), anchor)
+    labels = choose(Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64)), anchor, parts)
     assert labels.too_few
     assert labels.refused["duplicate"] == 199
 
 
-def test_a_window_with_nothing_to_learn_from_is_too_few_and_no_exception(anchor, stream):
-    labels = choose(Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30]), anchor)
+def test_a_window_with_nothing_to_learn_from_is_too_few_and_no_exception(anchor, parts, stream):
+    labels = choose(Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30]), anchor, parts)
     assert labels.too_few
     assert len(labels.label) == 0

@@ -12,9 +12,9 @@ from acclimate.learning.replay import Replay
 
 
 @pytest.fixture(scope="module")
-def lesson(stream, anchor):
+def lesson(stream, anchor, parts):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
-    labels = choose(window, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    labels = choose(window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None)
     return window, labels
 
 

@@ -1,0 +1,35 @@
+"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key that sends alone is not limited."""
+
+from __future__ import annotations
+
+import pytest
+from digits_model import create, learn, send, window
+from running import Service
+
+NAME = "shared"
+QUIET = 60
+pytestmark = pytest.mark.parametrize(
+    "service", ["sqlite"], indirect=True
+)  # the log and the trainer are the same on both
+
+
+def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(service: Service) -> None:
+    with service.http() as http:
+        create(http, NAME, policy="on_drift = false\nclient_share = 0.5")
+        key = http.post("/api/v1/keys", json={"name": "quiet", "scopes": ["predict"]}).json()["key"]
+        x, _ = window(1)
+        send(http, NAME, x[QUIET:])
+        with service.http(key) as quiet:
+            send(quiet, NAME, x[:QUIET])
+        plan = http.post(f"/api/v1/models/{NAME}/runs", json={"dry_run": True}).json()
+        run = learn(http, NAME)
+        found = run["window"]
+        assert 0 < found["rows_pseudo_labelled"] <= 2 * QUIET
+        assert found["refused"]["client_share"] > 50
+        assert found["rows_pseudo_labelled"] + sum(found["refused"].values()) <= len(x)
+        assert plan["window"]["refused"] == found["refused"]
+
+        send(http, NAME, window(2)[0])
+        alone = learn(http, NAME)
+        assert "client_share" not in alone["window"]["refused"]
+        assert alone["window"]["rows_pseudo_labelled"] > 2 * QUIET
