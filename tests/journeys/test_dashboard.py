@@ -20,7 +20,7 @@ from running import Service, wait_for
 ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
 SEEN_ELSEWHERE = ("running_state", "pseudo_label_error_ratio")
-"""Absent while plain versions serve and nobody labelled: tests/service/test_running_state.py and test_lessons_over_http.py see these."""
+"""Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and test_lessons_over_http.py do."""
 
 
 def expressions() -> list[str]:
