@@ -77,7 +77,8 @@ def diagnose(
 
     An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
     not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
-    confidence falls by more than 14; both come near to that; or the shares that explain drifted inputs best are others
+    confidence, in the scale in which the champion reads, falls by more than 14; both come near to that; or the shares that
+    explain drifted inputs best are others
     (docs/decisions/0023). While an alarm stands, less is enough. Labels of the window's rows alarm too: `concept` where the
     anchor is right less often although the inputs are the seed's, `new_class` where too many rows are none of the classes.
     """
@@ -96,8 +97,8 @@ def diagnose(
     scale = _scale(anchor, seed, rows, window.number, found, rng)
     tick(3, 4)
     standing = _standing(before, now, (independent(seed.judging.x), alone), len(window), _z(window.number, tails=2))
-    fall = standing["anchor_confidence"].value
-    steps = _steps(past, window, served, now, fall, found, rows=(past_rows, alone))
+    standing |= _in_own_scale(anchor, before, rows, rng)
+    steps = _steps(past, window, served, now, _fall(standing, past, champion), found, rows=(past_rows, alone))
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         **_distances(found, read),
@@ -139,6 +140,29 @@ def _standing(before: _Opinion, now: _Opinion, rows: tuple[float, float], n: int
         "anchor_confidence": confidence.give_or_take(blur),
         "anchor_agreement": agreement.give_or_take(_chance(before.agreement, rows[0], now.agreement, rows[1], z)),
     }
+
+
+def _in_own_scale(anchor: Bundle, before: _Opinion, rows: Rows, rng: np.random.Generator) -> dict[str, Effect]:
+    """How much less sure the anchor is of vectors in their own mean and deviation; nothing of other rows."""
+    if not rescale.fits(anchor.encoding):
+        return {}
+    now = _opinion(anchor, rescale.read(rescale.following(anchor, rows), rows), rng)
+    return {
+        "own_scale_confidence": Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=len(rows))
+    }
+
+
+def _fall(standing: dict[str, Effect], past: Past, champion: Bundle) -> float:
+    """How far the anchor's confidence fell since the last good window.
+
+    For a champion that follows the scale the smaller fall of both readings: a scale that moves shows in the seed's scale alone,
+    class shares that move in the window's own.
+    """
+    fall = standing["anchor_confidence"].value - past.anchor_confidence
+    own = standing.get("own_scale_confidence")
+    if champion.mode.name != "standardise" or own is None or past.own_scale_confidence is None:
+        return fall
+    return min(fall, own.value - past.own_scale_confidence)
 
 
 def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], independent: float) -> Drift:
@@ -240,7 +264,7 @@ def _steps(
     # Without drift of the inputs the shares are the traffic's own: a swing of the classes alarms nobody.
     step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
     agreement = Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n)
-    confidence = Effect(value=fall - past.anchor_confidence, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
+    confidence = Effect(value=fall, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
     both = sum(max(0.0, effect.value / effect.threshold) for effect in (agreement, confidence))
     wide = _z(window.number, tails=2)
     drawn = _chance(past.agreement, rows[0], champion.agreement, rows[1], wide)

@@ -24,7 +24,7 @@ WINDOWS = 3
 STEPS = 80
 LOST_MARGIN = 0.30
 """Of version 1's margin over chance: what a made-up drift costs it in the end."""
-STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0)
 RARE = 0.25
 """How much rarer the classes become that a swing leaves out."""
 

@@ -198,6 +198,7 @@ class Past:
 
     agreement: float
     anchor_confidence: float = 0.0
+    own_scale_confidence: float | None = None
     class_shares: float = 0.0
     standing: bool = False
 
@@ -205,7 +206,8 @@ class Past:
     def of(document: Json, *, standing: bool = False) -> Past:
         """From the `Drift.document` of that window; one that knows fewer effects counts as if it had shown none of them."""
         effects = document.get("effects", {})
-        seen = {name: effects[name]["value"] for name in ("anchor_confidence", "class_shares") if name in effects}
+        names = ("anchor_confidence", "own_scale_confidence", "class_shares")
+        seen = {name: effects[name]["value"] for name in names if name in effects}
         return Past(agreement=document["agreement"], standing=standing, **seen)
 
 
