@@ -148,7 +148,8 @@ def survey(
 ) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     drift = step("diagnose", diagnose, window, seed, champion, anchor)
-    if drift.stops and not (drift.alarms and window.vouched):
+    vouched = window.vouched and drift.alarms and drift.effects["input"].detected
+    if drift.stops and not vouched:
         return Turn(drift=drift, second=second_opinion.from_seed(champion, seed.judging, drift), detail=drift.detail)
     unlearnable = _unlearnable(policy, rehearsal)
     if unlearnable is not None:
