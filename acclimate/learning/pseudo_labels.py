@@ -23,15 +23,16 @@ def choose(
     trusted: Part,
     client_share: float = 1.0,
     *,
+    isolated: NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
     tick: Callable[[int, int], None],
 ) -> PseudoLabels:
     """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
-    teaches once and what judges never trains), `disagreement`, `low_confidence` (below the class-relative threshold of
-    `thresholds`, measured on the rows that are no duplicates), `isolated` (almost no other row of the window lies
-    near it, and no trusted one: `density.isolated`), `client_share` (accepted otherwise, but one client would teach
+    teaches once and what judges never trains), `isolated` (almost no other row of the window lies near it, and no trusted one:
+    `density.isolated`, or as the caller knows already), `disagreement`, `low_confidence` (below the class-relative threshold of
+    `thresholds`, measured on the rows that are no duplicates), `client_share` (accepted otherwise, but one client would teach
     more than that share of what is accepted: `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
@@ -41,10 +42,11 @@ def choose(
     votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
     duplicate = repeated(window.x, window.held_out)
     limit = thresholds(mean_NC[~duplicate])[label]
-    isolated = _isolated(window.x, ~duplicate, champion, trusted, rng)
+    if isolated is None:
+        isolated = _isolated(window.x, ~duplicate, champion, trusted, rng)
     refusal = np.select(
-        [duplicate, votes < len(opinions_VNC), ~(confidence >= limit), isolated],
-        ["duplicate", "disagreement", "low_confidence", "isolated"],
+        [duplicate, isolated, votes < len(opinions_VNC), ~(confidence >= limit)],
+        ["duplicate", "isolated", "disagreement", "low_confidence"],
         "",
     )
     if window.client is not None:
