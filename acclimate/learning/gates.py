@@ -81,11 +81,11 @@ def judge_mode(
 
     Judging rows drawn with the window's class shares are answered by challenger and champion as they would serve them: the mode
     must not be worse by the margin, sure to 95 %. Labels of the window have no say: they are few, and these rows have labels.
-    Where the inputs drifted, judging rows are not like them and only inform: the way back to version 1 is open.
+    Of version 1 as it was they only inform: the way back to it is open.
     """
     checked = [_finite_weights(challenger), _self_test(challenger), _enough_evidence(judging, window, gates)]
     drawn = _on_drawn_rows(challenger, champion, judging, drift, gates, rng)
-    checked.append(replace(drawn, binds=drift.kind != "covariate"))
+    checked.append(replace(drawn, binds=challenger.mode.name != "plain"))
     tick(1, 1)
     return Verdict(gates=tuple(checked), evidence="label_free")
 

@@ -27,6 +27,7 @@ from acclimate.learning.values import (
     UNLABELLED,
     Floats,
     Gates,
+    Integers,
     ModelSpec,
     Policy,
     PseudoLabels,
@@ -155,9 +156,8 @@ def survey(
     if unlearnable is not None:
         return Turn(drift=drift, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
-    labels = step(
-        "pseudo_label", choose, rescale.window_read(teacher, window), teacher, seed.train, policy.client_share
-    )
+    as_read, as_served = rescale.window_read(teacher, window), _as_served(teacher, champion, window)
+    labels = step("pseudo_label", choose, as_read, teacher, seed.train, policy.client_share, as_served)
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 
@@ -169,6 +169,16 @@ def _teacher(drift: Drift, window: Window, champion: Bundle, anchor: Bundle) -> 
     if drift.of_scale and champion.mode.name != "standardise":
         return rescale.following(anchor, window.rows)
     return rescale.caught_up(champion, window.rows)
+
+
+def _as_served(teacher: Bundle, champion: Bundle, window: Window) -> Integers | None:
+    """What the champion says of the rows in the scale it has; None where the teacher reads them no other way.
+
+    Own mean and deviation are also those of the window's class mix: rows of which both readings say the same are surer.
+    """
+    if teacher.mode.name != "standardise":
+        return None
+    return np.asarray(champion.probabilities(rescale.read(champion, window.x)).argmax(axis=1), dtype=np.int64)
 
 
 def _kept(mode: Mode) -> Mode:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from acclimate.learning import augment, clients, density
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import repeated
-from acclimate.learning.values import Floats, Part, PseudoLabels, Rows, Window
+from acclimate.learning.values import Floats, Integers, Part, PseudoLabels, Rows, Window
 
 NEEDED_SHARE = 0.1
 NEEDED_ROWS = 8
@@ -22,6 +22,7 @@ def choose(
     champion: Bundle,
     trusted: Part,
     client_share: float = 1.0,
+    as_served: Integers | None = None,
     *,
     isolated: NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
@@ -31,9 +32,10 @@ def choose(
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
     teaches once and what judges never trains), `isolated` (almost no other row of the window lies near it, and no trusted one:
-    `density.isolated`, or as the caller knows already), `disagreement`, `low_confidence` (below the class-relative threshold of
-    `thresholds`, measured on the rows that are no duplicates), `client_share` (accepted otherwise, but one client would teach
-    more than that share of what is accepted: `clients.surplus`).
+    `density.isolated`, or as the caller knows already), `disagreement` (of the members, or with the labels `as_served` (N,) of
+    another reading of the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that
+    are no duplicates), `client_share` (accepted otherwise, but one client would teach more than that share of what is accepted:
+    `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
@@ -44,8 +46,11 @@ def choose(
     limit = thresholds(mean_NC[~duplicate])[label]
     if isolated is None:
         isolated = _isolated(window.x, ~duplicate, champion, trusted, rng)
+    disputed = votes < len(opinions_VNC)
+    if as_served is not None:
+        disputed |= as_served != label
     refusal = np.select(
-        [duplicate, isolated, votes < len(opinions_VNC), ~(confidence >= limit)],
+        [duplicate, isolated, disputed, ~(confidence >= limit)],
         ["duplicate", "isolated", "disagreement", "low_confidence"],
         "",
     )

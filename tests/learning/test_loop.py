@@ -108,6 +108,10 @@ def test_a_champion_that_followed_a_drift_gives_way_to_the_anchor_when_the_input
     assert back.labels is None
     assert weights.same(back.student, anchor)
     assert back.student.mode.name == "plain"
+    # The way back is open, whatever the judging rows say: they inform.
+    assert back.promoted
+    drawn = next(gate for gate in back.verdict.gates if gate.gate == "mode_accuracy")
+    assert not drawn.binds
 
 
 def test_a_running_prior_is_left_when_the_inputs_drift_even_where_nothing_can_be_learnt(stream, parts, anchor):

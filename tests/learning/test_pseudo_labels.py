@@ -34,6 +34,20 @@ def test_what_is_kept_is_right_more_often_than_what_is_refused(anchor, parts, st
     assert right[labels.accepted].mean() > right[~labels.accepted].mean() + 0.2
 
 
+def test_rows_that_another_reading_calls_something_else_are_refused(anchor, parts, stream):
+    window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
+    alone = choose(window, anchor, parts)
+    other = alone.label.copy()
+    other[::4] = (other[::4] + 1) % 10
+    both = pseudo_labels.choose(
+        window, anchor, parts.train, 1.0, other, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
+    disputed = other != alone.label
+    assert alone.accepted[disputed].any()
+    assert (both.refusal[disputed] == "disagreement").all()
+    assert (both.refusal[~disputed] == alone.refusal[~disputed]).all()
+
+
 def test_thresholds_are_the_mean_confidence_scaled_by_how_often_a_class_is_seen():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]], dtype=np.float32)
     limits = pseudo_labels.thresholds(probabilities)
