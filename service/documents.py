@@ -97,6 +97,7 @@ def window(row: Row, *, open_rows: int, run_ids: list[str]) -> Document:
         "runs": run_ids,
         "drift": row["drift"],
         "estimate": estimate(row["estimate"]),
+        "second_opinion": second_opinion(row["estimate"]),
         "digest": row["digest"],
     }
 
@@ -139,7 +140,12 @@ def promotion(row: Row) -> Document:
 def estimate(found: Mapping[str, Any] | None) -> Document | None:
     """The estimate without what it was made of."""
     names = ("value", "lower", "upper", "estimator", "refused")
-    return None if found is None else {**{name: found[name] for name in names}, "others": found.get("others", [])}
+    return None if found is None else {name: found[name] for name in names}
+
+
+def second_opinion(found: Mapping[str, Any] | None) -> Document | None:
+    """What another way says of the same answers, where one was asked."""
+    return next(iter((found or {}).get("others", [])), None)
 
 
 def watch(found: Mapping[str, Any] | None) -> Document | None:

@@ -172,6 +172,8 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
     assert set(found) == {"value", "lower", "upper", "estimator", "refused"}
     assert (found["estimator"], found["refused"], window_1["rows_labelled"]) == ("mean_confidence", None, 0)
     assert found["lower"] < found["value"] < found["upper"]
+    second = window_1["second_opinion"]
+    assert second["estimator"] in ("seed_recall", "hindsight") and 0 < second["value"] <= 1
     x, y = window(1)
     body = {"inputs": [{"name": "input", "shape": [len(x), 64], "datatype": "FP32", "data": x.ravel().tolist()}]}
     body["parameters"] = {"log": False}
