@@ -11,6 +11,8 @@ from benchmarks.streams import scores
 from benchmarks.streams.catalogue import definition
 from benchmarks.streams.walk import walk
 
+pytestmark = pytest.mark.timeout(1200)
+"""Two whole streams of images take minutes on a busy machine."""
 SEED = 9
 """Not one of those that rules were chosen on, nor of those that are reported."""
 
