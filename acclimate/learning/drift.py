@@ -326,8 +326,8 @@ def _said(anchor: Bundle, rows: Rows) -> Floats:
 
 
 def _scale(anchor: Bundle, seed: SeedSet, rows: Rows, number: int, found: Residual, rng: np.random.Generator) -> Effect:
-    """The share of the residual that goes where the rows are read in their own mean and deviation; 0 without drift of vectors."""
-    if found.ratio <= 1 or not rescale.fits(anchor.encoding):
+    """The share of the residual that goes where sensors are read in their own mean and deviation; 0 without drift of such."""
+    if found.ratio <= 1 or not rescale.ages(anchor.encoding):
         return Effect(value=0.0, threshold=SCALE_EXPLAINS, n=found.n)
     own = rescale.read(rescale.following(anchor, rows), rows)
     left = _residual(anchor, seed, own, number, rng).ratio

@@ -14,10 +14,18 @@ from acclimate.learning.values import Rows, Window
 if TYPE_CHECKING:
     from acclimate.learning.network import Bundle, Encoding
 
+SENSORS = 0.5
+"""Share of folded columns above which a vector is one of sensors."""
+
 
 def fits(encoding: Encoding) -> bool:
     """Whether rows can be read so at all: vectors that the version normalises itself."""
     return isinstance(encoding, Normalisation) and encoding.kind == "vector" and not encoding.raw
+
+
+def ages(encoding: Encoding) -> bool:
+    """Whether such rows drift by offset and scale: vectors of which most columns are read as logarithms, as sensors are."""
+    return isinstance(encoding, Normalisation) and fits(encoding) and bool(encoding.folded.mean() > SENSORS)
 
 
 def following(bundle: Bundle, rows: Rows) -> Bundle:

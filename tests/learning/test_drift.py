@@ -83,14 +83,9 @@ def test_two_steps_that_both_come_near_their_limits_alarm_together(look, stream)
     assert "fell together" in drift.detail
 
 
-def test_offset_and_scale_of_the_columns_are_told_from_other_drift(look, stream):
-    rng = np.random.default_rng(5)
-    x = stream.x[:300] * rng.uniform(0.7, 1.3, size=64).astype(np.float32) + rng.uniform(0, 6, size=64).astype(
-        np.float32
-    )
-    assert look(window_of(x)).of_scale
-    assert not look(window_of(stream.turned(60, rng=rng)[0])).of_scale
-    assert not look(window_of(stream.x[:300])).of_scale
+def test_digits_that_turn_are_no_drift_of_scale_though_their_own_mean_and_deviation_mend_some_of_it(look, stream):
+    # They are no sensors: tests/learning/test_loop.py has those.
+    assert not look(window_of(stream.turned(7, rng=np.random.default_rng(5))[0])).of_scale
 
 
 def test_while_an_alarm_stands_a_smaller_step_is_enough(look, stream):

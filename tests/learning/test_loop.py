@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sensors import SENSORS, read_out
 from turned_digits import accuracy, learn, spec, window_of
 
-from acclimate.learning import loop, modes, network, weights
+from acclimate.learning import loop, modes, network, seed, weights
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.rehearsed import Act, Rehearsal
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Past, Policy, Window
@@ -222,17 +223,17 @@ def _without_stopping(plain):
     return step
 
 
-def test_drift_of_scale_is_learnt_and_served_in_the_windows_own_scale_and_left_with_it(stream, parts, anchor):
-    rng = np.random.default_rng(5)
-    wider, higher = rng.uniform(0.8, 1.2, size=64).astype(np.float32), rng.uniform(0, 4, size=64).astype(np.float32)
-    x = stream.x[:300] * wider + higher
-    aged = learn(replace(window_of(x), vouched=True), parts, anchor, anchor)
-    assert aged.promoted
+def test_drift_of_scale_is_learnt_and_served_in_the_windows_own_scale_and_left_with_it():
+    parts = seed.split(*read_out(600, draw=0), SENSORS, rng=np.random.default_rng(0))
+    anchor = loop.begin(spec(SENSORS), parts, step=loop.plain_step(0)).student
+    aged = learn(replace(window_of(read_out(300, draw=1, aged=True)[0]), vouched=True), parts, anchor, anchor)
+    assert aged.drift.of_scale
+    assert aged.promoted, aged.detail
     assert aged.student.mode.name == "standardise"
-    following, later = stream.x[300:600] * wider + higher, stream.y[300:600]
-    assert accuracy(aged.student, following, later) > accuracy(anchor, following, later) + 0.05
+    following, y = read_out(300, draw=2, aged=True)
+    assert accuracy(aged.student, following, y) > accuracy(anchor, following, y) + 0.05
     # The sensors are the seed's again: so is the model.
-    mended = learn(window_of(stream.x[300:600]), parts, aged.student, anchor)
+    mended = learn(window_of(read_out(300, draw=3)[0]), parts, aged.student, anchor)
     assert mended.drift.kind == "none"
     assert mended.promoted
     assert mended.student.mode.name == "plain"
