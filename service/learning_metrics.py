@@ -82,7 +82,10 @@ def families() -> dict[str, Any]:
             "Share of the accepted pseudo-labels of the runs kept that labels which came later contradict; absent without any.",
             ("model",),
         ),
-        "calibration_error_ratio": ("Debiased calibration error on the judging part.", ("model", "alias")),
+        "calibration_error_ratio": (
+            "Debiased calibration error on the judging part, of answers surer than right.",
+            ("model", "alias"),
+        ),
         "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
         "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
         "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),

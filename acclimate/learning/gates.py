@@ -124,9 +124,19 @@ def judge_anchor(anchor: Bundle, judging: Part, gates: Gates, *, rng: np.random.
 
 def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_]) -> float:
     """Mean distance between confidence and accuracy over 15 equal bins of confidence, weighted by rows (Naeini et al. 2015)."""
-    bins = np.minimum((np.asarray(confidence, dtype=np.float64) * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=correct - np.asarray(confidence, dtype=np.float64), minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    return float(np.abs(_surer_than_right(confidence, correct)).sum() / len(confidence))
+
+
+def overconfidence(confidence: Floats, correct: NDArray[np.bool_]) -> float:
+    """The part of that error that comes from bins whose rows are surer than right."""
+    return float(np.maximum(_surer_than_right(confidence, correct), 0.0).sum() / len(confidence))
+
+
+def _surer_than_right(confidence: Floats, correct: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of each bin the sum of confidence less the number of right answers."""
+    sure = np.asarray(confidence, dtype=np.float64)
+    bins = np.minimum((sure * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    return np.asarray(np.bincount(bins, weights=sure - correct, minlength=ECE_BINS), dtype=np.float64)
 
 
 def paired_lower_bound(difference: NDArray[np.float64]) -> float:
@@ -190,7 +200,11 @@ def _class_groups(y: Integers) -> list[NDArray[np.bool_]]:
 
 
 def _calibration(student: Bundle, judging: Part, gates: Gates, rng: np.random.Generator) -> list[Gate]:
-    """ECE above what a calibrated model would show on so few rows (by simulation); the raw one beside, as information."""
+    """How much surer than right the student is, above what a calibrated model would show on so few rows (by simulation).
+
+    Less sure than right is no reason to refuse: a student is made so, since trusted rows have not drifted (`calibrate_student`,
+    docs/decisions/0028). The raw error, of both signs, stands beside it as information.
+    """
     n = len(judging)
     if n < gates.min_judging_rows:
         return [_too_few("max_ece", gates.max_ece, n), _too_few("raw_ece", gates.max_ece, n, binds=False)]
@@ -198,9 +212,11 @@ def _calibration(student: Bundle, judging: Part, gates: Gates, rng: np.random.Ge
     raw = above = math.nan
     if np.isfinite(answers).all():
         confidence = answers.max(axis=1)
-        raw = expected_calibration_error(confidence, _right(answers, judging.y))
+        right = _right(answers, judging.y)
+        raw = expected_calibration_error(confidence, right)
         lucky = rng.random((ECE_DRAWS, n)) < confidence
-        above = max(0.0, raw - float(np.mean([expected_calibration_error(confidence, right) for right in lucky])))
+        by_chance = float(np.mean([overconfidence(confidence, drawn) for drawn in lucky]))
+        above = max(0.0, overconfidence(confidence, right) - by_chance)
     return [_at_most("max_ece", above, gates.max_ece, n), _at_most("raw_ece", raw, gates.max_ece, n, binds=False)]
 
 

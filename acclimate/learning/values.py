@@ -112,7 +112,7 @@ class Gates:
     """The limits that a challenger must keep. Shares and accuracies are in 0..1, not in points."""
 
     max_ece: float = 0.08
-    """Largest debiased expected calibration error on the judging part."""
+    """Largest debiased calibration error on the judging part, of answers that are surer than right."""
     accuracy_margin: float = 0.02
     """Loss of judging accuracy against the anchor that is allowed without drift, at the one-sided 95 % bound."""
     accuracy_margin_per_drift: float = 0.18

@@ -262,6 +262,23 @@ def test_expected_calibration_error_of_four_rows_by_hand():
     assert gates.expected_calibration_error(confidence, correct) == pytest.approx((2 * 0.45 + 2 * 0.35) / 4)
 
 
+def test_only_what_is_surer_than_right_counts_against_a_student(anchor, parts):
+    """A student made less sure for drifted rows keeps the gate; one surer than right does not."""
+    hot, cold = (
+        {
+            g.gate: g
+            for g in gates._calibration(
+                replace(anchor, temperature=t), parts.judging, Gates(), np.random.default_rng(0)
+            )
+        }
+        for t in (5.0, 0.05)
+    )
+    assert hot["max_ece"].verdict == "pass" and hot["raw_ece"].value > 0.2
+    confidence, correct = np.array([0.95, 0.95, 0.65, 0.65]), np.array([True, False, True, True])
+    assert gates.overconfidence(confidence, correct) == pytest.approx(2 * 0.45 / 4)
+    assert cold["max_ece"].value > hot["max_ece"].value
+
+
 def test_the_anchor_is_bound_by_three_gates_and_the_others_inform(first):
     assert first.promoted
     assert first.verdict.evidence is None
