@@ -1,9 +1,10 @@
 """Serving modes that need no training: an answer that also follows what was asked just before. No torch here.
 
 `plain` answers with the network alone. `prior` re-weights the network's answer to the class shares of the newest answers (EM of
-Saerens, Latinne and Decaestecker, Neural Computation 14, 2002). `standardise` reads vectors in the running mean and deviation of
-the newest rows instead of the seed's. A mode is part of a version; what it follows is a small `State`, and version and state
-together give the same answer for ever. All statistics are of the past: rows are answered in the state before them, then it moves.
+Saerens, Latinne and Decaestecker, Neural Computation 14, 2002), of those since the last swing where one shows. `standardise`
+reads vectors in the running mean and deviation of the newest rows instead of the seed's. A mode is part of a version; what it
+follows is a small `State`, and version and state together give the same answer for ever. All statistics are of the past: rows
+are answered in the state before them, then it moves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,6 +32,8 @@ STANDARDISE_MEMORY = 500
 """Rows over which the weight of a row in the running mean and deviation falls to 1/e."""
 STANDARDISE_PSEUDO_ROWS = 50.0
 """The starting state counts as so many rows, and is forgotten as rows are."""
+SWING_LEVEL = 0.01
+"""Chance of a class share that stands being taken for one that swung, at each renewal: then older answers are forgotten."""
 RENEW_ROWS = 32
 """A state holds for at least so many rows: fewer would make more states than anybody can keep."""
 SMALLEST_DEVIATION = 0.1
@@ -237,7 +241,10 @@ def advance(mode: Mode, memory: Memory, seen: Floats) -> Memory:
     after = replace(after, rows=memory.rows + len(seen), pending=memory.pending + len(seen))
     if after.pending < mode.renew_rows:
         return after
-    return replace(after, state=_prior_of(mode, after) if mode.name == "prior" else _scale_of(after), pending=0)
+    if mode.name == "standardise":
+        return replace(after, state=_scale_of(after), pending=0)
+    after = _since_the_swing(mode, after)
+    return replace(after, state=_prior_of(mode, after), pending=0)
 
 
 def distance(mode: Mode, state: State) -> float:
@@ -305,6 +312,29 @@ def _with_rows(mode: Mode, memory: Memory, seen: Floats) -> Memory:
     faded = kept ** len(seen)
     sums = memory.recent * faded + np.stack([weights @ z, weights @ np.square(z)])
     return replace(memory, recent=sums, weight=memory.weight * faded + float(weights.sum()))
+
+
+def _since_the_swing(mode: Mode, memory: Memory) -> Memory:
+    """The pending answers alone where the state's class shares do not explain them: what was before would only lag behind.
+
+    A likelihood ratio of the shares that explain them best against the state's, which older answers gave and which is as
+    uncertain as those are few (docs/decisions/0029).
+    """
+    pending, older = memory.recent[-memory.pending :], len(memory.recent) - memory.pending
+    if older <= 0:
+        return memory
+    source, before = np.asarray(mode.source), memory.state.numbers[0].astype(np.float64)
+    best = estimated_prior(pending, source, pseudo_rows=mode.pseudo_rows, guess=before)
+    ratio = pending.astype(np.float64) / source
+    likelihoods = [np.log(np.maximum(ratio @ shares, 1e-300)).sum() for shares in (best, before)]
+    limit = _chi_squared(len(source) - 1) * (1 + memory.pending / older)
+    return replace(memory, recent=pending) if 2 * (likelihoods[0] - likelihoods[1]) > limit else memory
+
+
+def _chi_squared(freedom: int) -> float:
+    """What chance exceeds with `SWING_LEVEL` (Wilson and Hilferty 1931, within 0.1 from 1 degree of freedom on)."""
+    spread = 2 / (9 * freedom)
+    return float(freedom * (1 - spread + NormalDist().inv_cdf(1 - SWING_LEVEL) * math.sqrt(spread)) ** 3)
 
 
 def _prior_of(mode: Mode, memory: Memory) -> State:

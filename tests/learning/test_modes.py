@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -70,6 +71,26 @@ def test_re_weighting_gains_when_the_class_shares_swing_and_costs_next_to_nothin
         gain[name] = right - (raw.argmax(axis=1) == y).mean()
     assert gain["swing"] > 0.1
     assert gain["none"] > -0.01
+
+
+def test_what_was_before_a_swing_is_forgotten_at_the_next_renewal():
+    rng = np.random.default_rng(7)
+    before, after = np.array([0.9, 0.05, 0.05]), np.array([0.05, 0.05, 0.9])
+    left = []
+    for _ in range(20):
+        raw = np.concatenate([calibrated(320, before, rng)[1], calibrated(32, after, rng)[1]])
+        memory = follow(modes.prior(SOURCE), raw)[-1]
+        left.append(len(memory.recent))
+        assert memory.state.numbers[0, 2] > 0.4
+    assert left == [32] * 20
+
+
+def test_shares_that_stand_are_hardly_ever_taken_for_a_swing():
+    """One renewal of a hundred may: of 600 some few, and each costs six renewals of a short memory."""
+    _, raw = calibrated(600 * 32, np.array([0.2, 0.2, 0.6]), np.random.default_rng(8))
+    lengths = [len(memory.recent) for memory in follow(modes.prior(SOURCE), raw)]
+    assert sum(now < before for before, now in itertools.pairwise(lengths)) <= 15
+    assert np.mean(np.array(lengths) == 192) > 0.8
 
 
 def test_no_class_vanishes_however_long_it_is_absent():
