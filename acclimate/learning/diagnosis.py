@@ -31,6 +31,10 @@ class Effect:
         return replace(self, lower=self.value - doubt, upper=self.value + doubt)
 
 
+OVER = 0.75
+"""Of the limit at which inputs are learnt from: between the two a version that learnt stays, and learns nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """What happened to the input since the seed set, with evidence.
@@ -51,6 +55,12 @@ class Drift:
     stops: bool = False
     alarms: bool = False
     detail: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether a drift that was learnt is gone: what chance shows, and well below the limit at which it is learnt."""
+        found = self.effects["input"]
+        return self.kind in ("none", "prior") and found.value <= OVER * found.threshold
 
     @property
     def of_scale(self) -> bool:

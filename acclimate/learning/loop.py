@@ -121,11 +121,15 @@ def turn(
 def _return_to_anchor(
     seen: Turn, window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, gates: Gates, *, step: Step
 ) -> Turn:
-    """The anchor's networks answer: with a running prior where only the class shares moved, plain where inputs drifted."""
+    """The anchor's networks answer: with a running prior where only the class shares moved, plain where inputs drifted.
+
+    A champion that learnt gives way to them only where its drift is over: too little evidence to learn is not enough.
+    """
     assert seen.drift is not None
     moved = seen.drift.kind == "prior"
     fitting = {"none": ("plain", "prior"), "prior": ("prior",)}.get(seen.drift.kind, ("plain",))
-    if same(champion, anchor) and champion.mode.name in fitting:
+    stays = champion.mode.name in fitting if same(champion, anchor) else not seen.drift.over
+    if stays:
         return seen
     champion = rescale.caught_up(champion, window.rows)
     shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))

@@ -115,6 +115,17 @@ def test_a_champion_that_followed_a_drift_gives_way_to_the_anchor_when_the_input
     assert not drawn.binds
 
 
+def test_a_champion_that_learnt_stays_where_evidence_of_drift_is_scarce_but_not_gone(stream, parts, anchor):
+    away = learn(window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, anchor, anchor)
+    for share, stays in ((0.9, True), (0.6, False)):
+        step = _with_input_at(share, loop.plain_step(1))
+        turn = loop.turn(
+            window_of(stream.x[:300]), parts, away.student, anchor, Policy(learnable="yes"), Gates(), step=step
+        )
+        assert turn.drift.kind == "none" and turn.labels is None
+        assert (turn.student is None) == stays
+
+
 def test_a_running_prior_is_left_when_the_inputs_drift_even_where_nothing_can_be_learnt(stream, parts, anchor):
     swung = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
     assert swung.student.mode.name == "prior"
@@ -211,6 +222,19 @@ def test_a_model_of_one_member_walks_the_whole_turn(stream, parts):
     assert turn.drift.kind == "covariate"
     assert turn.verdict is not None
     assert len(turn.student.members) == 1
+
+
+def _with_input_at(share, plain):
+    """A step after whose diagnosis the residual of the inputs is this share of its limit."""
+
+    def step(stage, verb, /, *args):
+        result = plain(stage, verb, *args)
+        if stage != "diagnose":
+            return result
+        found = result.effects["input"]
+        return replace(result, effects={**result.effects, "input": replace(found, value=share * found.threshold)})
+
+    return step
 
 
 def _without_stopping(plain):
