@@ -21,10 +21,10 @@ from acclimate.learning import network
 from acclimate.learning.values import ModelSpec
 from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.artifacts import Artifacts
-from acclimate.storage.catalog import SegmentLine
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.journal import SealedFile
 from acclimate.storage.segments import Segments
+from acclimate.storage.shipment import ship
 from service.metrics import ServingMetrics
 from service.model_slot import Model, ModelSlots, Served
 from service.recorder import Recorder
@@ -135,24 +135,8 @@ class ChampionFollower:
 
     def register(self, model_id: str, sealed: SealedFile) -> None:
         """Move a sealed file to the store and into the open window, exactly once however often this is tried."""
-
-        def into_window(key: str) -> None:
-            line = SegmentLine(
-                id=sealed.id,
-                model_id=model_id,
-                replica=self._replica,
-                key=key,
-                digest=sealed.digest,
-                rows=sealed.rows,
-                bytes=sealed.bytes,
-                first_logged_at=sealed.first_logged_at,
-                last_logged_at=sealed.last_logged_at,
-            )
-            with self._database.write() as connection:
-                catalog.register(connection, line)
-
         try:
-            self._segments.put(sealed, model_id, register=into_window)
+            ship(self._database, self._segments, sealed, model_id=model_id, replica=self._replica)
         except registry.ModelDeleted:
             self._discard(model_id, sealed)
         else:

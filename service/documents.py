@@ -102,7 +102,14 @@ def window(row: Row, *, open_rows: int, run_ids: list[str]) -> Document:
     }
 
 
-def version(row: Row, promotions: Iterable[Row], aliases: Mapping[str, int | None], windows: Iterable[int]) -> Document:
+def version(
+    row: Row,
+    promotions: Iterable[Row],
+    aliases: Mapping[str, int | None],
+    windows: Iterable[int],
+    *,
+    saw_erased: bool,
+) -> Document:
     return {
         "version": str(row["number"]),
         "state": "deleted" if row["deleted_at"] is not None else row["state"],
@@ -110,6 +117,7 @@ def version(row: Row, promotions: Iterable[Row], aliases: Mapping[str, int | Non
         "parent": text(row["parent"]),
         "run": row["run_id"],
         "windows": [window_id(number) for number in windows],
+        "saw_erased_rows": saw_erased,
         "mode": row["mode"],
         "rehearsal": row["rehearsal"],
         "evidence": row["evidence"],

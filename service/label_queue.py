@@ -55,7 +55,7 @@ class LabelQueue:
         return draw.items(asked, with_input=with_input), len(draw.priority)
 
     def _priorities(self, line: RowMapping, window: int) -> audit.Priorities:
-        key = (line["id"], window)
+        key = (line["key"], window)
         with self._lock:
             found = self._held.get(key)
         if found is None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from acclimate.learning.values import LogPolicy
-from acclimate.storage import catalog, idempotency, registry, run_events, runs, stages
+from acclimate.storage import catalog, idempotency, registry, run_events, runs, stages, subjects
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import Segments
+from acclimate.storage.segments import SegmentDamaged, Segments
+from workers.live_answers import Seen
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -39,6 +40,21 @@ def bound_logs(database: Database, segments: Segments) -> None:
         with database.write() as connection:
             catalog.mark_deleted(connection, [segment["id"]])
         log.info("segment deleted, the log is bounded", segment=segment["id"], rows=segment["rows"])
+
+
+def erase_again(database: Database, segments: Segments, artifacts: Artifacts, seen: Seen) -> None:
+    """Rows of erased subjects that a backup of database or store brought back go again: looked for once in a process."""
+    with database.read() as connection:
+        models = [model["id"] for model in registry.all_models(connection)]
+    for model_id in models:
+        buried = tuple(sorted(segments.buried(model_id).items()))
+        if not buried or seen.same(("erased", model_id), buried):
+            continue
+        try:
+            subjects.clean_all(database, segments, artifacts, model_id)
+        except SegmentDamaged as error:
+            log.error("rows of erased subjects may be in a damaged segment", model=model_id, error=str(error))
+        seen.note(("erased", model_id), buried)
 
 
 def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:

@@ -44,6 +44,7 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
                 reconciler.ring_again(database, ring)
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
+                reconciler.erase_again(database, Segments(store), Artifacts(store), counted)
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
                 label_checks.forget_outdated(database, Artifacts(store))
                 erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))

@@ -54,15 +54,22 @@ def delete(
         str | None,
         typer.Option("--version", metavar="V", help="Only this version: neither champion, previous nor anchor."),
     ] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="S", help="Only the logged rows and labels of this data subject.")
+    ] = None,
     yes: Yes = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model with its versions, logged rows, labels and runs; or one version. Asks first; elsewhere needs --yes."""
-    what = (
-        f"version {version} of {model}" if version else f"{model} with all its versions, logged rows, labels and runs"
-    )
+    """Delete a model with its versions, logged rows, labels and runs; or one version; or a data subject's rows. Asks first;
+    elsewhere needs --yes."""
+    if version and subject:
+        output.say("acclimate: say --version or --subject, one of them")
+        raise typer.Exit(2)
+    what = f"{model} with all its versions, logged rows, labels and runs"
+    if version or subject:
+        what = f"version {version} of {model}" if version else f"the rows and labels of {subject} in {model}"
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             output.say(f"acclimate: this would delete {what}, for good: say --yes")
@@ -70,14 +77,19 @@ def delete(
         if not typer.confirm(f"Delete {what}, for good?"):
             raise typer.Exit(1)
     with connect(home, url) as client:
-        if version:
+        if subject:
+            erased = client.erase_subject(model, subject)
+        elif version:
             client.delete_version(model, version)
         else:
             client.delete(model)
     if as_json:
-        output.print_json({"model": model, "version": version, "deleted": True})
+        output.print_json(erased if subject else {"model": model, "version": version, "deleted": True})
     else:
         print(f"deleted {what}")
+        if subject:
+            saw = f"seen by version {', '.join(erased['versions'])}" if erased["versions"] else "seen by no version"
+            print(f"{erased['rows']} rows so far, {saw}")
 
 
 def status(

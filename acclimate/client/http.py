@@ -98,6 +98,10 @@ class Client:
         """Set learning `on` or `paused`; serving goes on either way."""
         return self._json("PATCH", _model(model), json={"learning": state, "reason": reason})
 
+    def erase_subject(self, model: str, subject: str) -> Json:
+        """Erase the rows of a data subject; how many were erased so far, and the versions that learnt from one."""
+        return self._json("DELETE", f"{_model(model)}/subjects/{quote(subject, safe='')}", timeout=60.0)
+
     # rows
 
     def predict(self, model: str, rows: Any, *, log: bool | None = None, subject: str | None = None) -> Json:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, true, tuple
 from acclimate.learning.values import Past
 from acclimate.storage import registry
 from acclimate.storage.database import now
+from acclimate.storage.journal import SealedFile
 from acclimate.storage.registry import LIVE_SECONDS
 from acclimate.storage.tables import ACTIVE, models, replica_models, replicas, runs, segments, windows
 
@@ -49,6 +50,21 @@ class SegmentLine:
     bytes: int
     first_logged_at: float
     last_logged_at: float
+
+    @staticmethod
+    def of(sealed: SealedFile, *, model_id: str, replica: str, key: str) -> SegmentLine:
+        """The line of a sealed file that stands in the store under `key`."""
+        return SegmentLine(
+            id=sealed.id,
+            model_id=model_id,
+            replica=replica,
+            key=key,
+            digest=sealed.digest,
+            rows=sealed.rows,
+            bytes=sealed.bytes,
+            first_logged_at=sealed.first_logged_at,
+            last_logged_at=sealed.last_logged_at,
+        )
 
 
 def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> None:
@@ -86,10 +102,15 @@ def register(connection: Connection, line: SegmentLine) -> bool:
     Raises `UnknownModel` when the model is no longer there.
     """
     registry.hold(connection, line.model_id)
-    if connection.execute(select(segments.c.id).where(segments.c.id == line.id)).first():
+    if is_registered(connection, line.id):
         return False
     connection.execute(insert(segments).values(**line.__dict__, registered_at=now()))
     return True
+
+
+def is_registered(connection: Connection, segment_id: str) -> bool:
+    """Whether the segment was ever put into a window."""
+    return connection.execute(select(segments.c.id).where(segments.c.id == segment_id)).first() is not None
 
 
 def request_seal(connection: Connection, model_id: str) -> int:
@@ -251,10 +272,15 @@ def segments_from(
     return list(connection.execute(query.order_by(segments.c.registered_at, segments.c.id).limit(most)).mappings())
 
 
+def segment(connection: Connection, segment_id: str) -> RowMapping | None:
+    """The segment, if it still stands in the store."""
+    query = select(segments).where(segments.c.id == segment_id, segments.c.deleted_at.is_(None))
+    return connection.execute(query).mappings().first()
+
+
 def still_stands(connection: Connection, segment_id: str) -> bool:
     """False for a segment that was deleted, by the bounds of the log or with its model."""
-    query = select(segments.c.id).where(segments.c.id == segment_id, segments.c.deleted_at.is_(None))
-    return connection.execute(query).first() is not None
+    return segment(connection, segment_id) is not None
 
 
 def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
@@ -286,6 +312,24 @@ def surplus_segments(connection: Connection, model_id: str, *, keep_days: float,
 
 def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
     connection.execute(update(segments).where(segments.c.id.in_(segment_ids)).values(deleted_at=now()))
+
+
+def replace_segment(connection: Connection, line: RowMapping, new: SegmentLine | None, *, labelled: int) -> None:
+    """The segment is this file from now on, or nothing is left of it; its window has so many rows and labelled rows fewer.
+
+    Call under `registry.lock`.
+    """
+    changed = {"rows": 0, "deleted_at": now()} if new is None else dict(new.__dict__)
+    connection.execute(update(segments).where(segments.c.id == line["id"]).values(**changed))
+    here = (windows.c.state == "open") if line["window"] is None else (windows.c.number == line["window"])
+    of_window = update(windows).where(windows.c.model_id == line["model_id"], here)
+    connection.execute(of_window.values(rows_labelled=windows.c.rows_labelled - labelled))
+    if line["window"] is not None:
+        standing = (segments.c.model_id == line["model_id"], segments.c.window == line["window"], segments.c.rows > 0)
+        left = connection.execute(select(segments.c.digest, segments.c.rows).where(*standing).order_by(segments.c.id))
+        found = left.all()
+        counted = {"rows": sum(row.rows for row in found), "digest": digest_of([row.digest for row in found])}
+        connection.execute(of_window.values(**counted))
 
 
 def _in_open_window(model_id: str) -> Any:

@@ -248,6 +248,26 @@ def read(path: Path) -> LoggedRows:
     return schema.rows([frames.decode(contents, span, schema.arrow) for span in layout.frames])
 
 
+def write(path: Path, id: str, schema: JournalSchema, rows: LoggedRows, *, disk: Disk | None = None) -> SealedFile:
+    """A sealed file of these rows, at least one, stands durably at `path`; until then whatever stood there does."""
+    replace(path, frames.header(schema.arrow, id) + frames.frame(schema.batch(rows), id) + frames.END, disk or Disk())
+    return _describe(path, id)
+
+
+def schema_of(path: Path) -> JournalSchema:
+    """What the rows of a sealed file look like, and which replica wrote them. Raises `JournalDamaged`."""
+    layout = frames.scan(_contents(path))
+    if layout is None or not _readable(layout):
+        raise JournalDamaged(f"{path.name}: its header is damaged")
+    return JournalSchema.of_arrow(layout.schema)
+
+
+def describe(path: Path, id: str) -> SealedFile:
+    """What the sealed file at `path`, whole and with rows, is. Raises `JournalDamaged`."""
+    read(path)
+    return _describe(path, id)
+
+
 def _repair(path: Path, disk: Disk, recovery: Recovery, *, copy: bool = False) -> SealedFile | None:
     """The file sealed with all its whole batches, the damage written aside; None when it holds none. The folder is locked."""
     was_open = path.name.endswith(OPEN)

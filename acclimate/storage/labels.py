@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from acclimate.storage.database import clock
 from acclimate.storage.tables import labels, segments, windows
@@ -76,6 +76,16 @@ def said(connection: Connection, model_id: str, *, before: float) -> dict[tuple[
         first = found[address].first_at if address in found else row.accepted_at
         found[address] = Said(label=row.label, first_at=first)
     return found
+
+
+def erase(connection: Connection, model_id: str, addresses: Collection[tuple[str, int]]) -> int:
+    """Nobody has said anything of these rows when this returns; how many of them somebody had labelled."""
+    about = {(id, row) for id, row, _ in _labels_about(connection, model_id, {id for id, _ in addresses})}
+    gone = about & set(addresses)
+    for prediction_id, row in sorted(gone):
+        here = (labels.c.model_id == model_id, labels.c.prediction_id == prediction_id, labels.c.row == row)
+        connection.execute(delete(labels).where(*here))
+    return len(gone)
 
 
 def labelled(connection: Connection, model_id: str, prediction_ids: Iterable[str]) -> set[tuple[str, int]]:

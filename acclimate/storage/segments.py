@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,29 +51,103 @@ class Answers:
 
 
 class Segments:
-    """Segments in a store, under `segments/<model>/<id>.arrow`. Raises `StoreMissing` for a key that holds nothing."""
+    """Segments in a store, under `segments/<model>/<id>.arrow`, or `<id>.e<n>.arrow` when rows were erased n times.
+
+    Raises `StoreMissing` for a key that holds nothing.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._checked: set[str] = set()
 
-    def put(self, sealed: SealedFile, model: str, *, register: Callable[[str], None] | None = None) -> str:
+    def put(
+        self, sealed: SealedFile, model: str, *, register: Callable[[str], None] | None = None, erased: bool = False
+    ) -> str:
         """The key under which the file stands in the store; the local one is gone. Again: the same key, nothing changed.
 
         `register(key)`, when given, is called between the two. Give it where acknowledged rows must not be lost: until it
         has returned, the file stays where `recover` finds it. Raises `SegmentDamaged` when another file of this id is there.
+        Where rows may have been `erased` from the file, it takes the place of one that was not registered, which may have them.
         """
-        key = f"segments/{model}/{sealed.id}.arrow"
-        if not self._store.exists(key):
-            self._store.put_file(sealed.path, key, immutable=True)
+        key = _key(model, sealed.id, int(erased))
+        if erased or not self._store.exists(key):
+            self._store.put_file(sealed.path, key, immutable=not erased)
         elif (found := _digest(self._store.local(key))) != sealed.digest:
             raise SegmentDamaged(
                 f"{key} is in the store with digest {found}, not {sealed.digest}; {sealed.path.name} stays"
             )
         if register is not None:
             register(key)
-        sealed.path.unlink(missing_ok=True)
+        if erased:
+            self._store.delete(_key(model, sealed.id, 0))
+        self.let_go(sealed)
         return key
+
+    def let_go(self, sealed: SealedFile) -> None:
+        """The file is no longer on its replica's disk: it is in the catalog."""
+        sealed.path.unlink(missing_ok=True)
+
+    def read_sealed(self, sealed: SealedFile) -> LoggedRows:
+        """The rows of a file that is still on its replica's disk. Raises `SegmentDamaged`."""
+        try:
+            return journal.read(sealed.path)
+        except JournalDamaged as error:
+            raise SegmentDamaged(str(error)) from error
+
+    def keep(self, sealed: SealedFile, kept: LoggedRows) -> SealedFile | None:
+        """The file on its replica's disk has these of its rows alone; None, and nothing changes, when they are none."""
+        if not len(kept):
+            return None
+        return journal.write(sealed.path, sealed.id, journal.schema_of(sealed.path), kept)
+
+    def rewrite(self, model: str, id: str, key: str, kept: LoggedRows) -> tuple[str, SealedFile]:
+        """These rows alone of the segment under `key`, as the next of its files; the one under `key` stays.
+
+        For one caller at a time. Raises `SegmentDamaged`.
+        """
+        path = self._store.local(key)
+        new = _key(model, id, _times_erased(key) + 1)
+        with self._store.workshop() as folder:
+            try:
+                sealed = journal.write(folder / f"{id}.arrow", id, journal.schema_of(path), kept)
+            except JournalDamaged as error:
+                raise SegmentDamaged(f"{key} is damaged: {error}") from error
+            self._store.put_file(sealed.path, new)
+        return new, sealed
+
+    def newest(self, model: str, id: str) -> tuple[str, SealedFile] | None:
+        """The file of this segment that rows were erased from most often, checked; None where none stands."""
+        keys = [key for key in self._store.list(f"segments/{model}") if key.rpartition("/")[2].startswith(f"{id}.")]
+        if not keys:
+            return None
+        key = max(keys, key=_times_erased)
+        try:
+            return key, journal.describe(self._store.local(key), id)
+        except JournalDamaged as error:
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+    def delete_before(self, key: str) -> None:
+        """Of the files of this segment, none stands that has rows which were erased from the one under `key`."""
+        folder, _, name = key.rpartition("/")
+        for times in range(_times_erased(key)):
+            self._store.delete(_key(folder.rpartition("/")[2], name.partition(".")[0], times))
+
+    def stands(self, key: str) -> bool:
+        return self._store.exists(key)
+
+    def subjects(self, key: str) -> tuple[list[str | None], NDArray[np.float64]]:
+        """The subject of each logged row and when it was logged, read and checked as `ids` is. Raises `SegmentDamaged`."""
+        with self._table(key, columns=[3, 5]) as table:
+            return table.column("subject").to_pylist(), np.array(table.column("logged_at").to_numpy())
+
+    def bury(self, model: str, pseudonym: str, until: float) -> None:
+        """It is on record beside the segments, for a database of an earlier day too, that this subject was erased."""
+        self._store.put_bytes(json.dumps({"until": until}).encode(), f"erased/{model}/{pseudonym}.json")
+
+    def buried(self, model: str) -> dict[str, float]:
+        """Until when the rows of each erased subject of the model are to be gone, by its pseudonym."""
+        keys = self._store.list(f"erased/{model}")
+        return {Path(key).stem: float(json.loads(self._store.get_bytes(key))["until"]) for key in keys}
 
     def read(self, key: str, digest: str | None = None) -> LoggedRows:
         """All rows in the order they were logged, every batch checked, and the whole file against `digest` when given.
@@ -92,7 +168,7 @@ class Segments:
 
     def discard(self, sealed: SealedFile, model: str) -> None:
         """Neither the file nor what `put` made of it is there when this returns."""
-        self._store.delete(f"segments/{model}/{sealed.id}.arrow")
+        self._store.delete(_key(model, sealed.id, 0))
         sealed.path.unlink(missing_ok=True)
 
     def take(self, key: str, digest: str, places: NDArray[np.integer[Any]] | range) -> LoggedRows:
@@ -170,8 +246,8 @@ class Segments:
         self._store.delete(key)
 
     def delete_all(self, model: str) -> None:
-        """No segment of the model stands in the store when this returns."""
-        for key in self._store.list(f"segments/{model}"):
+        """No segment of the model stands in the store when this returns, nor who was erased from them."""
+        for key in self._store.list(f"segments/{model}") + self._store.list(f"erased/{model}"):
             self._store.delete(key)
 
     def _check(self, key: str, digest: str) -> None:
@@ -197,6 +273,15 @@ class Segments:
                 yield table
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+
+def _key(model: str, id: str, times_erased: int) -> str:
+    return f"segments/{model}/{id}{f'.e{times_erased}' if times_erased else ''}.arrow"
+
+
+def _times_erased(key: str) -> int:
+    found = re.search(r"\.e([0-9]+)\.arrow$", key)
+    return int(found[1]) if found else 0
 
 
 def _addresses(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:

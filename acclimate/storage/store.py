@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,13 @@ class Store:
                 except FileNotFoundError:
                     raise StoreMissing(f"{key} is not in {self.url}") from None
         return path
+
+    @contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """A folder of its own on the local disk, gone when the block ends."""
+        make_folders(self._cache)
+        with tempfile.TemporaryDirectory(dir=self._cache, prefix=".") as folder:
+            yield Path(folder)
 
     def evict(self, key: str) -> None:
         """The next `local` asks the store again instead of a cached copy; for `file://` there is none."""

@@ -258,6 +258,18 @@ promotions = Table(
     CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
 )
 
+# Data subjects whose rows somebody had erased, by a pseudonym that follows from model and subject, which is written nowhere.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("pseudonym", String(64), primary_key=True),
+    # Rows logged until then are erased wherever they turn up; what the subject sends later is logged.
+    Column("until", Float, nullable=False),
+    Column("rows", BigInteger, nullable=False, server_default="0"),
+    Column("versions", JSON, nullable=False),
+)
+
 labels = Table(
     "labels",
     metadata,

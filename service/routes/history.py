@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.values import Problem
-from acclimate.storage import audit, catalog, erasure, registry
+from acclimate.storage import audit, catalog, erasure, registry, subjects
 from acclimate.storage.keys import Key
 from service import documents
 from service.auth import Scope
@@ -223,7 +223,11 @@ def _versions(connection: Any, model_id: str, rows: list[Any]) -> list[dict[str,
     for number, run_ids in catalog.runs_of_windows(connection, model_id).items():
         for run_id in run_ids:
             learnt.setdefault(run_id, []).append(number)
-    return [documents.version(row, history, aliases, learnt.get(row["run_id"], [])) for row in rows]
+    marked = subjects.seen_by(connection, model_id)
+    return [
+        documents.version(row, history, aliases, learnt.get(row["run_id"], []), saw_erased=row["number"] in marked)
+        for row in rows
+    ]
 
 
 def _window(row: Any, open_rows: int, run_ids: dict[int, list[str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The log as users see it: every stored copy of a row, page by page."""
+"""The log as users see it: every stored copy of a row, page by page; and the erasing of those of a data subject."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
 from acclimate.learning.values import Problem
-from acclimate.storage import barrier, catalog, registry
+from acclimate.storage import barrier, catalog, registry, subjects
 from acclimate.storage.keys import Key
 from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.segments import SegmentDamaged
@@ -25,6 +25,7 @@ from service.routes.runs import window_number
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["log"])
 Held = Annotated[Equipment, Depends(equipment)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
+Ruling = Annotated[Key, Depends(Scope("admin"))]
 SEAL_SECONDS = 4.0
 """A replica that does not answer is waited for so long; its rows come when it is back."""
 TOKEN = re.compile(r"(all|[0-9]{1,9})-([0-9a-f]{16})-([0-9A-Z]{26})-([0-9]{1,12})", re.ASCII)
@@ -94,6 +95,23 @@ def list_rows(
     walk = _Walk(held, row, wanted, open_number)
     body, token = walk.page(lines, place, page_size)
     return Response(body, media_type="application/x-ndjson", headers={"Next-Page-Token": token} if token else {})
+
+
+@router.delete("/subjects/{subject:path}", operation_id="erase_subject")
+def erase_subject(name: str, subject: str, held: Held, key: Ruling) -> dict[str, Any]:
+    """Erase every row of a data subject that was acknowledged before this: from the log, with labels and pseudo-labels of it.
+
+    `rows` were erased so far, `versions` had learnt from a window or a label with one of them. A run that learns from such
+    a window is cancelled. It may take 12 s. What the subject sends later is logged. Again: the same answer.
+    """
+    with held.database.read() as connection:
+        model = registry.model(connection, name)
+    try:
+        found = subjects.erase(held.database, held.segments, held.artifacts, model, subject, actor=key.name)
+    except (StoreError, SegmentDamaged) as error:
+        detail = f"not all of it is erased yet, ask again: {error}"
+        raise Refusal("unavailable", detail, headers={"Retry-After": "2"}) from error
+    return {"rows": found.rows, "versions": [str(version) for version in found.versions]}
 
 
 def _asked(connection: Any, model_id: str, window: str | None) -> int | None:

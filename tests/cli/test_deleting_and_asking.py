@@ -53,3 +53,11 @@ def test_rows_to_label_are_a_table_or_the_document_of_the_api(acclimate: Any, se
 def test_why_there_is_nothing_to_label_is_said_beside_the_table(acclimate: Any, service: Any, answer: Any) -> None:
     service.on(f"GET {MODEL}/label-queue", answer(200, {"items": [], "reason": "the open window has no rows yet"}))
     assert acclimate("label-queue", "gas", "--url", service.url).err == "the open window has no rows yet\n"
+
+
+def test_a_subject_is_erased_and_the_versions_that_saw_it_are_told(acclimate: Any, service: Any, answer: Any) -> None:
+    service.on(f"DELETE {MODEL}/subjects/s-17", answer(200, {"rows": 12, "versions": ["2", "3"]}))
+    ended = acclimate("delete", "gas", "--subject", "s-17", "--yes", "--url", service.url)
+    assert ended.code == 0 and "12 rows so far, seen by version 2, 3" in ended.out
+    both = acclimate("delete", "gas", "--subject", "s-17", "--version", "2", "--yes", "--url", service.url)
+    assert both.code == 2 and "one of them" in both.err

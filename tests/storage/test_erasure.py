@@ -162,10 +162,12 @@ def fill(database: Database, files: Files, model_id: str) -> None:
         for statement in (
             "INSERT INTO run_stages VALUES (:run, 'train', :digest, 1.0)",
             "INSERT INTO idempotency_keys VALUES ('key', :run, 'f', :run, 1.0)",
+            "INSERT INTO erasures VALUES (:model, 'p', 1.0, 0, '[]')",
         ):
-            values = {"run": run, "digest": files.artifact(f"{model_id}-stage")}
+            values = {"run": run, "digest": files.artifact(f"{model_id}-stage"), "model": model_id}
             needed = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), needed)
+    files.segments.bury(model_id, "p", 1.0)
     files.logs.write(run, 1, b"x")
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET attempt = 1 WHERE id = :run"), {"run": run})

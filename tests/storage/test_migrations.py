@@ -62,7 +62,7 @@ def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
 def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:
-        for table in ("run_stages", "run_events", "idempotency_keys"):
+        for table in ("run_stages", "run_events", "idempotency_keys", "erasures"):
             connection.execute(text(f"DROP TABLE {table}"))
         for table, column in (
             ("models", "weights_digest"),
