@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import shutil
 import socket
 import time
@@ -16,7 +15,6 @@ import structlog
 import torch
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from acclimate.learning import network
 from acclimate.logs import configure
@@ -34,10 +32,12 @@ from service.body_limit import BodyLimit
 from service.champion_follower import ChampionFollower
 from service.doorbell import Doorbell
 from service.equipment import Equipment
+from service.headers import Headers
 from service.label_queue import LabelQueue
 from service.metrics import ServingMetrics, count_in_files, serve_openly
 from service.model_slot import ModelSlots
 from service.planner import Planner
+from service.rate_limit import RateLimit
 from service.recorder import Recorder
 from service.routes import history, inference, labels, log, models, operator, predict, runs
 from service.running import States
@@ -74,8 +74,9 @@ def build(settings: Settings) -> FastAPI:
     errors.install(app)
     for room in (predict, inference, runs, history, log, labels, models, operator):
         app.include_router(room.router)
-    app.add_middleware(BodyLimit, most=settings.body_limit, most_model=int(MODEL_UPLOAD_MIB * 2**20))
-    app.add_middleware(RequestIds)
+    most_model = int(MODEL_UPLOAD_MIB * 2**20)
+    app.add_middleware(BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds)
+    app.add_middleware(Headers)
     return app
 
 
@@ -112,6 +113,11 @@ def equip(settings: Settings) -> Equipment:
         doorbell=Doorbell(settings.broker_address),
         label_queue=LabelQueue(database, segments),
         metrics=metrics,
+        rate_limit=RateLimit(
+            settings.rate_limit_rows,
+            most_request_rows=settings.max_request_rows,
+            replicas=lambda: follower.live_replicas,
+        ),
         planner=Planner(database, segments, artifacts, slots, follower),
         run_logs=RunLogs(store),
     )
@@ -169,28 +175,6 @@ def _recover_journals(equipment: Equipment) -> None:
         for damaged in recovery.quarantined:
             equipment.metrics.quarantined.inc()
             logger.error("part of a journal is damaged and kept aside", model=model_folder.name, file=damaged.name)
-
-
-class RequestIds:
-    """Gives each request an id, in its logs and in its answer's header X-Request-ID."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_with_id)
 
 
 class Server(uvicorn.Server):

@@ -1,7 +1,8 @@
-"""Bounds a request's body while it streams in, whatever its headers say, and again while it is inflated."""
+"""Bounds a request's body in size and time while it streams in, whatever its headers say, and again while it is inflated."""
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 
 from starlette.exceptions import HTTPException
@@ -15,27 +16,45 @@ WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 MODELS = "/api/v1/models"
 
 
-class BodyLimit:
-    """Raises 413 as soon as more than `most` bytes came; a new model with its seed set may have `most_model`."""
+MODEL_SECONDS = 600.0
 
-    def __init__(self, app: ASGIApp, *, most: int, most_model: int) -> None:
+
+class BodyLimit:
+    """Raises 413 as soon as more than `most` bytes came, 408 when the whole body did not come within `seconds`.
+
+    A new model with its seed set may have `most_model`, in ten minutes.
+    """
+
+    def __init__(self, app: ASGIApp, *, most: int, most_model: int, seconds: float) -> None:
         self.app = app
         self.most = most
         self.most_model = most_model
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self.most_model if scope["path"] == MODELS else self.most
-        came = 0
+        model = scope["path"] == MODELS
+        most = self.most_model if model else self.most
+        seconds = max(self.seconds, MODEL_SECONDS) if model else self.seconds
+        deadline = asyncio.get_running_loop().time() + seconds
+        came, whole = 0, False
 
         async def receive_bounded() -> Message:
-            nonlocal came
-            message = await receive()
+            nonlocal came, whole
+            if whole:  # what comes now is that the client went away, for which an answer may wait long
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the body did not come within {seconds:g} seconds"
+                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
             came += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if came > most:
-                raise HTTPException(413, _larger_than(most))
+                raise HTTPException(413, _larger_than(most), headers={"Connection": "close"})
             return message
 
         await self.app(scope, receive_bounded, send)

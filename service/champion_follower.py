@@ -72,6 +72,7 @@ class ChampionFollower:
         self._unregistered: list[tuple[str, SealedFile]] = []
         self._known: set[str] = set()
         self._beat_at = 0.0
+        self.live_replicas = 1
         self._registering = threading.Lock()
         # Its own: requests that load versions by number may fill the loop's threads, and a heartbeat must not wait for them.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="following")
@@ -100,7 +101,7 @@ class ChampionFollower:
                 self.seal(row["id"])
         if time.monotonic() - self._beat_at >= HEARTBEAT_SECONDS:
             with self._database.write() as connection:
-                catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
+                self.live_replicas = catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
             self._beat_at = time.monotonic()
 
     def load_new_champions(self) -> None:

@@ -20,6 +20,7 @@ from service.label_queue import LabelQueue
 from service.metrics import ServingMetrics
 from service.model_slot import ModelSlots
 from service.planner import Planner
+from service.rate_limit import RateLimit
 from service.recorder import Recorder
 from service.running import States
 
@@ -42,6 +43,7 @@ class Equipment:
     label_queue: LabelQueue
     metrics: ServingMetrics
     planner: Planner
+    rate_limit: RateLimit
     run_logs: RunLogs
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process is asked to stop: answers that wait for something end then."""

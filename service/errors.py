@@ -34,12 +34,14 @@ TITLES = {
     "window-quarantined": (409, "The window is quarantined"),
     "gate-not-passed": (409, "The version did not pass its gates"),
     "learning-paused": (409, "Learning is paused"),
+    "too-slow": (408, "The request came too slowly"),
     "epoch-moved": (412, "Somebody was first"),
     "too-large": (413, "The request is too large"),
     "unsupported-encoding": (415, "The body has an encoding that is not understood"),
     "invalid": (422, "The request was understood and is wrong"),
     "idempotency-key-reused": (422, "This Idempotency-Key came before with another request"),
     "precondition-required": (428, "If-Match is needed"),
+    "rate-limited": (429, "The key has sent too much"),
     "internal": (500, "Something went wrong here"),
     "unavailable": (503, "Not ready yet"),
 }
@@ -158,7 +160,8 @@ def install(app: FastAPI) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        slug = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+        slug = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 408: "too-slow"}
+        slug |= {413: "too-large"}
         refusal = Refusal(
             slug.get(error.status_code, "bad-request"), str(error.detail), headers=dict(error.headers or {})
         )

@@ -54,6 +54,7 @@ async def predict(
     Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal when they could not be
     logged: then nothing is acknowledged.
     """
+    equipment.rate_limit.charge(key.id, len(asked.x))
     answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
     probabilities, snapshot = answer.probabilities, answer.snapshot
     best = probabilities.argmax(axis=1)
@@ -91,10 +92,14 @@ async def predict(
 
 
 @contextmanager
-def measured(equipment: Equipment, name: str, protocol: str) -> Iterator[None]:
-    """Count the request by its answer and take its time. An unknown model is counted under no name of the client's."""
+def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterator[None]:
+    """Count the request by its answer and take its time. An unknown model is counted under no name of the client's.
+
+    Raises the 429 refusal, before anything of the request is read, for a key that has sent too much.
+    """
     model, started, code = name if name in equipment.slots.models else "unknown", time.perf_counter(), 200
     try:
+        equipment.rate_limit.admit(key.id)
         yield
         equipment.metrics.duration.labels(model).observe(time.perf_counter() - started)
     except Exception as error:

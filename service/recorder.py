@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -23,7 +23,9 @@ from acclimate.storage.journal import Journal, JournalFailed, JournalFull, Seale
 from acclimate.storage.logged_rows import JournalSchema, LoggedRows
 from service.errors import Refusal
 from service.metrics import ServingMetrics
-from service.model_slot import Model
+
+if TYPE_CHECKING:
+    from service.model_slot import Model
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from acclimate.cli import doctor, keys, models, output, processes, rows, rules, runs, versions, windows
+from acclimate.cli import audit, doctor, keys, models, output, processes, rows, rules, runs, versions, windows
 from acclimate.client.errors import (
     AccessError,
     ClientError,
@@ -42,9 +42,7 @@ def build() -> typer.Typer:
     _add(app, processes.serve, processes.worker, processes.beat, processes.migrate, pass_on=True)
     _add(app, models.create, models.status, models.pause, models.resume, models.delete, runs.retrain)
     _add(app, rows.predict, rows.feedback, rows.label_queue)
-    _add(
-        app, versions.promote, versions.rollback, rules.gates, rules.policy, rules.drift, rules.calibration, keys.audit
-    )
+    _add(app, versions.promote, versions.rollback, rules.gates, rules.policy, rules.drift, rules.calibration)
     verbs = (runs.list_, runs.show, runs.logs, runs.cancel, runs.retry)
     _add_group(app, "runs", "Runs: list, show, logs, cancel, retry.", *verbs)
     _add_group(app, "versions", "Versions: list, show.", versions.list_, versions.show)
@@ -52,6 +50,7 @@ def build() -> typer.Typer:
         app, "windows", "Windows: list, quarantine, release.", windows.list_, windows.quarantine, windows.release
     )
     _add_group(app, "keys", "Keys: list, create, revoke.", keys.list_, keys.create, keys.revoke)
+    _add_group(app, "audit", "Who did what when: list, verify.", audit.list_, audit.verify)
     _add_show(app)
     return app
 

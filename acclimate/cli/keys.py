@@ -1,4 +1,4 @@
-"""The commands about who may do what, and who did what: keys and audit."""
+"""The commands about who may do what: keys."""
 
 from __future__ import annotations
 
@@ -56,14 +56,3 @@ def revoke(
         output.print_json({"id": key, "revoked": True})
     else:
         print(f"key {key} revoked")
-
-
-def audit(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """Who did what when, oldest first as the service keeps it."""
-    with connect(home, url) as client:
-        found = client.audit()
-    if as_json:
-        output.print_json({"items": found, "next_page_token": None})
-        return
-    columns = ("at", "actor", "action", "target", "content")
-    output.print_table(output.table(None, columns, [output.pick(entry, *columns) for entry in found]))

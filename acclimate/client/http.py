@@ -314,6 +314,10 @@ class Client:
     def audit(self) -> list[Json]:
         return list(self._items("/api/v1/audit"))
 
+    def verify_audit(self, *, expect: str | None = None) -> Json:
+        """Whether the audit log is whole: `intact`, `entries`, `head`, `broken`, `seen` (an entry has the hash `expect`)."""
+        return self._json("GET", "/api/v1/audit/verify", params={"expect": expect} if expect else {})
+
     # the wire
 
     def _items(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Json]:
@@ -353,7 +357,7 @@ class Client:
                     raise UnreachableError(replies.unreachable(self.url, error)) from error
                 time.sleep(0.25)
                 continue
-            if reply.status_code == 503 and busy < BUSY_RETRIES:
+            if reply.status_code in (429, 503) and busy < BUSY_RETRIES:
                 busy += 1
                 time.sleep(replies.pause(reply))
                 continue

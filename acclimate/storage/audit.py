@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
@@ -36,15 +37,30 @@ def page(connection: Connection, *, after: int = 0, size: int = 50) -> list[RowM
     return list(connection.execute(query).mappings())
 
 
-def first_broken(connection: Connection) -> int | None:
-    """The sequence number of the first entry that does not follow from the one before it; None when all do."""
-    previous, expected = FIRST, 1
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """What a walk over the whole log found: so many entries follow from one another, the last of them has the hash `head`.
+
+    `broken` is the sequence number of the first that does not follow, None when all do. `seen`: one of those that do has the hash
+    that was asked for. Who keeps a head elsewhere can tell that the end was cut off, or all of it written anew.
+    """
+
+    entries: int
+    head: str
+    broken: int | None
+    seen: bool
+
+
+def verify(connection: Connection, *, expect: str | None = None) -> Chain:
+    """Every entry held against its hash and the one before it."""
+    previous, entries, seen = FIRST, 0, expect in (None, FIRST)
     for row in connection.execute(select(audit).order_by(audit.c.sequence)).mappings():
         entry = {name: row[name] for name in ("sequence", "at", "actor", "action", "target", "content")}
-        if row["sequence"] != expected or row["previous_hash"] != previous or row["hash"] != _digest(entry, previous):
-            return int(row["sequence"])
-        previous, expected = row["hash"], expected + 1
-    return None
+        follows = row["sequence"] == entries + 1 and row["previous_hash"] == previous
+        if not follows or row["hash"] != _digest(entry, previous):
+            return Chain(entries=entries, head=previous, broken=int(row["sequence"]), seen=seen)
+        previous, entries, seen = row["hash"], entries + 1, seen or row["hash"] == expect
+    return Chain(entries=entries, head=previous, broken=None, seen=seen)
 
 
 def _digest(entry: dict[str, Any], previous: str) -> str:

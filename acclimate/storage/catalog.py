@@ -67,13 +67,15 @@ class SegmentLine:
         )
 
 
-def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> None:
-    """A sign of life, with the rows of each model that this replica has logged and not yet sealed."""
+def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> int:
+    """A sign of life, with the rows of each model that this replica has logged and not yet sealed; how many replicas live."""
     alive = update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=now())
     if connection.execute(alive).rowcount == 0:
         connection.execute(insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now()))
     for model_id, rows in open_rows.items():
         registry.note_replica(connection, replica, model_id, open_rows=rows)
+    living = select(func.count()).select_from(replicas).where(replicas.c.heartbeat_at > now() - LIVE_SECONDS)
+    return int(connection.execute(living).scalar_one())
 
 
 def forget(connection: Connection, replica: str) -> None:

@@ -30,7 +30,7 @@ Predicting = Annotated[Key, Depends(Scope("predict"))]
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
 async def infer(name: str, request: Request, held: Held, key: Predicting) -> Response:
     """Answer one input tensor with the champion, and log its rows unless the request opts out."""
-    with measured(held, name, "v2"):
+    with measured(held, name, "v2", key):
         body = await _json_body(request, held)
         served, model = held.slots.champion(name), held.slots.model(name)
         asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
@@ -48,7 +48,7 @@ async def infer_version(name: str, version: str, request: Request, held: Held, k
 
     A version that was never champion answers only with `log: false`: nothing is learnt from its answers.
     """
-    with measured(held, name, "v2"):
+    with measured(held, name, "v2", key):
         body = await _json_body(request, held)
         model = held.slots.model(name)
         served, was_champion = await asyncio.to_thread(_version, held, model, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -87,6 +88,20 @@ def list_audit(
         rows = audit.page(connection, after=after, size=page_size + 1)
     token = str(rows[page_size - 1]["sequence"]) if len(rows) > page_size else None
     return documents.items((documents.audit_entry(row) for row in rows[:page_size]), token)
+
+
+@router.get("/api/v1/audit/verify", operation_id="verify_audit")
+def verify_audit(
+    held: Held, key: Viewing, expect: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None
+) -> dict[str, Any]:
+    """Is each entry of the audit log held by its hash, and does one have the hash that is expected?
+
+    `broken` is the first entry that does not follow from the one before it. Keep `head` where the service cannot write: expected
+    later, it proves that nothing up to it was taken away or changed.
+    """
+    with held.database.read() as connection:
+        found = audit.verify(connection, expect=expect)
+    return {"intact": found.broken is None and found.seen, **asdict(found)}
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)

@@ -22,7 +22,7 @@ Predicting = Annotated[Key, Depends(Scope("predict"))]
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
 async def predict_rows(name: str, request: Request, held: Held, key: Predicting) -> Response:
     """Answer the rows with the champion, and log them unless the request opts out."""
-    with measured(held, name, "api"):
+    with measured(held, name, "api", key):
         body = await whole_body(request, most=held.settings.body_limit)
         served, model = held.slots.champion(name), held.slots.model(name)
         asked = rows.read_predict(body, model.spec.input, most_rows=held.settings.max_request_rows)

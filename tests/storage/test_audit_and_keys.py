@@ -18,7 +18,7 @@ def write(database: Database, number: int) -> None:
 
 def first_broken(database: Database) -> int | None:
     with database.read() as connection:
-        return audit.first_broken(connection)
+        return audit.verify(connection).broken
 
 
 def test_an_untouched_log_is_whole_and_in_order(database: Database) -> None:
@@ -52,6 +52,28 @@ def test_a_log_changed_by_hand_names_the_first_entry_that_does_not_follow(
     with database.write() as connection:
         assert connection.execute(text(change)).rowcount == 1
     assert first_broken(database) == named
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM audit WHERE sequence > 3", "DELETE FROM audit"])
+def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written_anew(
+    database: Database, change: str
+) -> None:
+    for number in range(5):
+        write(database, number)
+    with database.read() as connection:
+        kept = audit.verify(connection)
+    assert (kept.entries, kept.broken, kept.seen) == (5, None, True)
+    write(database, 5)
+    with database.read() as connection:
+        found = audit.verify(connection, expect=kept.head)
+    assert (found.entries, found.broken, found.seen, found.head != kept.head) == (6, None, True, True)
+    with database.write() as connection:
+        connection.execute(text(change))
+    for number in range(9):
+        write(database, number)
+    with database.read() as connection:
+        found = audit.verify(connection, expect=kept.head)
+    assert (found.broken, found.seen) == (None, False)
 
 
 def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:

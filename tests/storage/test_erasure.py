@@ -67,7 +67,7 @@ def delete_model(database: Database, name: str = "gas") -> None:
 
 def recorded(database: Database, action: str) -> list[dict[str, Any]]:
     with database.read() as connection:
-        assert audit.first_broken(connection) is None
+        assert audit.verify(connection).broken is None
         return [row["content"] for row in audit.page(connection, size=500) if row["action"] == action]
 
 

@@ -114,7 +114,7 @@ def test_the_record_names_a_pseudonym_and_never_the_subject(log: Log) -> None:
     log.log("ann@example.org", "bob")
     log.erase("ann@example.org")
     with log.database.read() as connection:
-        assert audit.first_broken(connection) is None
+        assert audit.verify(connection).broken is None
         entry = next(row for row in audit.page(connection) if row["action"] == "subject.erase")
         rows = [str(row) for row in connection.execute(text("SELECT * FROM erasures"))]
     assert (entry["actor"], entry["target"]) == ("anna", "gas")
