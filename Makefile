@@ -30,7 +30,7 @@ run: setup ## the main job on real data: digits that slowly turn; keeps serving 
 	@exec $(VENV)/bin/acclimate demo --home "$(ACCLIMATE_HOME)" --port "$(PORT)"
 
 test: setup ## every test that needs no GPU
-	@exec $(VENV)/bin/python -m pytest -m "not gpu" -n 2 --dist loadscope
+	@exec $(VENV)/bin/python -m pytest -m "not gpu and not drill" -n 2 --dist loadscope
 
 test-clients: $(CLIENTS)/.ready ## the tests with clients that others wrote (tritonclient), in an environment of their own
 	@exec $(CLIENTS)/bin/python -m pytest tests/clients

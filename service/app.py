@@ -45,6 +45,8 @@ from service.running import States
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
 """A seed set may be larger than a request with rows."""
+PATIENCE = 6.0
+"""Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds."""
 
 
 def build(settings: Settings) -> FastAPI:
@@ -57,11 +59,14 @@ def build(settings: Settings) -> FastAPI:
         equipment.recorder.start()
         wake_torch()
         await asyncio.to_thread(recover, equipment)
-        following = asyncio.create_task(equipment.follower.follow())
+        background = [
+            asyncio.create_task(task) for task in (equipment.follower.follow(), equipment.keyring.keep_fresh())
+        ]
         try:
             yield
         finally:
-            following.cancel()
+            for task in background:
+                task.cancel()
             await asyncio.to_thread(retire, equipment)
 
     app = FastAPI(
@@ -82,7 +87,7 @@ def build(settings: Settings) -> FastAPI:
 
 def equip(settings: Settings) -> Equipment:
     """Everything that this process holds, made of its settings."""
-    database = Database(settings.database_address)
+    database = Database(settings.database_address, patience=PATIENCE)
     store = Store(settings.store_address, settings.cache)
     metrics, slots = ServingMetrics(count_in_files(settings)), ModelSlots()
     segments, artifacts = Segments(store), Artifacts(store)
@@ -156,6 +161,7 @@ def retire(equipment: Equipment) -> None:
     equipment.recorder.close()
     equipment.batcher.close()
     equipment.planner.close()
+    equipment.keyring.close()
     equipment.doorbell.close()
     equipment.database.close()
 

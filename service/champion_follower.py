@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 1.0
+SILENT_SECONDS = 4.0
 RETRY_SECONDS = 5.0
 """How long a champion that could not be loaded is left alone."""
 MOST_FALLBACKS = 3
@@ -72,10 +73,16 @@ class ChampionFollower:
         self._unregistered: list[tuple[str, SealedFile]] = []
         self._known: set[str] = set()
         self._beat_at = 0.0
+        self._answered_at = time.monotonic()
         self.live_replicas = 1
         self._registering = threading.Lock()
         # Its own: requests that load versions by number may fill the loop's threads, and a heartbeat must not wait for them.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="following")
+
+    @property
+    def silent(self) -> bool:
+        """Database or store have not answered for some seconds: the replica serves what it has, and logs on its own disk."""
+        return time.monotonic() - self._answered_at > SILENT_SECONDS
 
     async def follow(self) -> None:
         """Poll until cancelled. Never ends by an error."""
@@ -103,6 +110,7 @@ class ChampionFollower:
             with self._database.write() as connection:
                 self.live_replicas = catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
             self._beat_at = time.monotonic()
+        self._answered_at = time.monotonic()
 
     def load_new_champions(self) -> None:
         """Swap in every champion whose epoch is newer than the one served."""

@@ -15,6 +15,9 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
+from acclimate.storage import deadlines
+from acclimate.storage.deadlines import Watchdog
+
 POSTGRES = {
     "pool_size": 5,
     "max_overflow": 5,
@@ -30,6 +33,9 @@ POSTGRES = {
         "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000",
     },
 }
+
+
+PATIENCE = 12.0
 
 
 class Unavailable(Exception):
@@ -64,15 +70,15 @@ def clock(connection: Connection) -> float:
 
 
 class Database:
-    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and its forked child."""
+    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and its forked child.
 
-    def __init__(self, address: str) -> None:
+    A server that is frozen is waited for `patience` seconds, a little more than it may take for a statement.
+    """
+
+    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
         self.address = address
-        self.engine = (
-            _sqlite(address)
-            if address.startswith("sqlite")
-            else create_engine(address, hide_parameters=True, **POSTGRES)
-        )
+        self._watchdog = Watchdog(patience)
+        self.engine = _sqlite(address) if address.startswith("sqlite") else _postgres(address, self._watchdog)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -95,6 +101,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._watchdog.close()
 
 
 @contextmanager
@@ -107,6 +114,18 @@ def _translated() -> Iterator[None]:
         if isinstance(error, OperationalError) or error.connection_invalidated:
             raise Unavailable(str(error.orig)) from error
         raise
+
+
+def _postgres(address: str, watchdog: Watchdog) -> Engine:
+    engine = create_engine(address, hide_parameters=True, **POSTGRES)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        connection = deadlines.Connection.connect(*arguments, **options)
+        connection.watchdog = watchdog
+        return connection
+
+    return engine
 
 
 def _sqlite(address: str) -> Engine:

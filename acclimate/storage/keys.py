@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -13,6 +14,8 @@ from acclimate.storage.database import now
 from acclimate.storage.tables import keys
 
 SCOPES = ("predict", "feedback", "view", "operate", "admin")
+AT_ONCE = 500
+"""So many fingerprints in one question: every database takes that many parameters."""
 IMPLIED = {"admin": frozenset(SCOPES), "operate": frozenset({"operate", "view"})}
 """What a scope includes besides itself. Viewing does not include predicting: what is predicted is learnt from."""
 
@@ -40,10 +43,18 @@ def create(connection: Connection, *, name: str, scopes: list[str], secret: str 
 
 
 def find(connection: Connection, hash: str) -> Key | None:
-    """The key with this fingerprint that is not revoked. A lookup by hash leaks no timing of the secret itself."""
-    query = select(keys.c.id, keys.c.name, keys.c.scopes).where(keys.c.hash == hash, keys.c.revoked_at.is_(None))
-    row = connection.execute(query).first()
-    return Key(id=row.id, name=row.name, scopes=frozenset(row.scopes)) if row else None
+    """The key with this fingerprint that is not revoked."""
+    return find_all(connection, [hash]).get(hash)
+
+
+def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
+    """The keys with these fingerprints that are not revoked. A lookup by hash leaks no timing of the secret itself."""
+    found = {}
+    for start in range(0, len(hashes), AT_ONCE):
+        here = (keys.c.hash.in_(hashes[start : start + AT_ONCE]), keys.c.revoked_at.is_(None))
+        for row in connection.execute(select(keys).where(*here)):
+            found[row.hash] = Key(id=row.id, name=row.name, scopes=frozenset(row.scopes))
+    return found
 
 
 def everyone(connection: Connection) -> list[RowMapping]:

@@ -74,9 +74,13 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/v2/health/ready", tags=["health"], operation_id="ready")
-async def ready() -> dict[str, bool]:
-    """This replica takes requests; models without a version answer 503 by themselves. Open."""
-    return {"live": True, "ready": True}
+async def ready(held: Held) -> dict[str, Any]:
+    """This replica takes requests; models without a version answer 503 by themselves. Open.
+
+    `degraded` is there while database or store do not answer: what is loaded serves, and rows are kept on this replica's disk.
+    """
+    degraded = {"degraded": "database or store do not answer"} if held.follower.silent else {}
+    return {"live": True, "ready": True, **degraded}
 
 
 @router.get("/v2/models", tags=["inference"], operation_id="list_served_models")

@@ -34,6 +34,8 @@ class NewKey(BaseModel):
 @router.get("/api/v1/status", operation_id="get_status")
 def get_status(held: Held, key: Viewing) -> dict[str, Any]:
     """Is it healthy, is it learning, is it safe, each with its reasons in words."""
+    if held.follower.silent:
+        return status.without_database()
     try:
         with held.database.read() as connection:
             return status.status_of(connection)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,9 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from digits_model import SPEC, create, ended, learn, rows, seed_file, send, served, stream, window
+from conftest import Drill
+from digits_model import SPEC, create, ended, learn, rows, seed_file, send, served, window
+from history import load
 from running import Service, wait_for
 
 
@@ -62,45 +62,29 @@ def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_end
         assert len(http.get("/api/v1/models/worker/versions").json()["items"]) == 1
 
 
-def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_once(killed: Service) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.drill)])
+def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_once(
+    killed: Service, drill: Drill, kills: int
+) -> None:
+    name = f"api-{kills}"
     with killed.http() as http:
-        create(http, "api", durability="fsync")
-    acknowledged: list[tuple[str, int]] = []
-    stop = threading.Event()
-
-    def load() -> None:
-        x = stream()[0][:8].tolist()
-        while not stop.is_set():
-            try:
-                with killed.http() as client:
-                    while not stop.is_set():
-                        reply = client.post("/api/v1/models/api/predict", json={"rows": x})
-                        if reply.status_code == 200:
-                            assert reply.json()["log"] == "fsync"
-                            acknowledged.extend((reply.json()["id"], row) for row in range(8))
-            except httpx.TransportError:
-                time.sleep(0.05)
-
-    clients = [threading.Thread(target=load) for _ in range(4)]
-    for client in clients:
-        client.start()
-    for _ in range(3):
-        before = len(acknowledged)
-        wait_for(lambda before=before: len(acknowledged) > before + 100)
-        dead = killed.pid("api-0")
-        killed.signal("api-0")
-        wait_for(lambda dead=dead: killed.pid("api-0") != dead)
-    before = len(acknowledged)
-    wait_for(lambda: len(acknowledged) > before + 100)
-    stop.set()
-    for client in clients:
-        client.join()
+        create(http, name, durability="fsync")
+    with load(killed, name, clients=4, pause=0) as history:
+        for _ in range(kills):
+            before = len(history.acknowledged)
+            wait_for(lambda before=before: len(history.acknowledged) > before + 100, 60)
+            dead = killed.pid("api-0")
+            killed.signal("api-0")
+            wait_for(lambda dead=dead: killed.pid("api-0") != dead, 60)
+        before = len(history.acknowledged)
+        wait_for(lambda: len(history.acknowledged) > before + 100, 60)
+    assert {request.log for request in history.requests if request.code == 200} == {"fsync"}
     with killed.http() as http:
-        run = learn(http, "api")
-        assert run["window"] is not None
-        found = Counter((row["prediction_id"], row["row"]) for row in rows(http, "api"))
-    assert set(acknowledged) <= set(found)
-    assert max(found.values()) == 1
+        assert learn(http, name)["window"] is not None
+        acknowledged, found, copies = history.compare(http, name)
+    counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
+    drill.note("1 kill -9 of the API", f"{kills} times under load, durability fsync", **counted)
+    assert (acknowledged, copies) == (found, 0)
 
 
 def test_a_rollback_needs_neither_broker_nor_workers(killed: Service) -> None:

@@ -1,0 +1,69 @@
+"""A process that does nothing but record, to be killed: the recorder, clients that never stop, a seal every few groups."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from memories import spec
+from prometheus_client import CollectorRegistry
+
+from acclimate.storage import journal
+from acclimate.storage.segments import Segments
+from acclimate.storage.store import Store
+from service.metrics import ServingMetrics
+from service.recorder import Recorder
+
+MODEL = "01J0000000000000000000000A"
+CLIENTS = 4
+
+
+def segments(folder: Path) -> Segments:
+    return Segments(Store(f"file://{folder / 'store'}", folder / "cache"))
+
+
+def recover(folder: Path) -> list[Path]:
+    """What dead processes left is in the store; the files that could not be read."""
+    found = journal.recover(folder / "journal" / MODEL)
+    for sealed in found.sealed:
+        segments(folder).put(sealed, MODEL)
+    return found.quarantined
+
+
+def work(folder: Path, pipe: Any) -> None:
+    """Until somebody kills this process: each acknowledged request is told through the pipe, by its id and rows."""
+    recover(folder)
+    asyncio.run(_serve(folder, pipe.fileno()))
+
+
+async def _serve(folder: Path, pipe: int) -> None:
+    log = SimpleNamespace(durability="fsync")
+    model: Any = SimpleNamespace(id=MODEL, name="gas", spec=SimpleNamespace(log=log, input=spec().input))
+    recorder = Recorder(folder / "journal", "api-0", ServingMetrics(CollectorRegistry()))
+    recorder.start()
+    await asyncio.gather(*(_send(recorder, model, pipe) for _ in range(CLIENTS)), _seal(recorder, folder))
+
+
+async def _send(recorder: Recorder, model: Any, pipe: int) -> None:
+    rng = np.random.default_rng(int.from_bytes(secrets.token_bytes(8)))
+    while True:
+        rows = int(rng.integers(1, 9))
+        id = secrets.token_hex(8)
+        x, probabilities = rng.normal(size=(rows, 2)).astype(np.float32), np.full((rows, 2), 0.5, dtype=np.float32)
+        at = {"prediction_id": id, "version": "1", "logged_at": time.time(), "client": "key"}
+        assert await recorder.record(model, x=x, probabilities=probabilities, **at) == "fsync"
+        os.write(pipe, f"{id} {rows}\n".encode())
+
+
+async def _seal(recorder: Recorder, folder: Path) -> None:
+    while True:
+        await asyncio.sleep(0.02)
+        sealed = await asyncio.to_thread(recorder.seal, MODEL)
+        if sealed is not None:
+            await asyncio.to_thread(segments(folder).put, sealed, MODEL)
