@@ -21,12 +21,13 @@ class Service:
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
     replicas: int = 1
+    workers: int = 1
     process: subprocess.Popen[str] | None = None
     url: str = ""
 
     def start(self) -> Service:
         command = [sys.executable, "-m", "acclimate.cli.app", "up", "--home", str(self.home), "--port", "0"]
-        command += ["--replicas", str(self.replicas)]
+        command += ["--replicas", str(self.replicas), "--workers", str(self.workers)]
         environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True

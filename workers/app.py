@@ -6,6 +6,7 @@ A message is a doorbell; every task looks at the database and does what is due t
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import socket
 
@@ -62,7 +63,10 @@ def build(settings: Settings) -> Celery:
         beat_max_loop_interval=1,
         timezone="UTC",
     )
-    tasks.register(app, settings, owner=f"{socket.gethostname()}:{os.getpid()}")
+    # Shared with the processes that Celery forks: they end their trainers when this one is told to stop.
+    leaving = multiprocessing.get_context("fork").Event()
+    signals.worker_shutting_down.connect(lambda **_: leaving.set(), weak=False)
+    tasks.register(app, settings, owner=f"{socket.gethostname()}:{os.getpid()}", leaving=leaving.is_set)
     return app
 
 

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from acclimate.settings import Settings, child_environment
 from acclimate.storage import runs
-from acclimate.storage.database import Database
+from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.run_logs import RunLogs, newest
 from acclimate.storage.runs import Claim
 from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()
+LEAVING_SECONDS = 10.0
+"""How long a trainer may take to leave when its run has ended or is somebody else's."""
 LOG_SECONDS = 2.0
 """How old the stored log of a running attempt gets; what a worker that is killed with its trainer loses at most."""
 
 
-def work(settings: Settings, database: Database, run_id: str, *, owner: str) -> None:
-    """Returns when the run has ended or is somebody else's, and at once when this worker is busy: the reconciler rings again."""
-    while True:
+def work(
+    settings: Settings, database: Database, run_id: str, *, owner: str, leaving: Callable[[], bool] = lambda: False
+) -> None:
+    """Returns when the run has ended or is somebody else's, and at once when this worker is busy: the reconciler rings again.
+
+    A worker that is `leaving` ends its trainer and gives the run back: what its stages have kept, another one goes on from.
+    """
+    while not leaving():
         with database.write() as connection:
             busy = runs.owned(connection, owner) > 0
             claim = None if busy else runs.claim(connection, run_id, owner=owner)
         if claim is None:
             return
         log.info("run claimed", run=run_id, attempt=claim.attempt)
-        code = _train(settings, claim)
+        code = _train(settings, database, claim, leaving)
         if code == 0:
             return
         log.error("the trainer died", run=run_id, attempt=claim.attempt, code=code)
@@ -40,7 +49,7 @@ def work(settings: Settings, database: Database, run_id: str, *, owner: str) -> 
             runs.give_back(connection, claim)
 
 
-def _train(settings: Settings, claim: Claim) -> int:
+def _train(settings: Settings, database: Database, claim: Claim, leaving: Callable[[], bool]) -> int:
     """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
     kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     command = [sys.executable, "-m", "workers.trainer", claim.run_id, str(claim.token), str(claim.attempt)]
@@ -50,7 +59,8 @@ def _train(settings: Settings, claim: Claim) -> int:
     pid_file = settings.home / "run" / f"trainer-{claim.run_id}.pid"
     try:
         _write(pid_file, process.pid)
-        follow_log(process, kept)
+        patience = Patience(database, claim, leaving, lease_seconds=settings.lease_seconds)
+        follow_log(process, kept, patience.ended_by)
         code = process.wait()
         kept.end(code)
         return code
@@ -59,6 +69,42 @@ def _train(settings: Settings, claim: Claim) -> int:
             process.kill()
             process.wait()
         pid_file.unlink(missing_ok=True)
+
+
+class Patience:
+    """How long a trainer is waited for: one that hangs would keep its worker for ever."""
+
+    def __init__(self, database: Database, claim: Claim, leaving: Callable[[], bool], *, lease_seconds: float) -> None:
+        self._database = database
+        self._claim = claim
+        self._leaving = leaving
+        self._lease_seconds = lease_seconds
+        self._asked_at = time.monotonic()
+        self._lost_at: float | None = None
+
+    def ended_by(self) -> str | None:
+        """Why the trainer is to be killed now, in words: this worker leaves; two leases after the last one has expired; some time
+        after the run has ended without the trainer.
+
+        A database that does not answer is no reason: it keeps the trainer waiting too.
+        """
+        if self._leaving():
+            return "the worker leaves, another goes on"
+        return "the trainer hangs and is killed" if self._hangs() else None
+
+    def _hangs(self) -> bool:
+        if time.monotonic() - self._asked_at < LOG_SECONDS:
+            return False
+        self._asked_at = time.monotonic()
+        try:
+            with self._database.read() as connection:
+                overdue = runs.overdue_seconds(connection, self._claim)
+        except Unavailable:
+            return False
+        if overdue < math.inf:
+            return overdue > 2 * self._lease_seconds
+        self._lost_at = self._lost_at or self._asked_at
+        return self._asked_at - self._lost_at > LEAVING_SECONDS
 
 
 class AttemptLog:
@@ -117,8 +163,8 @@ def _last_line(claim: Claim, code: int) -> dict[str, object]:
     return structlog.processors.TimeStamper(fmt="iso", utc=True)(log, "info", line)
 
 
-def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
-    """Returns when the trainer has closed its log, which its death does too."""
+def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog, ended_by: Callable[[], str | None]) -> None:
+    """Returns when the trainer has closed its log, which its death does too; one that is no longer waited for is killed."""
     assert process.stderr is not None
     with process.stderr as pipe:
         while True:
@@ -131,6 +177,10 @@ def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog) -> None:
             elif process.poll() is not None:  # a child of the trainer holds the pipe
                 return
             kept.store_when_due()
+            if reason := ended_by():
+                log.warning(reason, pid=process.pid)
+                process.kill()
+                return
 
 
 def _write(pid_file: Path, pid: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from celery import Celery
 
@@ -18,8 +20,11 @@ from workers.live_answers import Seen
 log = structlog.get_logger()
 
 
-def register(app: Celery, settings: Settings, *, owner: str) -> None:
-    """Make the tasks known to the application. Each task opens the database in its own process, after the fork."""
+def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[], bool]) -> None:
+    """Make the tasks known to the application. Each task opens the database in its own process, after the fork.
+
+    `leaving` is asked there too, whether this worker was told to stop.
+    """
     seen = Seen()
 
     def ring(run_id: str) -> None:
@@ -30,7 +35,7 @@ def register(app: Celery, settings: Settings, *, owner: str) -> None:
         with metrics.counted("run"):
             database = Database(settings.database_address)
             try:
-                run.work(settings, database, str(run_id), owner=owner)
+                run.work(settings, database, str(run_id), owner=owner, leaving=leaving)
             finally:
                 database.close()
 

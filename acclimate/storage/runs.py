@@ -7,6 +7,7 @@ run is told in its events, in the same transaction.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,6 +231,12 @@ def hold(connection: Connection, claim: Claim) -> None:
     """The run is this claim's until the transaction ends. Raises `LeaseLost`."""
     if connection.execute(select(runs.c.id).where(*_held(claim)).with_for_update()).first() is None:
         raise LeaseLost(claim.run_id)
+
+
+def overdue_seconds(connection: Connection, claim: Claim) -> float:
+    """How long ago the lease of the claim has expired, below 0 before; infinite when the run has ended or is somebody else's."""
+    found = connection.execute(select(now() - runs.c.lease_expires_at).where(*_held(claim))).scalar()
+    return math.inf if found is None else float(found)
 
 
 def note(connection: Connection, claim: Claim, **results: Any) -> None:
