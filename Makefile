@@ -6,7 +6,7 @@ PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test test-clients bench-streams surfaces lint clean
+.PHONY: help setup run test test-clients faults bench-streams surfaces lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,19 @@ $(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
 	  pathlib.Path(sysconfig.get_path("purelib"), "below.pth").write_text(f"import site; site.addsitedir({sys.argv[1]!r})\n")' \
 	  "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@$(CLIENTS)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[clients]'
+	@touch $@
+
+# Part N has passed, with the code that there is: a part that was broken off, or whose code changed, runs again.
+FAULTS := .bench/faults
+FAULTS_1 := tests/faults/test_recorder_kills.py tests/faults/test_kills.py tests/faults/test_stages.py tests/storage/test_runs_and_pointer.py
+FAULTS_2 := tests/faults/test_frozen_database.py tests/faults/test_broker.py tests/faults/test_hanging_trainers.py tests/faults/test_forged_messages.py
+FAULTS_3 := tests/faults/test_replicas.py tests/faults/test_frozen_replica.py tests/faults/test_absent_replica.py tests/faults/test_full_disk.py
+
+faults: $(FAULTS)/1.passed $(FAULTS)/2.passed $(FAULTS)/3.passed ## the fault drills, all of them, in three parts that resume; each ends with a table
+
+$(FAULTS)/%.passed: $(VENV)/.ready $(shell find acclimate service workers migrations tests -name '*.py')
+	@mkdir -p $(FAULTS)
+	@$(VENV)/bin/python -m pytest -m "not gpu" $(FAULTS_$*)
 	@touch $@
 
 bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, FLAGS="--seeds 0"); resumes
