@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+CANARY = "canary.ann.1987@example.org"
+"""What tests send where a user would send somebody's data: it must stand in no log line, metric or error."""
+SECRET = re.compile(r"acc_[\w-]{43}")
+"""What every key of ours looks like."""
 
 
 @dataclass
@@ -45,7 +51,16 @@ class Service:
         code = self.process.wait(40)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self.hold_logs_against_secrets()
         return code
+
+    def hold_logs_against_secrets(self) -> None:
+        """No log of a process of this home, and none kept of a run, has a key or what stands for personal data."""
+        kept = (self.home / "store" / "logs").rglob("*.jsonl")
+        for path in (*(self.home / "log").glob("*"), *kept):
+            text = path.read_text(errors="replace")
+            assert SECRET.search(text) is None, f"a key stands in {path.name}"
+            assert CANARY not in text, f"personal data stands in {path.name}"
 
     def kill(self) -> None:
         """kill -9 of the supervisor alone."""
