@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -30,6 +31,7 @@ from service.auth import Keyring
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
 from service.champion_follower import ChampionFollower
+from service.description import describe
 from service.doorbell import Doorbell
 from service.equipment import Equipment
 from service.headers import Headers
@@ -76,6 +78,7 @@ def build(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
     for room in (predict, inference, runs, history, log, labels, models, operator):
         app.include_router(room.router)
