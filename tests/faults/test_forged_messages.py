@@ -84,5 +84,6 @@ def test_a_message_that_comes_many_times_runs_a_run_once(running: Service, forge
         again = http.get(f"/api/v1/runs/{run_id}").json()
         versions = [item["run"] for item in http.get(f"/api/v1/models/{NAME}/versions").json()["items"]]
     drill.note("6 a message thirty times", "before, while and after the run", published=versions.count(run_id))
-    assert run["attempt"] == 1 and again == run
+    assert run["attempt"] == 1
+    assert again == {**run, "served_at": again["served_at"]}
     assert versions.count(run_id) == 1
