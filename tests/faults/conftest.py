@@ -5,20 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-COLUMNS = ("scenario", "what was done", "acknowledged", "found", "duplicates", "published")
-DRILL = "drill"
-
-
-class Drill:
-    """Notes of one drill; a test that ends without any is told by its name alone."""
-
-    def __init__(self, request: pytest.FixtureRequest) -> None:
-        self._properties = request.node.user_properties
-
-    def note(self, scenario: str, done: str, **counted: int | str) -> None:
-        """Scenario by its number and name, what was done, and of `COLUMNS` what was counted."""
-        self._properties.append((DRILL, {"scenario": scenario, "what was done": done, **counted}))
+from drill_notes import COLUMNS, DRILL, Drill
 
 
 @pytest.fixture

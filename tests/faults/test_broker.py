@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import Drill
 from digits_model import create, ended, send, window
+from drill_notes import Drill
 from history import load
 from running import Service
 

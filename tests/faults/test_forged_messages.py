@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from conftest import Drill
 from digits_model import create, ended, send, window
+from drill_notes import Drill
 from drills import held, reached, release
 from running import Service
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import Drill
 from digits_model import create, learn, send, window
+from drill_notes import Drill
 from history import load
 from postgres import Postgres
 from running import Service, wait_for

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import Drill
 from digits_model import create
+from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 

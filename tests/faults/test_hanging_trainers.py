@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import Drill
 from digits_model import create, ended, learn, send, window
+from drill_notes import Drill
 from drills import held, reached, release
 from running import Service, wait_for
 

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from conftest import Drill
 from digits_model import SPEC, create, ended, learn, rows, seed_file, send, served, window
+from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import recording
-from conftest import Drill
+from drill_notes import Drill
 
 SEED = 20
 
