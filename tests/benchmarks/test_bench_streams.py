@@ -18,9 +18,10 @@ from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.gates import expected_calibration_error
 from acclimate.learning.loop import Turn
 from acclimate.learning.values import NetworkSpec
+from acclimate.spec import parse
 from benchmarks.mechanisms import gates
 from benchmarks.streams import __main__ as command
-from benchmarks.streams import catalogue, cells, figures, musts, scores, sources, starts
+from benchmarks.streams import catalogue, cells, export, figures, musts, scores, sources, starts
 from benchmarks.streams.cells import Cell
 from benchmarks.streams.draws import Gaussians, drawn_by_class, swinging
 from benchmarks.streams.play import AUDITED, Ours, OursAudited
@@ -303,3 +304,16 @@ def test_the_gate_lets_few_students_pass_that_are_worse_by_the_margin_and_most_t
     setting = gates.Setting(rows=300, accuracy=0.9, amount=1.0)
     assert gates.passes(setting, -setting.margin, runs=60, seed=0) <= 0.15
     assert gates.passes(setting, 0.0, runs=60, seed=0) >= 0.8
+
+
+def test_an_exported_stream_is_what_the_benchmark_plays(tmp_path: Path) -> None:
+    export.main(["still-vector", "3", str(tmp_path)])
+    stream = catalogue.definition("still-vector").build(3)
+    spec = parse((tmp_path / "spec.toml").read_text())
+    assert (spec.input, spec.network, spec.policy.learnable) == (stream.input, stream.network, "auto")
+    with np.load(tmp_path / "stream.npz", allow_pickle=False) as arrays:
+        for number, window in enumerate(stream.windows, 1):
+            assert np.array_equal(arrays["x"][arrays["t"] == number], window.x)
+            assert np.array_equal(arrays["y"][arrays["t"] == number], window.y)
+    with np.load(tmp_path / "seed.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["x"], stream.seed_x) and np.array_equal(arrays["y"], stream.seed_y)
