@@ -6,7 +6,7 @@ PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test test-clients faults bench-streams surfaces lint clean
+.PHONY: help setup run test test-clients faults soak bench-streams surfaces lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,7 @@ run: setup ## the main job on real data: digits that slowly turn; keeps serving 
 	@exec $(VENV)/bin/acclimate demo --home "$(ACCLIMATE_HOME)" --port "$(PORT)"
 
 test: setup ## every test that needs no GPU
-	@exec $(VENV)/bin/python -m pytest -m "not gpu and not drill" -n 2 --dist loadscope
+	@exec $(VENV)/bin/python -m pytest -m "not gpu and not drill and not soak" -n 2 --dist loadscope
 
 test-clients: $(CLIENTS)/.ready ## the tests with clients that others wrote (tritonclient), in an environment of their own
 	@exec $(CLIENTS)/bin/python -m pytest tests/clients
@@ -55,8 +55,11 @@ faults: $(FAULTS)/1.passed $(FAULTS)/2.passed $(FAULTS)/3.passed ## the fault dr
 
 $(FAULTS)/%.passed: $(VENV)/.ready $(shell find acclimate service workers migrations tests -name '*.py')
 	@mkdir -p $(FAULTS)
-	@$(VENV)/bin/python -m pytest -m "not gpu" $(FAULTS_$*)
+	@$(VENV)/bin/python -m pytest -m "not gpu and not soak" $(FAULTS_$*)
 	@touch $@
+
+soak: setup ## twenty minutes of swaps under load: memory, descriptors, threads, keys, and their slopes
+	@exec $(VENV)/bin/python -m pytest -m soak -s tests/faults/test_soak.py
 
 bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, FLAGS="--seeds 0"); resumes
 	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
