@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     """A request body that is not there after so long is refused; a new model with its seed set has at least ten minutes."""
 
     rate_limit_rows: float | None = Field(default=None, gt=0)
-    """Rows a second that one key may send, over all replicas, ten seconds' worth at once; None is no limit."""
+    """Rows or labels a second that one key may send, over all replicas, ten seconds' worth at once; None is no limit."""
 
     max_request_rows: int = Field(default=4096, ge=512)
     """Largest number of rows in one request."""

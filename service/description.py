@@ -121,6 +121,7 @@ OWN = {
     "predict": (429,),
     "infer": (429,),
     "infer_version": (429,),
+    "give_feedback": (429,),
     "follow_run": (400,),
     "set_alias": (412, 428),
     "set_policy": (412, 428),

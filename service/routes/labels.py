@@ -33,12 +33,14 @@ async def give_feedback(name: str, request: Request, held: Held, key: Labelling)
     The last word about a row counts, whoever said it; a source that repeats itself is a duplicate and changes nothing. What is
     accepted counts for every run that is asked for afterwards.
     """
+    held.rate_limit.admit(key.id)
     try:
         entries = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise Refusal("bad-request", f"not JSON: {error}") from None
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_LABELS:
         raise Refusal("invalid", f"send a list of 1 to {MOST_LABELS} labels")
+    held.rate_limit.charge(key.id, len(entries))
     return await run_in_threadpool(_accept, held, name, entries)
 
 

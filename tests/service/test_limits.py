@@ -65,6 +65,15 @@ def test_a_key_that_has_sent_too_much_waits_and_others_do_not(tight: Service, ht
     assert send(http, 1).status_code == 200
 
 
+def test_labels_count_like_rows(tight: Service) -> None:
+    with tight.http() as admin:
+        key = admin.post("/api/v1/keys", json={"name": "labels", "scopes": ["feedback"]}).json()["key"]
+    labels = [{"prediction_id": "p", "row": row, "label": 0} for row in range(2 * MOST_ROWS)]
+    with tight.http(key) as http:
+        codes = [http.post("/api/v1/models/limits/feedback", json=labels).status_code for _ in range(2)]
+    assert codes == [200, 429]
+
+
 def test_refused_requests_cost_a_row_and_are_never_logged(tight: Service, http: httpx.Client) -> None:
     codes = [http.post(PREDICT, content=b"{").status_code for _ in range(3)]
     assert codes == [400] * 3
