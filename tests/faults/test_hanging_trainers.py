@@ -15,15 +15,21 @@ import pytest
 from digits_model import create, ended, learn, send, window
 from drill_notes import Drill
 from drills import held, reached, release
+from postgres import Postgres
 from running import Service, wait_for
 
 NAME = "hanging"
 
 
 @pytest.fixture(scope="module")
-def two_workers(short_folder: Path) -> Iterator[Service]:
-    """A product with two workers, whose leases are short."""
+def two_workers(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
+    """A product with two workers, whose leases are short.
+
+    On Postgres, as two machines would have: a process that is stopped in the middle of a write keeps SQLite's one lock, while
+    Postgres ends its session after 30 seconds.
+    """
     environment = {"ACCLIMATE_LEASE_SECONDS": "3", "ACCLIMATE_DRILLS": str(short_folder / "drills-hanging")}
+    environment["ACCLIMATE_DATABASE_URL"] = postgres.new_database()
     running = Service(home=short_folder / "hanging", environment=environment, workers=2).start()
     with running.http() as http:
         create(http, NAME)
@@ -72,11 +78,13 @@ def test_a_machine_that_freezes_past_its_lease_publishes_nothing_when_it_thaws(
         family = {process.pid for process in (worker, *worker.children(recursive=True), trainer)}
         for pid in family:
             os.kill(pid, signal.SIGSTOP)
-        reached(two_workers, run_id, "publish", attempt=2)
-        # Both hold what is to be published; the first to go on is the one whose lease was lost.
-        release(two_workers, "publish")
-        for pid in family:
-            os.kill(pid, signal.SIGCONT)
+        try:
+            reached(two_workers, run_id, "publish", attempt=2)
+        finally:
+            # Both hold what is to be published; the first to go on is the one whose lease was lost.
+            release(two_workers, "publish")
+            for pid in family:
+                os.kill(pid, signal.SIGCONT)
         run = ended(http, run_id)
     wait_for(lambda: not psutil.pid_exists(trainer.pid), 60)
     drill.note(
