@@ -128,7 +128,7 @@ class Planner:
         if len(rows) > MOST_ROWS:
             rows = rows.take(np.sort(rng.permutation(len(rows))[:MOST_ROWS]))
         snapshot = lessons.snapshot(self._segments, basis.words, rows)
-        known = {"client": window_rows.clients(rows), **snapshot.known}
+        known = {**window_rows.clients(rows), **snapshot.known}
         return found, Window.split(rows.x, snapshot.labels, rng=loop.stage_rng(seed, "snapshot"), **known)
 
     def _anchor(self, champion: Served) -> Served:

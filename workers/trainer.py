@@ -184,7 +184,7 @@ class Trainer:
         # The same split of the rows' places says which rows the pseudo-labels are about.
         learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
         self.learnt = label_checks.numbers(self.task.model["id"], rows)[learnt]
-        known = {"client": window_rows.clients(rows), **snapshot.known}
+        known = {**window_rows.clients(rows), **snapshot.known}
         return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **known)
 
     def rng(self, stage: str) -> np.random.Generator:

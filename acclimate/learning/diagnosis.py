@@ -50,6 +50,8 @@ class Drift:
     """Share of the window on which all members of the champion agree."""
     shares: tuple[float, ...] = ()
     """Of the classes (C): those that explain most of the window, as the anchor sees it."""
+    crowd: Json | None = None
+    """Rows that nobody vouches for, where there are any: how many, what version 1 answers most of them, who sent most."""
     independent: float | None = None
     """As many rows without copies would say as much as the window's; None where nobody counted."""
     stops: bool = False
@@ -70,6 +72,6 @@ class Drift:
     @property
     def document(self) -> Json:
         """As runs and windows tell it: each effect with whether it was detected."""
-        told = ("kind", "amount", "agreement", "detail")
+        told = ("kind", "amount", "agreement", "detail", "crowd")
         effects = {name: {**asdict(effect), "detected": effect.detected} for name, effect in self.effects.items()}
         return {**{name: getattr(self, name) for name in told}, "effects": effects}

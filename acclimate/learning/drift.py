@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from acclimate.learning import augment, label_evidence, rescale
+from acclimate.learning import augment, crowd, label_evidence, rescale
 from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.evidence import level_of_look
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
-from acclimate.learning.values import Floats, Past, Rows, SeedSet, Window
+from acclimate.learning.values import Floats, Json, Past, Rows, SeedSet, Window
 
 FULL_RESIDUAL = 4.0
 """The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
@@ -35,7 +35,7 @@ ALARMS = {
     "class_shares_step": "nearest class shares against the seed's: changed by {fall:.2f} in one step (limit {limit:.2f})",
     "both_steps": "agreement and confidence of version 1 fell together, {fall:.2f} of both limits (at most {limit:.2f})",
 }
-BOTH_STEPS = 1.6
+BOTH_STEPS = 1.3
 """Falls of agreement and of confidence, each in its own limit, that together alarm where neither does alone."""
 SLIGHT_FALL = 0.02
 LOST_STRUCTURE = 0.5
@@ -72,8 +72,9 @@ def diagnose(
 
     `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
     learn), in what the members say or in what their last layers read; else prior where the shares that explain it moved, none
-    where they did not. Only a drift of what they say is learnt from: the others stop the run. `amount` grows with the logarithm
-    of that residual, from a quarter at its limit to 1 at four times it.
+    where they did not. Only a drift of what they say is learnt from: the others stop the run. Rows that nobody
+    vouches for (`crowd.Crowd`) are no drift. `amount` grows with the logarithm of that residual, from a quarter at its limit to 1
+    at four times it.
 
     An alarm stops it too, of a step since the last good window (at the first: since the judging part) that gradual drift does
     not take: the champion's members agree on more than 10 points fewer rows, beyond chance at every look; the anchor's
@@ -92,9 +93,13 @@ def diagnose(
     if past is None:
         past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
     tick(2, 4)
-    found = _residual(anchor, seed, rows, window.number, rng)
+    found, crowded = _residual(anchor, seed, rows, window.number, rng), crowd.find(window, seed, anchor)
+    crowded = crowded if found.ratio > found.single else crowded.dispersed
+    calm = crowded.without(seed, rows)
+    if crowded.rows.any():
+        found = _residual(anchor, *calm, window.number, rng)
     read = _residual(anchor, seed, rows, window.number, rng, of=features)
-    scale = _scale(anchor, seed, rows, window.number, found, rng)
+    scale = _scale(anchor, *calm, window.number, found, rng)
     tick(3, 4)
     standing = _standing(before, now, (independent(seed.judging.x), alone), len(window), _z(window.number, tails=2))
     standing |= _in_own_scale(anchor, before, rows, rng)
@@ -103,13 +108,17 @@ def diagnose(
     effects = {
         **_distances(found, read),
         "scale": scale,
+        "untouched": crowded.mostly,
+        "crowd": crowded.share,
         **steps,
         **standing,
         "structure": lost,
         **label_evidence.effects(window, seed, anchor),
     }
     tick(4, 4)
-    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares), alone)
+    answers = anchor.probabilities(rows).argmax(axis=1)
+    told = crowded.told(window, answers, anchor.input_spec.classes)
+    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares), told, alone)
 
 
 def _distances(found: Residual, read: Residual) -> dict[str, Effect]:
@@ -165,20 +174,27 @@ def _fall(standing: dict[str, Effect], past: Past, champion: Bundle) -> float:
     return min(fall, own.value - past.own_scale_confidence)
 
 
-def _conclude(effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], independent: float) -> Drift:
+def _conclude(
+    effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], told: Json | None, independent: float
+) -> Drift:
     steps = [name for name in ALARMS if effects[name].detected]
     kind = _kind(effects, steps)
     alarms = bool(steps) or kind in PROVED
+    stops = alarms or not effects["input"].detected
+    words = [_alarmed(effects, steps, kind, agreement) if alarms else _calm(effects, kind)]
+    if stops and told is not None:
+        words.append(crowd.said(told, effects["crowd"], effects["untouched"]))
     return Drift(
         kind=kind,
         amount=_amount(effects["input"]),
         effects=effects,
         agreement=agreement,
         shares=shares,
+        crowd=told,
         independent=independent,
-        stops=alarms or not effects["input"].detected,
+        stops=stops,
         alarms=alarms,
-        detail=_alarmed(effects, steps, kind, agreement) if alarms else _calm(effects, kind),
+        detail="; ".join(words),
     )
 
 
@@ -313,11 +329,10 @@ def _residual(
     of: Callable[[Bundle, Rows], Floats] | None = None,
 ) -> Residual:
     """Against the rows of the seed set that the anchor did not learn: on those it did, it sees more than there is."""
-    held = np.concatenate([seed.calibration.x, seed.judging.x])
-    y = np.concatenate([seed.calibration.y, seed.judging.y])
+    held = seed.held_out
     classes = len(anchor.input_spec.classes)
     of = of or _said
-    return measure(of(anchor, held), y, of(anchor, rows), classes=classes, looks=number, rng=rng)
+    return measure(of(anchor, held.x), held.y, of(anchor, rows), classes=classes, looks=number, rng=rng)
 
 
 def _said(anchor: Bundle, rows: Rows) -> Floats:

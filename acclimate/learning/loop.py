@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from acclimate.learning import modes, network, recipes, rescale, second_opinion
+from acclimate.learning import crowd, modes, network, recipes, rescale, second_opinion
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate, calibrate_student
 from acclimate.learning.diagnosis import Drift
@@ -161,7 +161,9 @@ def survey(
         return Turn(drift=drift, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
     as_read, as_served = rescale.window_read(teacher, window), _as_served(teacher, champion, window)
-    labels = step("pseudo_label", choose, as_read, teacher, seed.train, policy.client_share, as_served)
+    said = np.asarray(teacher.probabilities(as_read.x).argmax(axis=1), dtype=np.int64)
+    unvouched = crowd.unvouched(window, seed, anchor, said)
+    labels = step("pseudo_label", choose, as_read, teacher, seed.train, policy.client_share, as_served, unvouched)
     return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 

@@ -23,6 +23,7 @@ def choose(
     trusted: Part,
     client_share: float = 1.0,
     as_served: Integers | None = None,
+    unvouched: NDArray[np.bool_] | None = None,
     *,
     isolated: NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
@@ -32,10 +33,10 @@ def choose(
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
     teaches once and what judges never trains), `isolated` (almost no other row of the window lies near it, and no trusted one:
-    `density.isolated`, or as the caller knows already), `disagreement` (of the members, or with the labels `as_served` (N,) of
-    another reading of the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that
-    are no duplicates), `client_share` (accepted otherwise, but one client would teach more than that share of what is accepted:
-    `clients.surplus`).
+    `density.isolated`, or as the caller knows already), `unvouched` (as the caller says: `crowd.unvouched`), `disagreement` (of
+    the members, or with the labels `as_served` (N,) of another reading of the rows), `low_confidence` (below the class-relative
+    threshold of `thresholds`, measured on the rows that are no duplicates), `client_share` (accepted otherwise, but one client
+    would teach more than that share of what is accepted: `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
@@ -50,8 +51,14 @@ def choose(
     if as_served is not None:
         disputed |= as_served != label
     refusal = np.select(
-        [duplicate, isolated, disputed, ~(confidence >= limit)],
-        ["duplicate", "isolated", "disagreement", "low_confidence"],
+        [
+            duplicate,
+            isolated,
+            np.zeros_like(duplicate) if unvouched is None else unvouched,
+            disputed,
+            ~(confidence >= limit),
+        ],
+        ["duplicate", "isolated", "unvouched", "disagreement", "low_confidence"],
         "",
     )
     if window.client is not None:

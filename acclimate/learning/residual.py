@@ -58,7 +58,7 @@ def measure(
     fitted to draws from the labeled rows themselves.
     """
     window = window[rng.permutation(len(window))[:COMPARED_ROWS]]
-    source, seen = _fourier(held_out, window, rng)
+    source, seen = fourier(held_out, window, rng)
     members = [np.flatnonzero(y == label) for label in range(classes)]
     counts = np.array([len(rows) for rows in members])
     means = _class_means(source, members)
@@ -133,7 +133,8 @@ def _variation(shares: Doubles, others: Doubles) -> float:
     return float(np.abs(shares - others).sum() / 2)
 
 
-def _fourier(held_out: Floats, window: Floats, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+def fourier(held_out: Floats, window: Floats, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
+    """Random features of both: their inner products are near to a Gaussian kernel, as wide as held-out rows lie apart."""
     center, deviation = held_out.mean(axis=0), held_out.std(axis=0)
     varying = deviation > 1e-6
     a, b = ((x[:, varying] - center[varying]) / deviation[varying] for x in (held_out, window))

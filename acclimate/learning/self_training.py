@@ -37,12 +37,22 @@ def learn(
     """
     short = replace(recipe, steps=recipe.steps // recipe.rounds)
     replay = Replay(trusted=seed.train, taught=window.taught)
-    student, isolated = champion, labels.refusal == "isolated"
+    student = champion
+    isolated, unvouched = labels.refusal == "isolated", labels.refusal == "unvouched"
     for number in range(recipe.rounds):
         student = train(student, window, labels, replay, short, rng=rng, tick=_part(tick, number, recipe.rounds))
         if number + 1 < recipe.rounds:
             student = calibrate(student, seed.calibration, rng=rng, tick=_unheard)
-            labels = choose(window, student, seed.train, client_share, isolated=isolated, rng=rng, tick=_unheard)
+            labels = choose(
+                window,
+                student,
+                seed.train,
+                client_share,
+                unvouched=unvouched,
+                isolated=isolated,
+                rng=rng,
+                tick=_unheard,
+            )
             if labels.too_few:
                 break
     return student

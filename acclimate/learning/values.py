@@ -183,6 +183,12 @@ class SeedSet:
     calibration: Part
     judging: Part
 
+    @property
+    def held_out(self) -> Part:
+        """The rows that version 1 did not learn: on those it did, it sees more than there is."""
+        x, y = ([getattr(part, axis) for part in (self.calibration, self.judging)] for axis in "xy")
+        return Part(x=np.concatenate(x), y=np.concatenate(y))
+
     @staticmethod
     def of(arrays: dict[str, NDArray[Any]]) -> SeedSet:
         """The seed set that an artifact keeps as `train.x`, `train.y` and so on."""
@@ -218,7 +224,7 @@ class Window:
     `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
     held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past` is what was seen in the last window that was not quarantined;
     None at the first. `vouched`: an operator released it, whatever alarm it raises. `client` (N,) numbers the key that sent each
-    row to learn from; None where nobody knows.
+    row to learn from, and `senders` names these numbers; None and nothing where nobody knows.
 
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
@@ -229,6 +235,7 @@ class Window:
     held_out: Rows
     held_out_labels: Integers
     client: Integers | None = None
+    senders: tuple[str, ...] = ()
     past: Past | None = None
     vouched: bool = False
     taught: Part | None = None

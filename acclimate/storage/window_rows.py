@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping
 
-from acclimate.learning.values import Integers
 from acclimate.storage.logged_rows import LoggedRows
 from acclimate.storage.segments import Segments, deduplicate
 
@@ -21,6 +21,7 @@ def read(segments: Segments, lines: Sequence[RowMapping], tick: Callable[[int, i
     return deduplicate(LoggedRows.concatenate(parts))
 
 
-def clients(rows: LoggedRows) -> Integers:
-    """(N,) for each row the number of the client that sent it: equal where the client is."""
-    return np.unique(np.array(rows.client, dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+def clients(rows: LoggedRows) -> dict[str, Any]:
+    """Who sent the rows, as `Window.split` takes it: `client` (N,) for each row the number of a sender, `senders` their names."""
+    names, numbers = np.unique(np.array(rows.client, dtype=np.str_), return_inverse=True)
+    return {"client": numbers.astype(np.int64), "senders": tuple(names.tolist())}

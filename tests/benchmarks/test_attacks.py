@@ -1,0 +1,56 @@
+"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary; without the rule he does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acclimate.learning import crowd
+from acclimate.learning.network import Bundle
+from acclimate.learning.values import SeedSet, Window
+from benchmarks.mechanisms import attacks
+from benchmarks.mechanisms.attacks import Scene
+from benchmarks.streams import starts
+
+WINDOWS = 5
+
+
+@pytest.fixture(autouse=True)
+def _own_anchors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "KEPT", Path(tmp_path_factory.getbasetemp()) / "attacked-anchors")
+
+
+@pytest.fixture
+def scene() -> Scene:
+    made = attacks.plane(2)
+    return replace(made, stream=replace(made.stream, windows=made.stream.windows[:WINDOWS]))
+
+
+@pytest.mark.parametrize("sure", [0.0, 0.9])
+@pytest.mark.parametrize("keys", [1, 20])
+def test_neither_one_key_nor_twenty_flip_a_region(scene: Scene, keys: int, sure: float) -> None:
+    played = attacks.play(scene, 2, keys=keys, sure=sure)
+    assert max(played.flipped) == 0.0
+    assert min(played.served) > 0.98
+
+
+def test_without_the_rule_the_same_sender_owns_the_region(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(window: Window, seed: SeedSet, anchor: Bundle) -> crowd.Crowd:
+        mostly = crowd.Effect(value=0.0, threshold=crowd.MOSTLY, n=len(window))
+        rows = np.zeros(len(window), dtype=bool)
+        return crowd.Crowd(mostly=mostly, rows=rows, seed_rows=np.zeros(len(seed.held_out), dtype=bool))
+
+    monkeypatch.setattr(crowd, "find", nobody)
+    played = attacks.play(scene, 2, keys=20, sure=0.9)
+    assert played.flipped[-1] > 0.9
+    assert min(played.served) > 0.95
+
+
+def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene: Scene) -> None:
+    said: list[str] = []
+    attacks.play(scene, 2, keys=1, sure=0.9, say=said.append)
+    assert len(said) == WINDOWS
+    assert all("largest senders: key-10" in line for line in said)
