@@ -1,0 +1,36 @@
+"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names it, over HTTP."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from digits_model import create, learn, send, stream
+from running import Service
+
+NAME = "crowded"
+HONEST, MADE = 300, 160
+pytestmark = pytest.mark.parametrize(
+    "service", ["sqlite"], indirect=True
+)  # the log and the trainer are the same on both
+
+
+def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(service: Service) -> None:
+    rng, (x, y, _) = np.random.default_rng(7), stream()
+    upright = x[rng.permutation(len(x))[:HONEST]]
+    eights, ones = (x[y == digit][rng.integers((y == digit).sum(), size=MADE)] for digit in (8, 1))
+    between = 0.55 * eights + 0.45 * ones + rng.uniform(0, 3, size=(MADE, 64))
+    with service.http() as http:
+        create(http, NAME)
+        pusher = http.post("/api/v1/keys", json={"name": "pusher", "scopes": ["predict"]}).json()
+        send(http, NAME, upright)
+        with service.http(pusher["key"]) as pushing:
+            send(pushing, NAME, between)
+        run = learn(http, NAME)
+        window = http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]
+    crowd = window["drift"]["crowd"]
+    assert run["state"] == "rejected"
+    assert crowd["senders"][0]["client"] == pusher["id"]
+    assert crowd["senders"][0]["rows"] > 0.6 * MADE
+    assert crowd["answered"] in "0123456789"
+    assert window["drift"]["effects"]["untouched"]["detected"]
+    assert pusher["id"] in run["detail"]
