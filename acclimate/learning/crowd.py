@@ -25,12 +25,14 @@ NAMED = 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crowd:
-    """`mostly`: the share of the window that may be untouched. `rows` (N,) of the window and `seed_rows` (K,) of the seed set's
-    held-out ones, in their order, lie where the window is crowded; none where less than half may be untouched, or where those
-    who sent most of the window sent of the crowd as well: then it is drift that comes from everywhere.
+    """`drifted`: at least so much of the window is not the seed's traffic.
+
+    `rows` (N,) of the window and `seed_rows` (K,) of the seed set's held-out ones, in their order, lie where the window is
+    crowded; none where more than half drifted, or where those who sent most of the window sent of the crowd as well: then it is
+    drift that comes from everywhere.
     """
 
-    mostly: Effect
+    drifted: Effect
     rows: Flags
     seed_rows: Flags
 
@@ -67,27 +69,27 @@ def find(window: Window, seed: SeedSet, anchor: Bundle) -> Crowd:
     """The crowd of a window, as the anchor sees its rows; the same window always has the same."""
     rows = window.rows
     seen = untouched.look(features(anchor, seed.held_out.x), features(anchor, rows))
-    mostly = Effect(value=seen.share, threshold=MOSTLY, n=len(rows))
-    found = Crowd(mostly=mostly, rows=seen.crowd, seed_rows=seen.seed_crowd)
-    return found if mostly.detected and not _from_everywhere(seen, window) else found.dispersed
+    drifted = Effect(value=1 - seen.share, threshold=MOSTLY, n=len(rows))
+    found = Crowd(drifted=drifted, rows=seen.crowd, seed_rows=seen.seed_crowd)
+    return found.dispersed if drifted.detected or _from_everywhere(seen, window) else found
 
 
-def said(told: Json, share: Effect, mostly: Effect) -> str:
+def said(told: Json, share: Effect, drifted: Effect) -> str:
     """In words, what was told of a crowd."""
     senders = ", ".join(f"{sender['client']} ({sender['rows']} rows)" for sender in told["senders"])
     return (
-        f"{share.value:.0%} of the rows lie where the seed set has less than half as many, while up to {mostly.value:.0%} of the "
-        f"window may be its traffic untouched: they teach nothing, since few may have sent them to be learnt from (version 1 "
-        f"answers most of them {told['answered']!r}; largest senders: {senders or 'not known'})"
+        f"{share.value:.0%} of the rows lie where the seed set has less than half as many, while up to "
+        f"{1 - drifted.value:.0%} of the window may be its traffic untouched: they teach nothing, since few may have sent them to "
+        f"be learnt from (version 1 answers most of them {told['answered']!r}; largest senders: {senders or 'not known'})"
     )
 
 
 def unvouched(window: Window, seed: SeedSet, anchor: Bundle, label: Integers) -> Flags | None:
     """Which rows to learn from (N,) may not teach, by what the champion labels them: those of the crowd, and where version 1
-    contradicts. None where less than half of the window may be untouched, or an operator released it.
+    contradicts. None where more than half of the window drifted, or an operator released it.
     """
     found = find(window, seed, anchor)
-    if window.vouched or not found.mostly.detected:
+    if window.vouched or found.drifted.detected:
         return None
     contradicted = anchor.probabilities(window.x).argmax(axis=1) != label
     return np.asarray(found.rows[: len(window.x)] | contradicted)

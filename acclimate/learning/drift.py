@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
-from acclimate.learning import augment, crowd, label_evidence, rescale
+from acclimate.learning import crowd, label_evidence, rescale, steps
 from acclimate.learning.diagnosis import Drift, Effect
-from acclimate.learning.evidence import level_of_look
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
 from acclimate.learning.repeats import independent
 from acclimate.learning.residual import Residual, measure
-from acclimate.learning.values import Floats, Json, Past, Rows, SeedSet, Window
+from acclimate.learning.values import Floats, Json, Rows, SeedSet, Window
 
 FULL_RESIDUAL = 4.0
 """The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
-AGREEMENT_FALL = 0.10
-"""Fall of the members' agreement in one window that no gradual drift shows (learning.md: 9 of 9 alarms true)."""
-CONFIDENCE_FALL = 0.14
-"""Fall of the anchor's confidence from one window to the next that none of the gradual streams read for it showed."""
-SHARES_STEP = 0.55
-"""Change from one window to the next of how far the shares nearest to drifted rows are from the seed's (total variation)."""
-STANDING = 0.7
-"""Of the limits of alarms while one stands: a jump is not over because chance brings one window just below them."""
-ALARMS = {
-    "agreement": "the champion's members agree on {agreement:.0%} of the rows, {fall:.2f} less than before (limit {limit:.2f})",
-    "confidence_step": "the confidence of version 1 fell by {fall:.2f} in one step (limit {limit:.2f})",
-    "class_shares_step": "nearest class shares against the seed's: changed by {fall:.2f} in one step (limit {limit:.2f})",
-    "both_steps": "agreement and confidence of version 1 fell together, {fall:.2f} of both limits (at most {limit:.2f})",
-}
-BOTH_STEPS = 1.3
-"""Falls of agreement and of confidence, each in its own limit, that together alarm where neither does alone."""
-SLIGHT_FALL = 0.02
 LOST_STRUCTURE = 0.5
 """Share of the seed's squared correlations that is gone in rows of noise, and not in rows that merely moved."""
 SCALE_EXPLAINS = 0.5
@@ -54,15 +34,6 @@ PROVED = ("concept", "new_class")
 
 Tick = Callable[[int, int], None]
 Kind = Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Opinion:
-    """What a bundle thinks of rows: mean and deviation of confidence, share of rows on which all members agree."""
-
-    confidence: float
-    deviation: float
-    agreement: float
 
 
 def diagnose(
@@ -84,41 +55,31 @@ def diagnose(
     anchor is right less often although the inputs are the seed's, `new_class` where too many rows are none of the classes.
     """
     rows = window.rows
-    before, now = _opinion(anchor, seed.judging.x, rng), _opinion(anchor, rows, rng)
-    tick(1, 4)
-    serving = rescale.caught_up(champion, rows)
-    served = _opinion(serving, rescale.read(serving, rows), rng)
-    alone = independent(rows)
-    past, past_rows = window.past, alone
-    if past is None:
-        past, past_rows = Past(agreement=_opinion(champion, seed.judging.x, rng).agreement), float(len(seed.judging))
-    tick(2, 4)
     found, crowded = _residual(anchor, seed, rows, window.number, rng), crowd.find(window, seed, anchor)
     crowded = crowded if found.ratio > found.single else crowded.dispersed
     calm = crowded.without(seed, rows)
     if crowded.rows.any():
         found = _residual(anchor, *calm, window.number, rng)
+    tick(1, 3)
     read = _residual(anchor, seed, rows, window.number, rng, of=features)
     scale = _scale(anchor, *calm, window.number, found, rng)
-    tick(3, 4)
-    standing = _standing(before, now, (independent(seed.judging.x), alone), len(window), _z(window.number, tails=2))
-    standing |= _in_own_scale(anchor, before, rows, rng)
-    steps = _steps(past, window, served, now, _fall(standing, past, champion), found, rows=(past_rows, alone))
+    tick(2, 3)
+    agreement, sure = steps.measure(window, seed, champion, anchor, found, rng=rng)
     lost = _lost_structure(anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng)
     effects = {
         **_distances(found, read),
         "scale": scale,
-        "untouched": crowded.mostly,
+        "drifted": crowded.drifted,
         "crowd": crowded.share,
-        **steps,
-        **standing,
+        **sure,
         "structure": lost,
         **label_evidence.effects(window, seed, anchor),
     }
-    tick(4, 4)
+    tick(3, 3)
     answers = anchor.probabilities(rows).argmax(axis=1)
     told = crowded.told(window, answers, anchor.input_spec.classes)
-    return _conclude(effects, served.agreement, tuple(float(share) for share in found.shares), told, alone)
+    shares = tuple(float(share) for share in found.shares)
+    return _conclude(effects, agreement, shares, told, independent(rows))
 
 
 def _distances(found: Residual, read: Residual) -> dict[str, Effect]:
@@ -140,50 +101,16 @@ def _distances(found: Residual, read: Residual) -> dict[str, Effect]:
     }
 
 
-def _standing(before: _Opinion, now: _Opinion, rows: tuple[float, float], n: int, z: float) -> dict[str, Effect]:
-    """How much less sure the anchor is than on the judging part; rows: how many independent ones said so, there and here."""
-    confidence = Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=n)
-    agreement = Effect(value=before.agreement - now.agreement, threshold=SLIGHT_FALL, n=n)
-    blur = z * math.sqrt(before.deviation**2 / rows[0] + now.deviation**2 / rows[1])
-    return {
-        "anchor_confidence": confidence.give_or_take(blur),
-        "anchor_agreement": agreement.give_or_take(_chance(before.agreement, rows[0], now.agreement, rows[1], z)),
-    }
-
-
-def _in_own_scale(anchor: Bundle, before: _Opinion, rows: Rows, rng: np.random.Generator) -> dict[str, Effect]:
-    """How much less sure the anchor is of vectors in their own mean and deviation; nothing of other rows."""
-    if not rescale.fits(anchor.encoding):
-        return {}
-    now = _opinion(anchor, rescale.read(rescale.following(anchor, rows), rows), rng)
-    return {
-        "own_scale_confidence": Effect(value=before.confidence - now.confidence, threshold=SLIGHT_FALL, n=len(rows))
-    }
-
-
-def _fall(standing: dict[str, Effect], past: Past, champion: Bundle) -> float:
-    """How far the anchor's confidence fell since the last good window.
-
-    For a champion that follows the scale the smaller fall of both readings: a scale that moves shows in the seed's scale alone,
-    class shares that move in the window's own.
-    """
-    fall = standing["anchor_confidence"].value - past.anchor_confidence
-    own = standing.get("own_scale_confidence")
-    if champion.mode.name != "standardise" or own is None or past.own_scale_confidence is None:
-        return fall
-    return min(fall, own.value - past.own_scale_confidence)
-
-
 def _conclude(
     effects: dict[str, Effect], agreement: float, shares: tuple[float, ...], told: Json | None, independent: float
 ) -> Drift:
-    steps = [name for name in ALARMS if effects[name].detected]
-    kind = _kind(effects, steps)
-    alarms = bool(steps) or kind in PROVED
+    taken = [name for name in steps.ALARMS if effects[name].detected]
+    kind = _kind(effects, taken)
+    alarms = bool(taken) or kind in PROVED
     stops = alarms or not effects["input"].detected
-    words = [_alarmed(effects, steps, kind, agreement) if alarms else _calm(effects, kind)]
+    words = [_alarmed(effects, taken, kind, agreement) if alarms else _calm(effects, kind)]
     if stops and told is not None:
-        words.append(crowd.said(told, effects["crowd"], effects["untouched"]))
+        words.append(crowd.said(told, effects["crowd"], effects["drifted"]))
     return Drift(
         kind=kind,
         amount=_amount(effects["input"]),
@@ -198,13 +125,13 @@ def _conclude(
     )
 
 
-def _kind(effects: dict[str, Effect], steps: list[str]) -> Kind:
+def _kind(effects: dict[str, Effect], taken: list[str]) -> Kind:
     """Noise is junk whatever people call it. A class that they prove to be new explains a step, a change of meaning does not."""
-    if steps and effects["structure"].detected:
+    if taken and effects["structure"].detected:
         return "junk"
     if _proved(effects, "unknown_class"):
         return "new_class"
-    if steps:
+    if taken:
         return "abrupt"
     if effects["input"].detected:
         return "covariate"
@@ -219,10 +146,10 @@ def _proved(effects: dict[str, Effect], name: str) -> bool:
     return name in effects and effects[name].detected
 
 
-def _alarmed(effects: dict[str, Effect], steps: list[str], kind: Kind, agreement: float) -> str:
+def _alarmed(effects: dict[str, Effect], taken: list[str], kind: Kind, agreement: float) -> str:
     words = [
-        ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
-        for name in steps
+        steps.ALARMS[name].format(agreement=agreement, fall=effects[name].value, limit=effects[name].threshold)
+        for name in taken
     ]
     if kind == "junk":
         words.append("the rows have lost the correlations between the seed's columns")
@@ -257,62 +184,6 @@ def _amount(residual: Effect) -> float:
         return 0.0
     grown = math.log(max(1.0, residual.value)) / math.log(FULL_RESIDUAL)
     return min(1.0, LEAST_AMOUNT + (1 - LEAST_AMOUNT) * grown)
-
-
-def _steps(
-    past: Past,
-    window: Window,
-    champion: _Opinion,
-    now: _Opinion,
-    fall: float,
-    found: Residual,
-    *,
-    rows: tuple[float, float],
-) -> dict[str, Effect]:
-    """The steps since the last good window, beside what alarms: each a limit of its own, and chance at this look.
-
-    `champion` and the anchor `now` are what they think of the window; rows: how many said what was seen before, and now.
-    """
-    n, z = len(window), _z(window.number)
-    least = STANDING if past.standing else 1.0
-    doubt = _chance(past.agreement, rows[0], champion.agreement, rows[1], z)
-    blur = z * now.deviation * math.sqrt(1 / rows[0] + 1 / rows[1])
-    # Without drift of the inputs the shares are the traffic's own: a swing of the classes alarms nobody.
-    step = abs(found.moved - past.class_shares) if found.ratio > 1 else 0.0
-    agreement = Effect(value=past.agreement - champion.agreement, threshold=least * AGREEMENT_FALL + doubt, n=n)
-    confidence = Effect(value=fall, threshold=max(least * CONFIDENCE_FALL, blur), n=n)
-    both = sum(max(0.0, effect.value / effect.threshold) for effect in (agreement, confidence))
-    wide = _z(window.number, tails=2)
-    drawn = _chance(past.agreement, rows[0], champion.agreement, rows[1], wide)
-    return {
-        "agreement": agreement.give_or_take(drawn),
-        "confidence_step": confidence.give_or_take(blur / z * wide),
-        "both_steps": Effect(value=both, threshold=BOTH_STEPS, n=n),
-        "class_shares_step": Effect(value=step, threshold=max(least * SHARES_STEP, found.moved_by_chance), n=found.n),
-    }
-
-
-def _z(number: int, *, tails: int = 1) -> float:
-    """Standard errors that chance stays within at the `number`-th look, with 95 % over all looks: a limit, or on both sides."""
-    return NormalDist().inv_cdf(1 - level_of_look(number) / tails)
-
-
-def _chance(before: float, rows_before: float, now: float, rows: float, z: float) -> float:
-    """How much of a fall between shares of so many rows chance may show, within z standard errors."""
-    pooled = (before * rows_before + now * rows) / (rows_before + rows)
-    return z * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rows_before + 1 / rows))
-
-
-def _opinion(bundle: Bundle, x: Rows, rng: np.random.Generator) -> _Opinion:
-    opinions_VNC = augment.opinions(bundle, x, rng=rng)
-    mean_NC = opinions_VNC.mean(axis=0)
-    confidence = mean_NC.max(axis=1)
-    single_VN = opinions_VNC.argmax(axis=2)
-    return _Opinion(
-        confidence=float(confidence.mean()),
-        deviation=float(confidence.std()),
-        agreement=float((single_VN == single_VN[0]).all(axis=0).mean()),
-    )
 
 
 def _seed_rows(seed: SeedSet) -> Rows:

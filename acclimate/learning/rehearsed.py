@@ -7,8 +7,8 @@ from typing import Literal
 
 from acclimate.learning.values import Json
 
-NEEDED_GAIN = 0.05
-"""Accuracy (in 0..1) that learning must win in the mean of all acts: below it, traffic turned gains into harm (learning.md)."""
+NEEDED_GAIN = 0.03
+"""Accuracy (in 0..1) that learning must win in the mean of all acts: noisy answers win up to 0.025, turning moons 0.036."""
 WORST_ACT_GAIN = -0.10
 NOT_REHEARSED = (
     "nothing is known of what version 1 could learn by itself: it was never rehearsed. Create the model anew, or set "

@@ -205,6 +205,7 @@ class Past:
     agreement: float
     anchor_confidence: float = 0.0
     own_scale_confidence: float | None = None
+    neighbours: float = 0.0
     class_shares: float = 0.0
     standing: bool = False
 
@@ -212,7 +213,7 @@ class Past:
     def of(document: Json, *, standing: bool = False) -> Past:
         """From the `Drift.document` of that window; one that knows fewer effects counts as if it had shown none of them."""
         effects = document.get("effects", {})
-        names = ("anchor_confidence", "own_scale_confidence", "class_shares")
+        names = ("anchor_confidence", "own_scale_confidence", "neighbours", "class_shares")
         seen = {name: effects[name]["value"] for name in names if name in effects}
         return Past(agreement=document["agreement"], standing=standing, **seen)
 

@@ -39,9 +39,9 @@ def test_neither_one_key_nor_twenty_flip_a_region(scene: Scene, keys: int, sure:
 
 def test_without_the_rule_the_same_sender_owns_the_region(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(window: Window, seed: SeedSet, anchor: Bundle) -> crowd.Crowd:
-        mostly = crowd.Effect(value=0.0, threshold=crowd.MOSTLY, n=len(window))
+        drifted = crowd.Effect(value=1.0, threshold=crowd.MOSTLY, n=len(window))
         rows = np.zeros(len(window), dtype=bool)
-        return crowd.Crowd(mostly=mostly, rows=rows, seed_rows=np.zeros(len(seed.held_out), dtype=bool))
+        return crowd.Crowd(drifted=drifted, rows=rows, seed_rows=np.zeros(len(seed.held_out), dtype=bool))
 
     monkeypatch.setattr(crowd, "find", nobody)
     played = attacks.play(scene, 2, keys=20, sure=0.9)

@@ -41,7 +41,7 @@ def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
 ) -> None:
     turn = learn(attacked(stream, heap, sent_by_two_of_six()), parts, anchor, anchor)
     assert turn.drift is not None
-    assert turn.drift.effects["untouched"].detected
+    assert not turn.drift.effects["drifted"].detected
     assert MADE / (HONEST + MADE) - 0.05 < turn.drift.effects["crowd"].value < 0.6
     assert turn.drift.crowd is not None
     assert {sender["client"] for sender in turn.drift.crowd["senders"][:2]} == {"key-4", "key-5"}
@@ -52,7 +52,7 @@ def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
 def test_the_same_heap_from_everybody_is_drift(stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats) -> None:
     window = attacked(stream, heap, np.arange(HONEST + MADE) % 6)
     found = crowd.find(window, parts, anchor)
-    assert found.mostly.detected
+    assert not found.drifted.detected
     assert not found.rows.any()
     told = learn(window, parts, anchor, anchor).drift
     assert told is not None
@@ -97,5 +97,5 @@ def test_where_all_traffic_drifted_version_1_may_be_contradicted(
 ) -> None:
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
     window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0))
-    assert not crowd.find(window, parts, anchor).mostly.detected
+    assert crowd.find(window, parts, anchor).drifted.detected
     assert crowd.unvouched(window, parts, anchor, np.zeros(len(window.x), dtype=np.int64)) is None

@@ -5,7 +5,8 @@ import pytest
 from turned_digits import window_of
 
 from acclimate.learning.diagnosis import Drift
-from acclimate.learning.drift import ALARMS, diagnose
+from acclimate.learning.drift import diagnose
+from acclimate.learning.steps import ALARMS
 from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Window
 
 

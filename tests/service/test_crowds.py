@@ -32,5 +32,5 @@ def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_name
     assert crowd["senders"][0]["client"] == pusher["id"]
     assert crowd["senders"][0]["rows"] > 0.6 * MADE
     assert crowd["answered"] in "0123456789"
-    assert window["drift"]["effects"]["untouched"]["detected"]
+    assert not window["drift"]["effects"]["drifted"]["detected"]
     assert pusher["id"] in run["detail"]
