@@ -79,8 +79,8 @@ def said(told: Json, share: Effect, drifted: Effect) -> str:
     senders = ", ".join(f"{sender['client']} ({sender['rows']} rows)" for sender in told["senders"])
     return (
         f"{share.value:.0%} of the rows lie where the seed set has less than half as many, while up to "
-        f"{1 - drifted.value:.0%} of the window may be its traffic untouched: they teach nothing, since few may have sent them to "
-        f"be learnt from (version 1 answers most of them {told['answered']!r}; largest senders: {senders or 'not known'})"
+        f"{1 - drifted.value:.0%} of the window may be its traffic untouched: they teach nothing, since few may have sent them "
+        f"to be learnt from (version 1 answers most of them {told['answered']!r}; largest senders: {senders or 'not known'})"
     )
 
 

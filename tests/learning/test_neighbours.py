@@ -29,7 +29,7 @@ def test_of_digits_that_were_not_learnt_it_calls_most_what_they_are(stream: Digi
 
 
 @pytest.mark.parametrize(
-    ("contradicted_before", "limit"), [(0.0, steps.BOTH_STEPS_CONTRADICTED), (0.5, steps.BOTH_STEPS)]
+    ("contradicted_before", "limit"), [(0.0, steps.BOTH_STEPS_CONTRADICTED), (0.9, steps.BOTH_STEPS)]
 )
 def test_two_steps_that_come_near_their_limits_need_less_where_neighbours_contradict_too(
     stream: Digits, parts: SeedSet, anchor: Bundle, contradicted_before: float, limit: float
