@@ -1,4 +1,4 @@
-"""Streams that nobody looked at before they were reported: written after the rules were fixed, and played once."""
+"""Streams written after the rules were fixed, and first played on seeds 7 to 11. Turning moons then moved one rule (0022)."""
 
 from __future__ import annotations
 

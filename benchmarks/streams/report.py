@@ -22,7 +22,7 @@ FAMILIES = {
     "axis": "A shift along the decision axis (only labels tell harmless from harmful)",
     "prior": "Class shares that swing",
     "event": "Events",
-    "fresh": "Never looked at before they were played once",
+    "fresh": "Written after the rules",
 }
 SHOWN = ("frozen", "one_shot", "naive", "kumar", "tent", "ours", "ours_audited", "oracle")
 HEADINGS = {
