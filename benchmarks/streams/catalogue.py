@@ -15,8 +15,10 @@ ALL = {
     definition.name: definition for part in (gradual, still, prior, events, fresh) for definition in part.DEFINITIONS
 }
 TUNED_ON: frozenset[str] = frozenset(ALL) - {"mnist-blur", "digits-shrink", "still-gas"}
-"""Streams that were looked at while rules and numbers of learning were chosen, with seeds 0, 1, 7 to 11 and from 20 on; seeds 2 to
-6 were reported before the last change of a rule. Reported are seeds 12 to 16."""
+"""Streams that were looked at while rules and numbers of learning were chosen, with seeds 0, 1, 7 to 11 and from 20 on.
+
+Seeds 2 to 6 were reported before the last change of a rule; reported are seeds 12 to 16.
+"""
 QUICK = ("digits-vector", "synthetic", "keystroke", "still-vector", "still-binary", "prior-vector", "jump-vector")
 
 
