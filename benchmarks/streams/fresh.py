@@ -48,7 +48,8 @@ def _farther(x: Floats, width: float) -> Floats:
     """Images (N, H, W), of which each becomes so much smaller around its middle."""
     middle = (x.shape[1] - 1) / 2
     offset = middle - middle / width
-    return np.stack([ndimage.affine_transform(image, [1 / width] * 2, offset=offset, order=1) for image in x])
+    how = {"offset": offset, "order": 1, "mode": "grid-constant"}  # "constant" loses the whole border line at once
+    return np.stack([ndimage.affine_transform(image, [1 / width] * 2, **how) for image in x])
 
 
 def moons_turn(seed: int) -> Stream:
