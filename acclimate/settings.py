@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     journal_dir: Path | None = None
     """Local folder of this replica's open log; None is a folder in the home. Never a network disk."""
 
+    journal_limit_mib: float = Field(default=4096.0, gt=0)
+    """How much of its log a replica keeps on its own disk while store or database do not take it; beyond, rows are refused."""
+
     cache_dir: Path | None = None
     """Local copies of artifacts and segments of a remote store; None is a folder in the home."""
 
@@ -118,6 +121,11 @@ class Settings(BaseSettings):
     def journals(self) -> Path:
         """This replica's own folder of open logs, one folder a model below it."""
         return (self.journal_dir or self.home / "journal").resolve() / self.replica
+
+    @property
+    def journal_limit(self) -> int:
+        """Bytes."""
+        return int(self.journal_limit_mib * 2**20)
 
     @property
     def metrics(self) -> Path:

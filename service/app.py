@@ -28,6 +28,7 @@ from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
+from service.backlog import Backlog
 from service.batcher import Batcher
 from service.body_limit import BodyLimit
 from service.champion_follower import ChampionFollower
@@ -43,6 +44,7 @@ from service.rate_limit import RateLimit
 from service.recorder import Recorder
 from service.routes import history, inference, labels, log, models, operator, predict, runs
 from service.running import States
+from service.shipper import Shipper
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -94,15 +96,17 @@ def equip(settings: Settings) -> Equipment:
     store = Store(settings.store_address, settings.cache)
     metrics, slots = ServingMetrics(count_in_files(settings)), ModelSlots()
     segments, artifacts = Segments(store), Artifacts(store)
-    recorder = Recorder(settings.journals, settings.replica, metrics)
+    backlog = Backlog(settings.journals, settings.journal_limit, metrics)
+    recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
+    shipper = Shipper(replica=settings.replica, database=database, segments=segments, recorder=recorder)
     states = States(database, segments)
     follower = ChampionFollower(
         replica=settings.replica,
         database=database,
         artifacts=artifacts,
-        segments=segments,
         slots=slots,
         recorder=recorder,
+        shipper=shipper,
         states=states,
         metrics=metrics,
         allowlist=settings.allowlist,
@@ -117,6 +121,7 @@ def equip(settings: Settings) -> Equipment:
         states=states,
         batcher=Batcher(),
         recorder=recorder,
+        shipper=shipper,
         follower=follower,
         doorbell=Doorbell(settings.broker_address),
         label_queue=LabelQueue(database, segments),
@@ -137,14 +142,16 @@ def wake_torch() -> None:
 
 
 def recover(equipment: Equipment) -> None:
-    """Seal and register what a predecessor in this slot left, before the first heartbeat; then load what there is to serve.
+    """Seal what a predecessor in this slot left, and register it before the first heartbeat; then load what there is to serve.
 
-    While the database does not answer, this waits for it: without it the replica knows neither models nor keys.
+    While the database does not answer, this waits for it: without it the replica knows neither models nor keys. A store that does
+    not answer is not waited for: what it does not take now, it takes later.
     """
     while True:
         try:
             _recover_journals(equipment)
             equipment.follower.keep_up()
+            equipment.follower.beat()
             equipment.follower.load_new_champions()
             return
         except Unavailable as error:
@@ -156,7 +163,7 @@ def retire(equipment: Equipment) -> None:
     """Stop in good order: what is recorded is sealed and registered where the database answers, else left to the successor."""
     try:
         for model_id in equipment.recorder.open_rows():
-            equipment.follower.seal(model_id)
+            equipment.shipper.seal(model_id)
         with equipment.database.write() as connection:
             catalog.forget(connection, equipment.settings.replica)
     except Exception as error:
@@ -180,7 +187,7 @@ def _recover_journals(equipment: Equipment) -> None:
             continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
-            equipment.follower.register(model_folder.name, sealed)
+            equipment.shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
             equipment.metrics.quarantined.inc()
             logger.error("part of a journal is damaged and kept aside", model=model_folder.name, file=damaged.name)

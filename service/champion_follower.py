@@ -1,4 +1,4 @@
-"""Follows the database: says that this replica lives, loads each new champion beside the old one, seals journals when a run asks.
+"""Follows the database: says that this replica lives, loads each new champion beside the old one, seals when a run asks.
 
 A champion is swapped in only after its digest and its self-test held and it was warmed up; whatever goes wrong, the old one
 keeps serving, the failure is counted and told, and the replica tries again until it succeeds. A replica that has just started has
@@ -8,7 +8,6 @@ no old one: it serves the newest earlier champion that it can load, but none tha
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,11 @@ from acclimate.learning.values import ModelSpec
 from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.journal import SealedFile
-from acclimate.storage.segments import Segments
-from acclimate.storage.shipment import ship
 from service.metrics import ServingMetrics
 from service.model_slot import Model, ModelSlots, Served
 from service.recorder import Recorder
 from service.running import RunningState, States
+from service.shipper import Shipper
 
 log = structlog.get_logger()
 
@@ -42,7 +39,7 @@ MOST_FALLBACKS = 3
 
 
 class ChampionFollower:
-    """One task of the event loop; all that blocks happens in threads, loading apart from heartbeat and sealing."""
+    """One task of the event loop; what blocks happens in threads; of heartbeat, loading and sealing none waits for the others."""
 
     def __init__(
         self,
@@ -50,9 +47,9 @@ class ChampionFollower:
         replica: str,
         database: Database,
         artifacts: Artifacts,
-        segments: Segments,
         slots: ModelSlots,
         recorder: Recorder,
+        shipper: Shipper,
         states: States,
         metrics: ServingMetrics,
         allowlist: tuple[str, ...],
@@ -60,9 +57,9 @@ class ChampionFollower:
         self._replica = replica
         self._database = database
         self._artifacts = artifacts
-        self._segments = segments
         self._slots = slots
         self._recorder = recorder
+        self._shipper = shipper
         self._states = states
         self._metrics = metrics
         self._allowlist = allowlist
@@ -70,47 +67,49 @@ class ChampionFollower:
         self._reported: dict[str, int] = {}
         self._failed: dict[str, tuple[int, float]] = {}
         self._asked_at: dict[str, float] = {}
-        self._unregistered: list[tuple[str, SealedFile]] = []
         self._known: set[str] = set()
-        self._beat_at = 0.0
         self._answered_at = time.monotonic()
         self.live_replicas = 1
-        self._registering = threading.Lock()
         # Its own: requests that load versions by number may fill the loop's threads, and a heartbeat must not wait for them.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="following")
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="following")
 
     @property
     def silent(self) -> bool:
-        """Database or store have not answered for some seconds: the replica serves what it has, and logs on its own disk."""
+        """The database has not answered for some seconds: the replica serves what it has, and logs on its own disk."""
         return time.monotonic() - self._answered_at > SILENT_SECONDS
 
     async def follow(self) -> None:
         """Poll until cancelled. Never ends by an error."""
-        loading = asyncio.create_task(self._every(self.load_new_champions))
+        beside = [
+            asyncio.create_task(self._every(HEARTBEAT_SECONDS, self.beat)),
+            asyncio.create_task(self._every(POLL_SECONDS, self.load_new_champions)),
+        ]
         try:
-            await self._every(self.keep_up)
+            await self._every(POLL_SECONDS, self.keep_up)
         finally:
-            loading.cancel()
+            for task in beside:
+                task.cancel()
+
+    def beat(self) -> None:
+        """Give a sign of life, and count the replicas that do."""
+        with self._database.write() as connection:
+            self.live_replicas = catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
+        self._answered_at = time.monotonic()
 
     def keep_up(self) -> None:
-        """Give a sign of life, learn of new models, seal what is asked for or due."""
+        """Learn of new models, seal what is asked for or due, move to the store what waits."""
         with self._database.read() as connection:
             rows = registry.all_models(connection)
         self._know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
         self._drop_deleted({row["id"] for row in rows})
-        self._register_left_over()
+        self._shipper.ship_waiting()
         due = set(self._recorder.due())
         for row in rows:
             if row["seal"] > self._acknowledged.get(row["id"], 0):
-                self.seal(row["id"], acknowledge=row["seal"])
-                self._acknowledged[row["id"]] = row["seal"]
+                if self._shipper.seal(row["id"], acknowledge=row["seal"]):
+                    self._acknowledged[row["id"]] = row["seal"]
             elif row["id"] in due:
-                self.seal(row["id"])
-        if time.monotonic() - self._beat_at >= HEARTBEAT_SECONDS:
-            with self._database.write() as connection:
-                self.live_replicas = catalog.heartbeat(connection, self._replica, self._recorder.open_rows())
-            self._beat_at = time.monotonic()
-        self._answered_at = time.monotonic()
+                self._shipper.seal(row["id"])
 
     def load_new_champions(self) -> None:
         """Swap in every champion whose epoch is newer than the one served."""
@@ -132,34 +131,6 @@ class ChampionFollower:
         network.warm_up(bundle)
         return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
 
-    def seal(self, model_id: str, *, acknowledge: int | None = None) -> None:
-        """Seal the model's journal, move it to the store, register it, and only then acknowledge."""
-        sealed = self._recorder.seal(model_id)
-        if sealed is not None:
-            self._unregistered.append((model_id, sealed))
-        self._register_left_over()
-        if acknowledge is not None:
-            with self._database.write() as connection:
-                catalog.acknowledge_seal(connection, self._replica, model_id, acknowledge)
-
-    def register(self, model_id: str, sealed: SealedFile) -> None:
-        """Move a sealed file to the store and into the open window, exactly once however often this is tried."""
-        try:
-            ship(self._database, self._segments, sealed, model_id=model_id, replica=self._replica)
-        except registry.ModelDeleted:
-            self._discard(model_id, sealed)
-        else:
-            log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
-
-    def _discard(self, model_id: str, sealed: SealedFile) -> None:
-        """Rows of a deleted model go; those of one that the database never knew stay on this disk, for another database."""
-        with self._database.read() as connection:
-            deleted = erasure.was_deleted(connection, model_id)
-        if deleted:
-            self._segments.discard(sealed, model_id)
-        else:
-            log.error("rows of a model that this database does not know stay here", model=model_id, rows=sealed.rows)
-
     def _drop_deleted(self, standing: set[str]) -> None:
         for model_id in self._known - standing:
             with self._database.read() as connection:
@@ -169,14 +140,6 @@ class ChampionFollower:
                 self._known.discard(model_id)
                 log.info("model deleted, its journal is dropped", model=model_id)
         self._known |= standing
-
-    def _register_left_over(self) -> None:
-        # The last seal of a stopping process may meet one that its polling thread still has in hand.
-        with self._registering:
-            self._unregistered.extend(self._recorder.take_retired())
-            while self._unregistered:
-                self.register(*self._unregistered[0])
-                self._unregistered.pop(0)
 
     def _know(self, models: Iterable[Model]) -> None:
         models = list(models)
@@ -263,7 +226,7 @@ class ChampionFollower:
             )
         self._reported[served.model_id] = served.epoch
 
-    async def _every(self, act: Callable[[], None]) -> None:
+    async def _every(self, seconds: float, act: Callable[[], None]) -> None:
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, act)
@@ -271,4 +234,4 @@ class ChampionFollower:
                 log.warning("the database does not answer", error=str(error).splitlines()[0])
             except Exception:
                 log.exception("following failed; going on")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(seconds)

@@ -23,6 +23,7 @@ from service.planner import Planner
 from service.rate_limit import RateLimit
 from service.recorder import Recorder
 from service.running import States
+from service.shipper import Shipper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Equipment:
     states: States
     batcher: Batcher
     recorder: Recorder
+    shipper: Shipper
     follower: ChampionFollower
     doorbell: Doorbell
     label_queue: LabelQueue

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-KINDS = ("counter", "histogram", "gauge_livemax")
+KINDS = ("counter", "histogram", "gauge_livemax", "gauge_livesum")
 FILE_BYTES = 2**20
 """Room for some five thousand label sets of each kind before a file has to grow."""
 PORT_RETRY_SECONDS = 5.0
@@ -147,6 +147,18 @@ class ServingMetrics:
         )
         self.state_renewals = Counter(
             "acclimate_running_state_renewals", "Running states that began on any replica.", ("model",), **this
+        )
+        self.backlog_bytes = Gauge(
+            "acclimate_journal_backlog_bytes",
+            "Logged rows that wait on replicas' disks for store and database.",
+            multiprocess_mode="livesum",
+            **this,
+        )
+        self.backlog_age = Gauge(
+            "acclimate_journal_backlog_age_seconds",
+            "Age of the oldest file that waits there, the open one included.",
+            multiprocess_mode="livemax",
+            **this,
         )
         self.quarantined = Counter(
             "acclimate_journal_quarantined", "Damaged batches and files found while recovering a journal.", **this

@@ -21,6 +21,7 @@ import structlog
 
 from acclimate.storage.journal import Journal, JournalFailed, JournalFull, SealedFile
 from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from service.backlog import LOOK_SECONDS, Backlog
 from service.errors import Refusal
 from service.metrics import ServingMetrics
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SEAL_BYTES = 64 * 2**20
 SEAL_SECONDS = 60.0
 MOST_WAITING_ROWS = 200_000
 MOST_WAITING_BYTES = 512 * 2**20
@@ -71,11 +71,17 @@ class Recorder:
     """`start`, then `record` from the event loop and `seal` from any thread, then `close`."""
 
     def __init__(
-        self, folder: Path, replica: str, metrics: ServingMetrics, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        replica: str,
+        metrics: ServingMetrics,
+        backlog: Backlog,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._replica = replica
         self._metrics = metrics
+        self._backlog = backlog
         self._clock = clock
         self._queue: queue.SimpleQueue[Entry | Seal | Drop | None] = queue.SimpleQueue()
         self._journals: dict[str, Journal] = {}
@@ -123,14 +129,9 @@ class Recorder:
         return {model_id: journal.rows for model_id, journal in list(self._journals.items())}
 
     def due(self) -> list[str]:
-        """Models whose journal is old or large enough to be sealed unasked."""
+        """Models whose journal is old enough to be sealed unasked."""
         oldest = self._clock() - SEAL_SECONDS
-        journals = list(self._journals.items())
-        return [
-            id
-            for id, journal in journals
-            if journal.rows and (journal.opened_at < oldest or journal.bytes > SEAL_BYTES)
-        ]
+        return [id for id, journal in list(self._journals.items()) if journal.opened_at < oldest]
 
     def seal(self, model_id: str) -> SealedFile | None:
         """The sealed file of everything recorded before this call, or None when that is nothing. Waits for the disk."""
@@ -154,7 +155,11 @@ class Recorder:
 
     def _run(self) -> None:
         while True:
-            group, last = self._next_group()
+            self._backlog.look()
+            try:
+                group, last = self._next_group()
+            except queue.Empty:
+                continue
             if group:
                 self._write(group)
             if isinstance(last, Seal):
@@ -165,8 +170,8 @@ class Recorder:
                 return
 
     def _next_group(self) -> tuple[list[Entry], Entry | Seal | Drop | None]:
-        """Everything that waits, up to the first seal, drop or stop, which comes second."""
-        item = self._queue.get()
+        """Everything that waits, up to the first seal, drop or stop, which comes second. Raises Empty when nothing came."""
+        item = self._queue.get(timeout=LOOK_SECONDS)
         group: list[Entry] = []
         while isinstance(item, Entry):
             group.append(item)
@@ -184,9 +189,7 @@ class Recorder:
             model = entries[0].model
             error = self._append(model, LoggedRows.concatenate([entry.rows for entry in entries]))
             if error is not None and not isinstance(error, ModelGone):
-                log.error(
-                    "rows could not be logged", model=model.name, error=type(error).__name__, cause=str(error.__cause__)
-                )
+                log.error("rows could not be logged", model=model.name, error=type(error).__name__, cause=str(error))
                 self._metrics.logged.labels(model.name, "dropped").inc(sum(len(entry.rows) for entry in entries))
             _tell(entries, error)
         with self._count:
@@ -196,15 +199,21 @@ class Recorder:
     def _append(self, model: Model, rows: LoggedRows) -> Exception | None:
         if model.id in self._gone:
             return ModelGone(model.id)
+        if not self._backlog.has_room:
+            return JournalFull("as much as may wait for store and database waits on this replica's disk")
         try:
             journal = self._journals.get(model.id)
             if journal is not None and not journal.takes(rows):
                 self._retire(model.id)
                 journal = None
             journal = journal or self._open(model, states=rows.state is not None)
+            before = journal.bytes
             journal.append(rows)
+            self._backlog.grow(journal.bytes - before)
             if model.spec.log.durability == "fsync":
                 journal.sync()
+            if journal.bytes > self._backlog.most_file_bytes:
+                self._roll(model.id)
         except JournalFull as error:
             # Its tail was cut back to the last whole batch: it goes on once there is room.
             return error
@@ -217,16 +226,21 @@ class Recorder:
         return None
 
     def _retire(self, model_id: str) -> None:
-        """Close a journal over what is whole in it, that failed or lacks columns; where that fails, the successor recovers it."""
-        journal = self._journals.pop(model_id)
+        """Close a journal that failed or lacks columns over what is whole in it; where that fails, the successor recovers it."""
+        if not self._roll(model_id):
+            self._journals.pop(model_id).close()
+
+    def _roll(self, model_id: str) -> bool:
+        """Seal a journal unasked, the next rows get a new one; False, and it stays, where the disk does not let it be sealed."""
         try:
-            sealed = journal.seal()
+            sealed = self._journals[model_id].seal()
         except (JournalFailed, OSError) as error:
-            log.error("a journal is left for recovery", model=model_id, error=str(error))
-            journal.close()
-            return
+            log.error("a journal could not be sealed", model=model_id, error=str(error))
+            return False
+        del self._journals[model_id]
         if sealed is not None:
             self._retired.append((model_id, sealed))
+        return True
 
     def _open(self, model: Model, *, states: bool) -> Journal:
         schema = JournalSchema(

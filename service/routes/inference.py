@@ -79,7 +79,8 @@ async def ready(held: Held) -> dict[str, Any]:
 
     `degraded` is there while database or store do not answer: what is loaded serves, and rows are kept on this replica's disk.
     """
-    degraded = {"degraded": "database or store do not answer"} if held.follower.silent else {}
+    silent = [name for name, away in (("database", held.follower.silent), ("store", held.shipper.stuck)) if away]
+    degraded = {"degraded": f"does not answer: {', '.join(silent)}"} if silent else {}
     return {"live": True, "ready": True, **degraded}
 
 

@@ -1,10 +1,11 @@
-"""A process that does nothing but record, to be killed: the recorder, clients that never stop, a seal every few groups."""
+"""A process that does nothing but record, to be killed or traced: recorder, clients that never stop, a seal every few groups."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import secrets
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from memories import spec
-from prometheus_client import CollectorRegistry
 
 from acclimate.storage import journal
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
+from service.backlog import Backlog
 from service.metrics import ServingMetrics
 from service.recorder import Recorder
 
@@ -39,13 +40,14 @@ def recover(folder: Path) -> list[Path]:
 def work(folder: Path, pipe: Any) -> None:
     """Until somebody kills this process: each acknowledged request is told through the pipe, by its id and rows."""
     recover(folder)
-    asyncio.run(_serve(folder, pipe.fileno()))
+    asyncio.run(_serve(folder, pipe.fileno(), "fsync"))
 
 
-async def _serve(folder: Path, pipe: int) -> None:
-    log = SimpleNamespace(durability="fsync")
+async def _serve(folder: Path, pipe: int, durability: str) -> None:
+    log = SimpleNamespace(durability=durability)
     model: Any = SimpleNamespace(id=MODEL, name="gas", spec=SimpleNamespace(log=log, input=spec().input))
-    recorder = Recorder(folder / "journal", "api-0", ServingMetrics(CollectorRegistry()))
+    metrics = ServingMetrics()
+    recorder = Recorder(folder / "journal", "api-0", metrics, Backlog(folder / "journal", 2**40, metrics))
     recorder.start()
     await asyncio.gather(*(_send(recorder, model, pipe) for _ in range(CLIENTS)), _seal(recorder, folder))
 
@@ -57,7 +59,7 @@ async def _send(recorder: Recorder, model: Any, pipe: int) -> None:
         id = secrets.token_hex(8)
         x, probabilities = rng.normal(size=(rows, 2)).astype(np.float32), np.full((rows, 2), 0.5, dtype=np.float32)
         at = {"prediction_id": id, "version": "1", "logged_at": time.time(), "client": "key"}
-        assert await recorder.record(model, x=x, probabilities=probabilities, **at) == "fsync"
+        await recorder.record(model, x=x, probabilities=probabilities, **at)
         os.write(pipe, f"{id} {rows}\n".encode())
 
 
@@ -67,3 +69,7 @@ async def _seal(recorder: Recorder, folder: Path) -> None:
         sealed = await asyncio.to_thread(recorder.seal, MODEL)
         if sealed is not None:
             await asyncio.to_thread(segments(folder).put, sealed, MODEL)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), sys.stdout.fileno(), sys.argv[2]))

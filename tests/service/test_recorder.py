@@ -12,6 +12,7 @@ import pytest
 
 from acclimate.learning.values import InputSpec, LogPolicy, ModelSpec, NetworkSpec
 from acclimate.storage import journal
+from service.backlog import Backlog
 from service.errors import Refusal
 from service.metrics import ServingMetrics
 from service.model_slot import Model
@@ -31,6 +32,11 @@ def model() -> Model:
     return Model(id="m", name="m", spec=spec)
 
 
+def recorder_in(folder: Path, most_bytes: int = 2**40) -> Recorder:
+    metrics = ServingMetrics()
+    return Recorder(folder, "api-0", metrics, Backlog(folder, most_bytes, metrics))
+
+
 @pytest.mark.parametrize(
     "x",
     [
@@ -41,7 +47,7 @@ def model() -> Model:
     ids=["many rows", "large images", "long texts"],
 )
 def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(tmp_path: Path, x: Any) -> None:
-    recorder = Recorder(tmp_path, "api-0", ServingMetrics())  # not started: the slowest disk there is
+    recorder = recorder_in(tmp_path)  # not started: the slowest disk there is
 
     async def record() -> int:
         for request in range(10):
@@ -64,7 +70,7 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
 
 
 def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, "api-0", ServingMetrics())
+    recorder = recorder_in(tmp_path)
     recorder.start()
     this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((2, 4), np.float32)}
     this["probabilities"] = np.zeros((2, 2), np.float32)
@@ -86,3 +92,61 @@ def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state
     assert list(found.prediction_id) == ["in a state"] * 2 + ["after"] * 2
     assert found.state == ["s", "s", None, None]
     assert found.states == {"s": b"content"}
+
+
+def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path: Path) -> None:
+    recorder = recorder_in(tmp_path, 160_000)
+    recorder.start()
+    durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
+    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((500, 4), np.float32)}
+    this["probabilities"] = np.zeros((500, 2), np.float32)
+
+    async def record() -> None:
+        for request in range(5):
+            await recorder.record(durable, prediction_id=str(request), **this)
+
+    asyncio.run(record())
+    sealed = [file for _, file in recorder.take_retired()]
+    last = recorder.seal("m")
+    recorder.close()
+    files = [*sealed, *([last] if last else [])]
+    assert len(sealed) >= 2
+    found = [id for file in files for id in journal.read(file.path).prediction_id]
+    assert found == [str(request) for request in range(5) for _ in range(500)]
+
+
+def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_when_they_do(tmp_path: Path) -> None:
+    metrics = ServingMetrics()
+    recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 100_000, metrics))
+    recorder.start()
+    durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
+    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((100, 4), np.float32)}
+    this["probabilities"] = np.zeros((100, 2), np.float32)
+
+    async def fill() -> int:
+        for request in range(200):
+            try:
+                await recorder.record(durable, prediction_id=str(request), **this)
+            except Refusal as refused:
+                assert refused.slug == "unavailable"  # noqa: PT017
+                assert "Retry-After" in refused.headers  # noqa: PT017
+                return request
+        return 200
+
+    async def told(name: str) -> float:
+        await asyncio.sleep(2.5)
+        [line] = [line for line in metrics.text().decode().splitlines() if line.startswith(name + " ")]
+        return float(line.rpartition(" ")[2])
+
+    taken = asyncio.run(fill())
+    assert 5 < taken < 50
+    assert 100_000 <= asyncio.run(told("acclimate_journal_backlog_bytes")) < 120_000
+    assert asyncio.run(told("acclimate_journal_backlog_age_seconds")) > 2
+    sealed = [file for file in (*(file for _, file in recorder.take_retired()), recorder.seal("m")) if file]
+    assert sum(file.rows for file in sealed) == 100 * taken, "what was refused is not in it"
+    assert asyncio.run(fill()) == 0, "sealed, it still stands on this disk"
+    for file in sealed:
+        file.path.unlink()
+    assert asyncio.run(told("acclimate_journal_backlog_bytes")) == 0
+    assert asyncio.run(fill()) == taken
+    recorder.close()

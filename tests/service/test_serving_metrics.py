@@ -11,7 +11,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from acclimate.settings import Settings
-from service.metrics import FILE_BYTES, SHARES, ServingMetrics, count_in_files, observe_all
+from service.metrics import FILE_BYTES, KINDS, SHARES, ServingMetrics, count_in_files, observe_all
 
 COUNTING = """
 import sys
@@ -65,7 +65,7 @@ def test_a_replica_counts_in_files_whose_blocks_are_there_and_begins_anew_when_i
         assert ("acclimate_model_info", "1") not in told and told["acclimate_model_info", "2"] == 1
         assert "_created" not in done.stdout and "pid=" not in done.stdout
     files = list((tmp_path / "metrics/api_0").iterdir())
-    assert {path.name for path in files} == {f"{kind}_api%5F0.db" for kind in ("counter", "histogram", "gauge_livemax")}
+    assert {path.name for path in files} == {f"{kind}_api%5F0.db" for kind in KINDS}
     assert all(path.stat().st_blocks * 512 >= FILE_BYTES for path in files)
 
 
