@@ -11,7 +11,6 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ulid import ULID
 
@@ -24,9 +23,6 @@ from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import StoreError
 from service.errors import Refusal, bad_request
 from service.metrics import ServingMetrics
-
-if TYPE_CHECKING:
-    from service.model_slot import Served
 
 START = "start"
 """The id of a version's own starting state, which is part of the version."""
@@ -75,10 +71,12 @@ class States:
             while self._bytes > MOST_REMEMBERED_BYTES and len(self._remembered) > 1:
                 self._bytes -= self._remembered.popitem(last=False)[1].state.numbers.nbytes
 
-    def find(self, served: Served, id: str) -> Snapshot:
-        """The state of this id, for the version. Raises the 400 refusal where it is none of the version's, and 404 where it is
-        neither remembered nor in the part of the log that is looked through."""
-        mode, version = served.bundle.mode, served.version
+    def find(self, model_id: str, version: int, mode: Mode, id: str) -> Snapshot:
+        """The state of this id, for the version, which has this mode.
+
+        Raises the 400 refusal where it is none of the version's, and 404 where it is neither remembered nor in the part of the
+        log that is looked through.
+        """
         if mode.start is None:
             raise bad_request(POINTER, f"version {version} is in plain mode: it answers without running state")
         if id == START:
@@ -86,10 +84,10 @@ class States:
         if not ID.fullmatch(id):
             raise bad_request(POINTER, f"is not the id of a state: give one that a reply had, or {START!r}")
         with self._lock:
-            remembered = self._remembered.get((served.model_id, id))
+            remembered = self._remembered.get((model_id, id))
         if remembered is not None and remembered.version == version:
             return remembered
-        found = (str(remembered.version), b"") if remembered is not None else self._logged(served.model_id, id)
+        found = (str(remembered.version), b"") if remembered is not None else self._logged(model_id, id)
         if found is None:
             raise Refusal("not-found", f"the state {id} is not known: it never was, or its rows are no longer kept")
         if found[0] != str(version):

@@ -23,6 +23,7 @@ FAMILIES = {
     "prior": "Class shares that swing",
     "event": "Events",
     "fresh": "Written after the rules",
+    "unseen": "Written after all rules",
 }
 SHOWN = ("frozen", "one_shot", "naive", "kumar", "tent", "ours", "ours_audited", "oracle")
 HEADINGS = {

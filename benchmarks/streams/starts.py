@@ -133,7 +133,7 @@ def _kept(task: Task, call: Callable[[], Bundle]) -> Bundle:
 
 
 def _stream_modules() -> tuple[str, ...]:
-    return tuple(f"benchmarks.streams.{name}" for name in ("gradual", "still", "prior", "events", "fresh"))
+    return tuple(f"benchmarks.streams.{name}" for name in ("gradual", "still", "prior", "events", "fresh", "unseen"))
 
 
 def _write(path: Path, bundle: Bundle) -> None:

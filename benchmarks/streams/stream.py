@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from acclimate.learning.values import InputSpec, Integers, NetworkSpec, Rows
 from acclimate.settings import client_settings
 
-Family = Literal["gradual", "real", "still", "axis", "prior", "event", "fresh"]
+Family = Literal["gradual", "real", "still", "axis", "prior", "event", "fresh", "unseen"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

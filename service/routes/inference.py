@@ -55,7 +55,10 @@ async def infer_version(name: str, version: str, request: Request, held: Held, k
         asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
         if not was_champion and asked.log is not False:
             raise Refusal("bad-request", f"version {version} was never champion: ask it with parameters.log false")
-        followed = None if asked.state is None else await asyncio.to_thread(held.states.find, served, asked.state)
+        followed = None
+        if asked.state is not None:
+            this = (served.model_id, served.version, served.bundle.mode)
+            followed = await asyncio.to_thread(held.states.find, *this, asked.state)
         answered = await predict(held, model, served, asked, key, log=asked.log is True, followed=followed)
         return _inference(model, answered, asked.outputs)
 

@@ -23,7 +23,6 @@ from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.segments import Segments
 from acclimate.storage.store import Store
-from service.model_slot import Served
 from service.running import States
 
 NAME = "following"
@@ -191,14 +190,12 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     state = [following.ask(x) for _ in range(2)][1]["state"]
     with following.database.read() as connection:
         model_id = registry.model(connection, NAME)["id"]
-    this = {"model_id": model_id, "version": int(version), "digest": "", "bundle": following.bundle(int(version))}
+    bundle = following.bundle(int(version))
     other = States(following.database, following.segments)  # of a process that answered none of it
-    found = other.find(Served(**this), state)
+    found = other.find(model_id, int(version), bundle.mode, state)
     assert (found.id, found.version) == (state, int(version))
     assert (
-        np.abs(
-            modes.answer(this["bundle"], found.state, x).probabilities - following.again(version, x, state=state)
-        ).max()
+        np.abs(modes.answer(bundle, found.state, x).probabilities - following.again(version, x, state=state)).max()
         < 1e-6
     )
 
