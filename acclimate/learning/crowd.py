@@ -88,8 +88,10 @@ def unvouched(window: Window, seed: SeedSet, anchor: Bundle, label: Integers) ->
     """Which rows to learn from (N,) may not teach, by what the champion labels them: those of the crowd, and where version 1
     contradicts. None where more than half of the window drifted, or an operator released it.
     """
+    if window.vouched:
+        return None
     found = find(window, seed, anchor)
-    if window.vouched or found.drifted.detected:
+    if found.drifted.detected:
         return None
     contradicted = anchor.probabilities(window.x).argmax(axis=1) != label
     return np.asarray(found.rows[: len(window.x)] | contradicted)

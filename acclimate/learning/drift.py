@@ -187,7 +187,7 @@ def _amount(residual: Effect) -> float:
 
 
 def _seed_rows(seed: SeedSet) -> Rows:
-    return np.concatenate([seed.train.x, seed.calibration.x, seed.judging.x])
+    return np.concatenate([seed.train.x, seed.held_out.x])
 
 
 def _residual(

@@ -59,11 +59,9 @@ def said(name: str, effect: Effect) -> str:
 
 def _recalls(seed: SeedSet, anchor: Bundle) -> tuple[Integers, Integers]:
     """Of each class (C): how often the anchor is right on rows that it did not learn, and how many there are."""
-    x = np.concatenate([seed.calibration.x, seed.judging.x])
-    y = np.concatenate([seed.calibration.y, seed.judging.y])
-    classes = len(anchor.input_spec.classes)
-    right = anchor.probabilities(x).argmax(axis=1) == y
-    hits, rows = (np.bincount(labels, minlength=classes).astype(np.int64) for labels in (y[right], y))
+    held, classes = seed.held_out, len(anchor.input_spec.classes)
+    right = anchor.probabilities(held.x).argmax(axis=1) == held.y
+    hits, rows = (np.bincount(labels, minlength=classes).astype(np.int64) for labels in (held.y[right], held.y))
     return hits, rows
 
 

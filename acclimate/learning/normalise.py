@@ -52,7 +52,8 @@ class Normalisation:
         flat = (
             np.where(self.scale > 0, np.clip(z, -CLIP, CLIP) / np.where(self.scale > 0, self.scale, 1), 0) + self.center
         )
-        flat = np.where(self.folded, np.sign(flat) * np.expm1(np.abs(flat)), flat)
+        unfolded = np.sign(flat) * np.expm1(np.where(self.folded, np.abs(flat), 0))  # of a raw number it would overflow
+        flat = np.where(self.folded, unfolded, flat)
         return np.asarray(flat, dtype=np.float32).reshape(len(z), *self.shape)
 
     @property

@@ -36,10 +36,7 @@ def rehearse(anchor: Bundle, seed: SeedSet, recipe: Recipe, *, rng: np.random.Ge
 
     The rows are those that the anchor did not learn, and their labels are only read. A shorter schedule than that of a run.
     """
-    held = Part(
-        x=np.concatenate([seed.calibration.x, seed.judging.x]),
-        y=np.concatenate([seed.calibration.y, seed.judging.y]),
-    )
+    held = seed.held_out
     short = replace(recipe, steps=STEPS, rounds=1)
     acts: list[Act] = []
     for _ in range(DRIFTS):

@@ -81,3 +81,13 @@ def test_brought_weights_read_numbers_as_they_came_and_rows_are_compared_on_a_sc
     np.testing.assert_allclose(fitted.features(columns())[:, 2].std(), 1, atol=0.02)
     np.testing.assert_allclose(fitted.unit[2], columns()[:, 2].std(), rtol=0.01)
     assert fitted.unit[4] == 0
+
+
+def test_rows_within_the_clip_come_back_from_their_features_beside_columns_of_large_numbers():
+    x = columns()
+    x[:, 2] = 1e30 * x[:, 0]
+    fitted = fit(x)
+    z = fitted.features(x)
+    assert fitted.folded[[1, 3]].all()
+    inside = (np.abs(z) < normalise.CLIP).all(axis=1)
+    np.testing.assert_allclose(fitted.restore(z)[inside], x[inside], rtol=1e-3, atol=1e-2)
