@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from acclimate.learning import network
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, erasure, journal
+from acclimate.storage import catalog, copies, erasure, journal
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.run_logs import RunLogs
@@ -49,6 +49,7 @@ from service.shipper import Shipper
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
 """A seed set may be larger than a request with rows."""
+COPY_SECONDS = 60.0
 PATIENCE = 6.0
 """Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds."""
 
@@ -64,7 +65,8 @@ def build(settings: Settings) -> FastAPI:
         wake_torch()
         await asyncio.to_thread(recover, equipment)
         background = [
-            asyncio.create_task(task) for task in (equipment.follower.follow(), equipment.keyring.keep_fresh())
+            asyncio.create_task(task)
+            for task in (equipment.follower.follow(), equipment.keyring.keep_fresh(), forget_copies(equipment))
         ]
         try:
             yield
@@ -157,6 +159,16 @@ def recover(equipment: Equipment) -> None:
         except Unavailable as error:
             logger.warning("waiting for the database", error=str(error).splitlines()[0])
             time.sleep(1.0)
+
+
+async def forget_copies(equipment: Equipment) -> None:
+    """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends by an error."""
+    while True:
+        await asyncio.sleep(COPY_SECONDS)
+        try:
+            await asyncio.to_thread(copies.forget, equipment.database, equipment.segments, equipment.artifacts)
+        except Exception as error:  # the database may be away; the next time is soon
+            logger.warning("copies of the store were not looked through", error=type(error).__name__)
 
 
 def retire(equipment: Equipment) -> None:

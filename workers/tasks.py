@@ -8,7 +8,7 @@ import structlog
 from celery import Celery
 
 from acclimate.settings import Settings
-from acclimate.storage import erasure
+from acclimate.storage import copies, erasure
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
@@ -53,6 +53,7 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
                 label_checks.forget_outdated(database, Artifacts(store))
                 erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
+                copies.forget(database, Segments(store), Artifacts(store))
                 label_checks.look(database, Artifacts(store), counted)
             finally:
                 database.close()

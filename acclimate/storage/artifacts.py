@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,14 @@ class Artifacts:
     def exists(self, digest: str) -> bool:
         """Whether bytes stand under this digest; only `read` says that they are whole."""
         return self._store.exists(_key(digest))
+
+    def copies(self) -> list[str]:
+        """The digests of which this machine holds a copy of a store elsewhere."""
+        return [f"sha256:{Path(key).stem}" for key in self._store.copies("artifacts")]
+
+    def forget_copy(self, digest: str) -> None:
+        """This machine holds no copy of it; what stands in the store stays."""
+        self._store.evict(_key(digest))
 
     def delete(self, digest: str) -> None:
         """Nothing stands under this digest when this returns."""

@@ -291,6 +291,11 @@ def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 
+def standing_keys(connection: Connection) -> set[str]:
+    """Where every segment of every model stands that still stands in the store."""
+    return {row.key for row in connection.execute(select(segments.c.key).where(segments.c.deleted_at.is_(None)))}
+
+
 def surplus_segments(connection: Connection, model_id: str, *, keep_days: float, max_bytes: float) -> list[RowMapping]:
     """Segments that the bounds of the log no longer keep, oldest first; never one that an active run learns from."""
     busy = {

@@ -241,6 +241,14 @@ class Segments:
         self._check(key, digest)
         return found[0]["version"], found[0]["state_content"]
 
+    def copies(self) -> list[str]:
+        """The keys of which this machine holds a copy of a store elsewhere."""
+        return self._store.copies("segments")
+
+    def forget_copy(self, key: str) -> None:
+        """This machine holds no copy of it; what stands in the store stays."""
+        self._store.evict(key)
+
     def delete(self, key: str) -> None:
         """Nothing stands under `key` when this returns."""
         self._store.delete(key)

@@ -117,6 +117,13 @@ class Store:
         if self._folder is None:
             (self._cache / key).unlink(missing_ok=True)
 
+    def copies(self, prefix: str) -> Keys:
+        """The keys below the folder `prefix` of which this machine holds a copy, sorted; for `file://` there are none."""
+        _check(prefix)
+        found = [] if self._folder is not None else (self._cache / prefix).rglob("*")
+        keys = [path.relative_to(self._cache).as_posix() for path in found if path.is_file()]
+        return sorted(key for key in keys if KEY.fullmatch(key) and not any(part[0] == "." for part in key.split("/")))
+
     def exists(self, key: str) -> bool:
         _check(key)
         return self._path(key).is_file() if self._folder is not None else bool(self._remote.isfile(self._address(key)))
