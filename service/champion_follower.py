@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from acclimate.learning import network
-from acclimate.learning.values import ModelSpec
+from acclimate.learning.values import ModelSpec, Policy
 from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
@@ -26,6 +26,9 @@ from service.model_slot import Model, ModelSlots, Served
 from service.recorder import Recorder
 from service.running import RunningState, States
 from service.shipper import Shipper
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
 
 log = structlog.get_logger()
 
@@ -97,10 +100,11 @@ class ChampionFollower:
         self._answered_at = time.monotonic()
 
     def keep_up(self) -> None:
-        """Learn of new models, seal what is asked for or due, move to the store what waits."""
+        """Learn of new models and policies, seal what is asked for or due, move to the store what waits."""
         with self._database.read() as connection:
-            rows = registry.all_models(connection)
-        self._know(Model(id=row["id"], name=row["name"], spec=ModelSpec.from_json(row["spec"])) for row in rows)
+            standing, policies = registry.all_models(connection), registry.policies(connection)
+        rows = [row for row in standing if row["id"] in policies]  # less one that was deleted between the two
+        self._know(_model(row, policies[row["id"]]) for row in rows)
         self._drop_deleted({row["id"] for row in rows})
         self._shipper.ship_waiting()
         due = set(self._recorder.due())
@@ -235,3 +239,9 @@ class ChampionFollower:
             except Exception:
                 log.exception("following failed; going on")
             await asyncio.sleep(seconds)
+
+
+def _model(row: RowMapping, policy: Policy) -> Model:
+    """The model as it stands now: its spec is the one it was created by, but for the policy."""
+    spec = ModelSpec.from_json(row["spec"])
+    return Model(id=row["id"], name=row["name"], spec=replace(spec, policy=policy))

@@ -105,6 +105,12 @@ class ServingMetrics:
             **this,
         )
         self.classes = Counter("acclimate_predicted_class", "Rows by predicted class.", ("model", "class"), **this)
+        self.abstained = Counter(
+            "acclimate_abstained_rows",
+            "Rows answered with abstain: riskier than the policy allows.",
+            ("model",),
+            **this,
+        )
         self.logged = Counter(
             "acclimate_inputs_logged",
             "Rows by what became of them in the log: stored, opted_out, dropped.",

@@ -18,7 +18,7 @@ HELD_BUNDLES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A registered model as this replica knows it; `served` is None until its first version is loaded."""
+    """A registered model as this replica knows it, `spec` with its newest policy; `served` is None until a version is loaded."""
 
     id: str
     name: str
@@ -51,10 +51,10 @@ class ModelSlots:
         self._loading = threading.Lock()
 
     def know(self, models: Iterable[Model]) -> list[Model]:
-        """These models and no others; one that was known keeps what it serves. Returns those that are gone."""
+        """These models and no others, as they are now; one that was known keeps what it serves. Returns those that are gone."""
         with self._lock:
             known = {model.id: model for model in self.models.values()}
-            self.models = {model.name: known.pop(model.id, model) for model in models}
+            self.models = {model.name: _still_serving(model, known.pop(model.id, None)) for model in models}
             for key in [key for key in self._held if key[0] in known]:
                 del self._held[key]
         return list(known.values())
@@ -123,3 +123,7 @@ class ModelSlots:
         self._held.move_to_end(key)
         while len(self._held) > HELD_BUNDLES:
             self._held.popitem(last=False)
+
+
+def _still_serving(model: Model, known: Model | None) -> Model:
+    return model if known is None else replace(model, served=known.served)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from acclimate.learning.values import Floats, Integers
 from acclimate.storage.keys import Key
@@ -27,7 +28,8 @@ logger = structlog.get_logger()
 class Answered:
     """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one version.
 
-    `state` is the id of the running state behind them, None where there was none.
+    `abstain` (N,): being wrong is likelier than the policy's `max_risk` allows. `state` is the id of the running state behind
+    them, None where there was none.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Answered:
     probabilities: Floats
     best: Integers
     confidence: Floats
+    abstain: NDArray[np.bool_]
     state: str | None = None
 
 
@@ -58,13 +61,15 @@ async def predict(
     answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
     probabilities, snapshot = answer.probabilities, answer.snapshot
     best = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(best)), best]
     answered = Answered(
         id=asked.id or secrets.token_hex(16),
         version=str(served.version),
         log="off",
         probabilities=probabilities,
         best=best,
-        confidence=probabilities[np.arange(len(best)), best],
+        confidence=confidence,
+        abstain=_too_risky(confidence, model.spec.policy.max_risk),
         state=None if snapshot is None else snapshot.id,
     )
     outcome = "opted_out"
@@ -110,10 +115,16 @@ def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterat
         equipment.metrics.requests.labels(model, str(code), protocol).inc()
 
 
+def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
+    """Chow (1970): answers whose own calibrated chance of being wrong is larger; none where the policy names no risk."""
+    return np.asarray(1 - confidence.astype(np.float64) > max_risk) & (max_risk > 0)
+
+
 def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
     metrics, n = equipment.metrics, len(answered.best)
     metrics.rows.labels(model.name, answered.version).inc(n)
     metrics.logged.labels(model.name, outcome).inc(n)
+    metrics.abstained.labels(model.name).inc(int(answered.abstain.sum()))
     observe_all(metrics.confidence.labels(model.name), answered.confidence)
     classes = model.spec.input.classes
     for index, count in enumerate(np.bincount(answered.best, minlength=len(classes))):

@@ -120,6 +120,12 @@ def policy(connection: Connection, model_id: str, number: int | None = None) -> 
     return found, Policy(**content)
 
 
+def policies(connection: Connection) -> dict[str, Policy]:
+    """The newest policy of every model, by the model's id."""
+    of_policy = select(revisions).where(revisions.c.kind == "policy").order_by(revisions.c.revision)
+    return {row["model_id"]: Policy(**row["content"]) for row in connection.execute(of_policy).mappings()}
+
+
 def gates(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Gates]:
     found, content = revision(connection, model_id, "gates", number)
     return found, Gates(**content)

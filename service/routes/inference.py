@@ -182,7 +182,7 @@ def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Re
         "label": ("BYTES", [n], lambda: [names[index] for index in best]),
         "class": ("INT64", [n], lambda: best),
         "confidence": ("FP32", [n], lambda: answered.confidence.tolist()),
-        "abstain": ("BOOL", [n], lambda: [False] * n),
+        "abstain": ("BOOL", [n], answered.abstain.tolist),
     }
     tensors = []
     for name in outputs:

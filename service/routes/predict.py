@@ -34,10 +34,14 @@ async def predict_rows(name: str, request: Request, held: Held, key: Predicting)
                 "class": best,
                 "confidence": float(confidence),
                 "probabilities": probabilities.tolist(),
-                "abstain": False,
+                "abstain": abstain,
             }
-            for best, confidence, probabilities in zip(
-                answered.best.tolist(), answered.confidence, answered.probabilities, strict=True
+            for best, confidence, probabilities, abstain in zip(
+                answered.best.tolist(),
+                answered.confidence,
+                answered.probabilities,
+                answered.abstain.tolist(),
+                strict=True,
             )
         ]
         state = {} if answered.state is None else {"state": answered.state}
