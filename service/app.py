@@ -96,8 +96,8 @@ def equip(settings: Settings) -> Equipment:
     """Everything that this process holds, made of its settings."""
     database = Database(settings.database_address, patience=PATIENCE)
     store = Store(settings.store_address, settings.cache)
-    metrics, slots = ServingMetrics(count_in_files(settings)), ModelSlots()
-    segments, artifacts = Segments(store), Artifacts(store)
+    metrics, segments, artifacts = ServingMetrics(count_in_files(settings)), Segments(store), Artifacts(store)
+    slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
     shipper = Shipper(replica=settings.replica, database=database, segments=segments, recorder=recorder)
@@ -105,13 +105,11 @@ def equip(settings: Settings) -> Equipment:
     follower = ChampionFollower(
         replica=settings.replica,
         database=database,
-        artifacts=artifacts,
         slots=slots,
         recorder=recorder,
         shipper=shipper,
         states=states,
         metrics=metrics,
-        allowlist=settings.allowlist,
     )
     return Equipment(
         settings=settings,
@@ -133,7 +131,7 @@ def equip(settings: Settings) -> Equipment:
             most_request_rows=settings.max_request_rows,
             replicas=lambda: follower.live_replicas,
         ),
-        planner=Planner(database, segments, artifacts, slots, follower),
+        planner=Planner(database, segments, artifacts, slots),
         run_logs=RunLogs(store),
     )
 

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from acclimate.learning import network
 from acclimate.learning.values import ModelSpec, Policy
 from acclimate.storage import catalog, erasure, registry
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
 from service.metrics import ServingMetrics
 from service.model_slot import Model, ModelSlots, Served
@@ -49,23 +47,19 @@ class ChampionFollower:
         *,
         replica: str,
         database: Database,
-        artifacts: Artifacts,
         slots: ModelSlots,
         recorder: Recorder,
         shipper: Shipper,
         states: States,
         metrics: ServingMetrics,
-        allowlist: tuple[str, ...],
     ) -> None:
         self._replica = replica
         self._database = database
-        self._artifacts = artifacts
         self._slots = slots
         self._recorder = recorder
         self._shipper = shipper
         self._states = states
         self._metrics = metrics
-        self._allowlist = allowlist
         self._acknowledged: dict[str, int] = {}
         self._reported: dict[str, int] = {}
         self._failed: dict[str, tuple[int, float]] = {}
@@ -127,14 +121,6 @@ class ChampionFollower:
             elif self._reported.get(model.id) != model.served.epoch or self._still_waited_for(promotion):
                 self._report(model.served)
 
-    def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
-        """A version, verified and warmed up. Raises `ArtifactError`, `BundleError`, `StoreError`."""
-        manifest, arrays = self._artifacts.read(digest)
-        bundle = network.build(manifest, arrays, allowlist=self._allowlist)
-        network.self_test(bundle)
-        network.warm_up(bundle)
-        return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
-
     def _drop_deleted(self, standing: set[str]) -> None:
         for model_id in self._known - standing:
             with self._database.read() as connection:
@@ -179,7 +165,7 @@ class ChampionFollower:
         try:
             # What is in memory needs no store: a rollback is quick, and works while the store does not.
             held = self._slots.held(model.id, version)
-            served = replace(held, epoch=epoch) if held else self.load(model.id, version, digest, epoch=epoch)
+            served = replace(held, epoch=epoch) if held else self._slots.load(model.id, version, digest, epoch=epoch)
             served = replace(served, running=self._begin(model, served))
         except Exception as error:  # a brought network or a broken store may raise anything
             return f"{type(error).__name__}: {error}"

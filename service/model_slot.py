@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from acclimate.learning import network
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import ModelSpec
+from acclimate.storage.artifacts import Artifacts
 from service.errors import Refusal
 from service.running import RunningState
 
@@ -44,7 +46,9 @@ class Served:
 class ModelSlots:
     """The models by name, and recently used versions by number. Readers take no lock: they read one reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, artifacts: Artifacts, allowlist: tuple[str, ...]) -> None:
+        self._artifacts = artifacts
+        self._allowlist = allowlist
         self.models: dict[str, Model] = {}
         self._held: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._lock = threading.Lock()
@@ -104,15 +108,26 @@ class ModelSlots:
             served = {model.served.version for model in self.models.values() if model.id == model_id and model.served}
             return served | {version for id, version in self._held if id == model_id}
 
-    def asked(self, model_id: str, version: int, load: Callable[[], Served]) -> Served:
-        """The version by number, loaded when it is not held: one at a time, so that many who ask need the memory of one."""
+    def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
+        """A version, verified and warmed up. Raises `ArtifactError`, `BundleError`, `StoreError`."""
+        manifest, arrays = self._artifacts.read(digest)
+        bundle = network.build(manifest, arrays, allowlist=self._allowlist)
+        network.self_test(bundle)
+        network.warm_up(bundle)
+        return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
+
+    def asked(self, model_id: str, version: int, digest: str) -> Served:
+        """The version by number, loaded when it is not held: one at a time, so that many who ask need the memory of one.
+
+        Raises what `load` does.
+        """
         served = self.held(model_id, version)
         if served is not None:
             return served
         with self._loading:
             served = self.held(model_id, version)
             if served is None:
-                served = load()
+                served = self.load(model_id, version, digest)
                 with self._lock:
                     self._hold(served)
         return served

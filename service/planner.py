@@ -20,7 +20,6 @@ from acclimate.storage.lessons import Words
 from acclimate.storage.segments import SegmentDamaged, Segments
 from acclimate.storage.store import StoreError
 from service import documents
-from service.champion_follower import ChampionFollower
 from service.errors import Refusal
 from service.model_slot import ModelSlots, Served
 
@@ -57,13 +56,11 @@ class Planner:
         segments: Segments,
         artifacts: Artifacts,
         slots: ModelSlots,
-        follower: ChampionFollower,
     ) -> None:
         self._database = database
         self._segments = segments
         self._artifacts = artifacts
         self._slots = slots
-        self._follower = follower
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="planner")
 
     def close(self) -> None:
@@ -136,8 +133,7 @@ class Planner:
             return champion
         with self._database.read() as connection:
             digest = registry.version(connection, champion.model_id, 1)["digest"]
-        load = self._follower.load
-        return self._slots.asked(champion.model_id, 1, lambda: load(champion.model_id, 1, digest))
+        return self._slots.asked(champion.model_id, 1, digest)
 
 
 def _rehearsal(first: RowMapping) -> Rehearsal | None:

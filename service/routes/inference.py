@@ -161,9 +161,7 @@ def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]
     with held.database.read() as connection:
         row = registry.standing_version(connection, model.id, number)
     try:
-        served = held.slots.asked(
-            model.id, row["number"], lambda: held.follower.load(model.id, row["number"], row["digest"])
-        )
+        served = held.slots.asked(model.id, row["number"], row["digest"])
     except (ArtifactError, StoreError, ValueError) as error:
         with held.database.read() as connection:
             registry.standing_version(connection, model.id, number)
