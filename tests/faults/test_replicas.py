@@ -21,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from running import Service, wait_for
 from small_model import create, labeled
 
+from service.metrics import KINDS
+
 NAME = "pair"
 PREDICT = f"/api/v1/models/{NAME}/predict"
 SWAPS = 50
@@ -285,7 +287,7 @@ def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service)
         "acclimate_inputs_logged_total": 120,
         "acclimate_model_swap_duration_seconds_count": 1,
     }
-    assert len(list((pair.home / "metrics/api").iterdir())) == 6
+    assert len(list((pair.home / "metrics/api").iterdir())) == 2 * len(KINDS)
 
 
 @on_postgres
