@@ -126,7 +126,7 @@ class ChampionFollower:
             with self._database.read() as connection:
                 deleted = erasure.was_deleted(connection, model_id)
             if deleted:
-                self._recorder.drop(model_id)
+                self._shipper.drop(model_id)
                 self._known.discard(model_id)
                 log.info("model deleted, its journal is dropped", model=model_id)
         self._known |= standing

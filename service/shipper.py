@@ -43,6 +43,12 @@ class Shipper:
         """The file waits for the next `ship_waiting`."""
         self._waiting.append((model_id, sealed))
 
+    def drop(self, model_id: str) -> None:
+        """Nothing of the model is recorded or waits here any more: it was deleted, and its files are gone."""
+        self._recorder.drop(model_id)
+        with self._shipping:
+            self._waiting = [(waiting, sealed) for waiting, sealed in self._waiting if waiting != model_id]
+
     def seal(self, model_id: str, *, acknowledge: int | None = None) -> bool:
         """Whether all that was recorded of the model before this call is in its window: only then it is acknowledged.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from memories import new_model
 
-from acclimate.storage import catalog
+from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.database import Database
 from acclimate.storage.journal import Journal, SealedFile
 from acclimate.storage.logged_rows import JournalSchema, LoggedRows
@@ -77,6 +77,22 @@ def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(
     way.shipper.ship_waiting()
     assert way.arrived(refused) and not refused.path.exists()
     assert not way.shipper.stuck and way.problem(gas) is None
+
+
+def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(way: Way, tmp_path: Path) -> None:
+    gas, air = new_model(way.database, "gas"), new_model(way.database, "air")
+    way.recorder.start()
+    (tmp_path / "store").write_text("no folder")
+    gone, other = way.sealed(gas), way.sealed(air)
+    way.shipper.ship_waiting()
+    with way.database.write() as connection:
+        erasure.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+    way.shipper.drop(gas)
+    (tmp_path / "store").unlink()
+    way.shipper.ship_waiting()
+    assert way.arrived(other) and not gone.path.exists()
+    assert not way.shipper.stuck and way.problem(air) is None
+    way.recorder.close()
 
 
 def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(way: Way, tmp_path: Path) -> None:
