@@ -122,8 +122,11 @@ def policy(connection: Connection, model_id: str, number: int | None = None) -> 
 
 def policies(connection: Connection) -> dict[str, Policy]:
     """The newest policy of every model, by the model's id."""
-    of_policy = select(revisions).where(revisions.c.kind == "policy").order_by(revisions.c.revision)
-    return {row["model_id"]: Policy(**row["content"]) for row in connection.execute(of_policy).mappings()}
+    others = revisions.alias()
+    newer = (others.c.model_id == revisions.c.model_id) & (others.c.kind == "policy")
+    newest = select(func.max(others.c.revision)).where(newer).scalar_subquery()
+    query = select(revisions).where(revisions.c.kind == "policy", revisions.c.revision == newest)
+    return {row["model_id"]: Policy(**row["content"]) for row in connection.execute(query).mappings()}
 
 
 def gates(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Gates]:
