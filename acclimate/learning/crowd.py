@@ -1,4 +1,4 @@
-"""Rows that a few senders may have made, while most of a window may be the seed's own traffic: nobody vouches for them."""
+"""Rows that few senders may have made: nobody vouches for what few send, nor for what crowds the seed's own traffic."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acclimate.learning import untouched
+from acclimate.learning import rescale, senders, untouched
 from acclimate.learning.diagnosis import Effect
 from acclimate.learning.features import features
 from acclimate.learning.untouched import Flags, Untouched
-from acclimate.learning.values import Integers, Json, Part, Rows, SeedSet, Window
+from acclimate.learning.values import UNLABELLED, Integers, Json, Part, Rows, SeedSet, Window
 
 if TYPE_CHECKING:
     from acclimate.learning.network import Bundle
@@ -20,6 +20,8 @@ MOSTLY = 0.5
 """Who sends more than this share of the traffic can pass for drift of all of it."""
 ALSO = 0.5
 """Of what a window has in its crowd beyond the seed set: a sender whose own rows have so much beyond it sends it as well."""
+SURE = 2.0
+"""Standard errors beyond which a class has more of a window than of the seed set."""
 NAMED = 3
 
 
@@ -27,74 +29,110 @@ NAMED = 3
 class Crowd:
     """`drifted`: at least so much of the window is not the seed's traffic.
 
-    `rows` (N,) of the window and `seed_rows` (K,) of the seed set's held-out ones, in their order, lie where the window is
-    crowded; none where more than half drifted, or where those who sent most of the window sent of the crowd as well: then it is
-    drift that comes from everywhere.
+    Unless that is most of it, `rows` (N,) of the window and `seed_rows` (K,) of the seed set's held-out ones, in their order, lie
+    where the window is crowded; none where those who sent most of the window sent of the crowd as well: then it is drift that
+    comes from everywhere. Where it is most of it, `few` (N,) are rows that few senders send, of classes of which the window has
+    more than the seed set; never rows that people labelled.
     """
 
     drifted: Effect
+    few: Flags
     rows: Flags
     seed_rows: Flags
 
     @property
     def dispersed(self) -> Crowd:
-        """The same, where nothing is to be said of its rows."""
+        """The same, where the window is nowhere crowded."""
         return replace(self, rows=np.zeros_like(self.rows), seed_rows=np.zeros_like(self.seed_rows))
 
     @property
     def share(self) -> Effect:
         """Of the window; nothing else than nothing is calm."""
-        return Effect(value=float(self.rows.mean()) if len(self.rows) else 0.0, threshold=0.0, n=len(self.rows))
+        rows = self.few | self.rows
+        return Effect(value=float(rows.mean()) if len(rows) else 0.0, threshold=0.0, n=len(rows))
 
     def without(self, seed: SeedSet, rows: Rows) -> tuple[SeedSet, Rows]:
         """Both without what lies in the crowd, the held-out rows of the seed set all in its calibration part."""
         held, kept = seed.held_out, ~self.seed_rows
         nothing = Part(x=held.x[:0], y=held.y[:0])
-        return replace(seed, calibration=Part(x=held.x[kept], y=held.y[kept]), judging=nothing), rows[~self.rows]
+        kept_rows = rows[~self.rows[~self.few]]
+        return replace(seed, calibration=Part(x=held.x[kept], y=held.y[kept]), judging=nothing), kept_rows
 
     def told(self, window: Window, answers: Integers, classes: tuple[str, ...]) -> Json | None:
         """For whoever asks what it is and who sent it: the answer (N,) of version 1 to most of it, its largest senders."""
-        if not self.rows.any():
+        rows = self.few | self.rows
+        if not rows.any():
             return None
-        senders: list[Json] = []
+        largest: list[Json] = []
         if window.client is not None and window.senders:
-            counts = np.bincount(window.client[self.rows[: len(window.x)]], minlength=len(window.senders))
-            largest = np.argsort(-counts, kind="stable")[:NAMED]
-            senders = [{"client": window.senders[i], "rows": int(counts[i])} for i in largest if counts[i]]
-        answered = int(np.bincount(answers[self.rows], minlength=len(classes)).argmax())
-        return {"rows": int(self.rows.sum()), "answered": classes[answered], "senders": senders}
+            counts = np.bincount(window.client[rows[: len(window.x)]], minlength=len(window.senders))
+            order = np.argsort(-counts, kind="stable")[:NAMED]
+            largest = [{"client": window.senders[i], "rows": int(counts[i])} for i in order if counts[i]]
+        answered = int(np.bincount(answers[rows], minlength=len(classes)).argmax())
+        return {"rows": int(rows.sum()), "answered": classes[answered], "senders": largest}
 
 
-def find(window: Window, seed: SeedSet, anchor: Bundle) -> Crowd:
-    """The crowd of a window, as the anchor sees its rows; the same window always has the same."""
+def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> Crowd:
+    """The crowd of a window, as the anchor sees its rows, or what few send; the same window always has the same."""
     rows = window.rows
     seen = untouched.look(features(anchor, seed.held_out.x), features(anchor, rows))
     drifted = Effect(value=1 - seen.share, threshold=MOSTLY, n=len(rows))
-    found = Crowd(drifted=drifted, rows=seen.crowd, seed_rows=seen.seed_crowd)
-    return found.dispersed if drifted.detected or _from_everywhere(seen, window) else found
+    nobody = np.zeros(len(rows), dtype=bool)
+    found = Crowd(drifted=drifted, few=nobody, rows=seen.crowd, seed_rows=seen.seed_crowd)
+    if drifted.detected:
+        return replace(found.dispersed, few=_sent_by_few(window, seed, champion))
+    return found.dispersed if _from_everywhere(seen, window) else found
 
 
 def said(told: Json, share: Effect, drifted: Effect) -> str:
     """In words, what was told of a crowd."""
-    senders = ", ".join(f"{sender['client']} ({sender['rows']} rows)" for sender in told["senders"])
+    largest = ", ".join(f"{sender['client']} ({sender['rows']} rows)" for sender in told["senders"])
+    where = (
+        f"lie where less than half of the window is sent, while {drifted.value:.0%} of it and more has drifted"
+        if drifted.detected
+        else f"lie where the seed set has less than half as many, while up to {1 - drifted.value:.0%} of the window may be its "
+        "traffic untouched"
+    )
     return (
-        f"{share.value:.0%} of the rows lie where the seed set has less than half as many, while up to "
-        f"{1 - drifted.value:.0%} of the window may be its traffic untouched: they teach nothing, since few may have sent them "
-        f"to be learnt from (version 1 answers most of them {told['answered']!r}; largest senders: {senders or 'not known'})"
+        f"{share.value:.0%} of the rows {where}: they teach nothing, since few may have sent them to be learnt from "
+        f"(version 1 answers most of them {told['answered']!r}; largest senders: {largest or 'not known'})"
     )
 
 
-def unvouched(window: Window, seed: SeedSet, anchor: Bundle, label: Integers) -> Flags | None:
+def unvouched(window: Window, found: Crowd, anchor: Bundle, label: Integers) -> Flags | None:
     """Which rows to learn from (N,) may not teach, by what the champion labels them: those of the crowd, and where version 1
     contradicts. None where more than half of the window drifted, or an operator released it.
     """
-    if window.vouched:
-        return None
-    found = find(window, seed, anchor)
-    if found.drifted.detected:
+    if window.vouched or found.drifted.detected:
         return None
     contradicted = anchor.probabilities(window.x).argmax(axis=1) != label
     return np.asarray(found.rows[: len(window.x)] | contradicted)
+
+
+def _sent_by_few(window: Window, seed: SeedSet, champion: Bundle) -> Flags:
+    """Of a window that nobody released: rows that few send, of classes of which it has more than the seed set.
+
+    Who sends what the seed set has as often teaches, alone if need be.
+    """
+    rows = window.rows
+    if window.vouched or window.client is None or window.held_out_client is None:
+        return np.zeros(len(rows), dtype=bool)
+    read = champion.encoding.features(rows).reshape(len(rows), -1)
+    few = senders.few(read, np.concatenate([window.client, window.held_out_client]))
+    few[len(window.x) :] &= window.held_out_labels == UNLABELLED
+    if few.any():
+        served = rescale.caught_up(champion, rows)
+        answered = served.probabilities(rescale.read(served, rows)).argmax(axis=1)
+        few &= _more_than_usual(answered, seed, len(champion.input_spec.classes))[answered]
+    return few
+
+
+def _more_than_usual(answered: Integers, seed: SeedSet, classes: int) -> Flags:
+    """Which classes (C,) are answered more often than the seed set has them, beyond chance."""
+    trusted = np.concatenate([part.y for part in (seed.train, seed.calibration, seed.judging)])
+    usual = np.bincount(trusted, minlength=classes) / len(trusted)
+    error = np.sqrt(usual * (1 - usual) * (1 / len(answered) + 1 / len(trusted)))
+    return np.asarray(np.bincount(answered, minlength=classes) / len(answered) > usual + SURE * error)
 
 
 def _from_everywhere(seen: Untouched, window: Window) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from acclimate.learning import crowd, label_evidence, rescale, steps
+from acclimate.learning.crowd import Crowd
 from acclimate.learning.diagnosis import Drift, Effect
 from acclimate.learning.features import features
 from acclimate.learning.network import Bundle
@@ -37,9 +38,16 @@ Kind = Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "
 
 
 def diagnose(
-    window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, *, rng: np.random.Generator, tick: Tick
+    window: Window,
+    seed: SeedSet,
+    champion: Bundle,
+    anchor: Bundle,
+    crowded: Crowd,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
 ) -> Drift:
-    """What drifted between the seed set and the whole window, and whether to learn from it.
+    """What drifted between the seed set and the window without what few senders send, and whether to learn from it.
 
     `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed set that the anchor did not
     learn), in what the members say or in what their last layers read; else prior where the shares that explain it moved, none
@@ -54,8 +62,9 @@ def diagnose(
     (docs/decisions/0023). While an alarm stands, less is enough. Labels of the window's rows alarm too: `concept` where the
     anchor is right less often although the inputs are the seed's, `new_class` where too many rows are none of the classes.
     """
+    whole, window = window, window.most
     rows = window.rows
-    found, crowded = _residual(anchor, seed, rows, window.number, rng), crowd.find(window, seed, anchor)
+    found = _residual(anchor, seed, rows, window.number, rng)
     crowded = crowded if found.ratio > found.single else crowded.dispersed
     calm = crowded.without(seed, rows)
     if crowded.rows.any():
@@ -76,8 +85,8 @@ def diagnose(
         **label_evidence.effects(window, seed, anchor),
     }
     tick(3, 3)
-    answers = anchor.probabilities(rows).argmax(axis=1)
-    told = crowded.told(window, answers, anchor.input_spec.classes)
+    answers = anchor.probabilities(whole.rows).argmax(axis=1)
+    told = crowded.told(whole, answers, anchor.input_spec.classes)
     shares = tuple(float(share) for share in found.shares)
     return _conclude(effects, agreement, shares, told, independent(rows))
 

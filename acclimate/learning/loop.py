@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acclimate.learning import crowd, modes, network, recipes, rescale, second_opinion
 from acclimate.learning.behaviour import Behaviour
@@ -48,12 +49,14 @@ class Step(Protocol):
 class Turn:
     """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
 
+    `few` (N,) are the window's rows that few senders send (`crowd.find`).
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
     answers are compared with. `second`: what the champion's answers to the window are worth by another way than their confidence.
     `rehearsal`: of version 1, what it could learn by itself.
     """
 
     drift: Drift | None = None
+    few: NDArray[np.bool_] | None = None
     labels: PseudoLabels | None = None
     student: Bundle | None = None
     verdict: Verdict | None = None
@@ -89,6 +92,7 @@ def turn(
     """
     recipe = recipes.named(policy.recipe)
     seen = survey(window, seed, champion, anchor, policy, step=step, rehearsal=rehearsal)
+    window = replace(window, few=seen.few)
     if seen.drift is None:
         return seen
     if seen.labels is None or seen.detail is not None:
@@ -101,10 +105,10 @@ def turn(
     as_read = rescale.window_read(teacher, window)
     student = step("train", learn, teacher, as_read, labels, seed, recipe, policy.client_share)
     student = network.with_mode(student, _kept(teacher.mode))
-    student = step("calibrate", calibrate_student, student, seed.calibration, teacher, as_read.rows)
+    student = step("calibrate", calibrate_student, student, seed.calibration, teacher, as_read.most.rows)
     student = network.with_self_test(student, seed.judging.x)
-    champion = rescale.caught_up(champion, window.rows)
-    judged = window if teacher.mode.name != "standardise" else replace(window, late=None)  # their scale was another
+    champion, judged = rescale.caught_up(champion, window.most.rows), window.most
+    judged = judged if teacher.mode.name != "standardise" else replace(judged, late=None)  # their scale was another
     verdict = step("judge", judge, student, champion, anchor, seed.judging, judged, drift, gates)
     expected = _answers(_usual(window), student=student, champion=champion)
     return Turn(
@@ -131,11 +135,11 @@ def _return_to_anchor(
     stays = champion.mode.name in fitting if same(champion, anchor) else not seen.drift.over
     if stays:
         return seen
-    champion = rescale.caught_up(champion, window.rows)
+    champion = rescale.caught_up(champion, window.most.rows)
     shares = modes.class_shares(seed.train.y, len(anchor.input_spec.classes))
     challenger = network.with_mode(anchor, modes.prior(shares) if moved else modes.PLAIN)
     challenger = network.with_self_test(challenger, seed.judging.x)
-    verdict = step("judge", judge_mode, challenger, champion, seed.judging, window, seen.drift, gates)
+    verdict = step("judge", judge_mode, challenger, champion, seed.judging, window.most, seen.drift, gates)
     expected = _answers(_usual(window), student=challenger, champion=champion)
     detail = _refusal(verdict)
     return replace(seen, labels=None, student=challenger, verdict=verdict, expected=expected, detail=detail)
@@ -152,19 +156,22 @@ def survey(
     rehearsal: Rehearsal | None = None,
 ) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
-    drift = step("diagnose", diagnose, window, seed, champion, anchor)
+    crowded = crowd.find(window, seed, champion, anchor)
+    window, few = replace(window, few=crowded.few), crowded.few
+    drift = step("diagnose", diagnose, window, seed, champion, anchor, crowded)
     vouched = window.vouched and drift.alarms and drift.effects["input"].detected
     if drift.stops and not vouched:
-        return Turn(drift=drift, second=second_opinion.from_seed(champion, seed.judging, drift), detail=drift.detail)
+        second = second_opinion.from_seed(champion, seed.judging, drift)
+        return Turn(drift=drift, few=few, second=second, detail=drift.detail)
     unlearnable = _unlearnable(policy, rehearsal)
     if unlearnable is not None:
-        return Turn(drift=drift, detail=unlearnable)
+        return Turn(drift=drift, few=few, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
     as_read, as_served = rescale.window_read(teacher, window), _as_served(teacher, champion, window)
     said = np.asarray(teacher.probabilities(as_read.x).argmax(axis=1), dtype=np.int64)
-    unvouched = crowd.unvouched(window, seed, anchor, said)
+    unvouched = crowd.unvouched(window, crowded, anchor, said)
     labels = step("pseudo_label", choose, as_read, teacher, seed.train, policy.client_share, as_served, unvouched)
-    return Turn(drift=drift, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
+    return Turn(drift=drift, few=few, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 
 def _teacher(drift: Drift, window: Window, champion: Bundle, anchor: Bundle) -> Bundle:
@@ -173,8 +180,8 @@ def _teacher(drift: Drift, window: Window, champion: Bundle, anchor: Bundle) -> 
     What a champion learnt of drift in the seed's scale says nothing in another; one that follows the scale goes on in it.
     """
     if drift.of_scale and champion.mode.name != "standardise":
-        return rescale.following(anchor, window.rows)
-    return rescale.caught_up(champion, window.rows)
+        return rescale.following(anchor, window.most.rows)
+    return rescale.caught_up(champion, window.most.rows)
 
 
 def _as_served(teacher: Bundle, champion: Bundle, window: Window) -> Integers | None:

@@ -32,11 +32,12 @@ def choose(
     """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
-    teaches once and what judges never trains), `isolated` (almost no other row of the window lies near it, and no trusted one:
-    `density.isolated`, or as the caller knows already), `unvouched` (as the caller says: `crowd.unvouched`), `disagreement` (of
-    the members, or with the labels `as_served` (N,) of another reading of the rows), `low_confidence` (below the class-relative
-    threshold of `thresholds`, measured on the rows that are no duplicates), `client_share` (accepted otherwise, but one client
-    would teach more than that share of what is accepted: `clients.surplus`).
+    teaches once and what judges never trains), `few_senders` (`Window.few`: nothing is measured on those), `isolated` (almost no
+    other row of the window lies near it, and no trusted one: `density.isolated`, or as the caller knows already), `unvouched` (as
+    the caller says: `crowd.unvouched`), `disagreement` (of the members, or with the labels `as_served` (N,) of another reading of
+    the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that the first two
+    reasons left), `client_share` (accepted otherwise, but one client would teach more than that share of what is accepted:
+    `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
@@ -44,21 +45,24 @@ def choose(
     confidence = mean_NC.max(axis=1)
     votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
     duplicate = repeated(window.x, window.held_out)
-    limit = thresholds(mean_NC[~duplicate])[label]
+    few = np.zeros_like(duplicate) if window.few is None else window.few[: len(duplicate)]
+    counted = ~(duplicate | few)
+    limit = thresholds(mean_NC[counted])[label]
     if isolated is None:
-        isolated = _isolated(window.x, ~duplicate, champion, trusted, rng)
+        isolated = _isolated(window.x, counted, champion, trusted, rng)
     disputed = votes < len(opinions_VNC)
     if as_served is not None:
         disputed |= as_served != label
     refusal = np.select(
         [
             duplicate,
+            few,
             isolated,
             np.zeros_like(duplicate) if unvouched is None else unvouched,
             disputed,
             ~(confidence >= limit),
         ],
-        ["duplicate", "isolated", "unvouched", "disagreement", "low_confidence"],
+        ["duplicate", "few_senders", "isolated", "unvouched", "disagreement", "low_confidence"],
         "",
     )
     if window.client is not None:

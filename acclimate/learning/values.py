@@ -225,17 +225,20 @@ class Window:
     `x` (N, *shape) is learnt from; `held_out` (M, *shape) never is, and `held_out_labels` (M,) has the audit label of each
     held-out row, `UNLABELLED` or `NONE_OF_THE_CLASSES`. `past` is what was seen in the last window that was not quarantined;
     None at the first. `vouched`: an operator released it, whatever alarm it raises. `client` (N,) numbers the key that sent each
-    row to learn from, and `senders` names these numbers; None and nothing where nobody knows.
+    row to learn from, `held_out_client` (M,) the others, and `senders` names these numbers; None and nothing where nobody knows.
 
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
     `looks`: so many challengers were judged on this window before. `number`: its place among the model's windows, from 1.
+    `few` (N + M,): rows, those to learn from first, that few senders send (`crowd.find`); None where nobody looked.
     """
 
     x: Rows
     held_out: Rows
     held_out_labels: Integers
     client: Integers | None = None
+    held_out_client: Integers | None = None
+    few: NDArray[np.bool_] | None = None
     senders: tuple[str, ...] = ()
     past: Past | None = None
     vouched: bool = False
@@ -251,6 +254,22 @@ class Window:
     def rows(self) -> Rows:
         """All of its rows, those to learn from first."""
         return np.concatenate([self.x, self.held_out])
+
+    @property
+    def most(self) -> Window:
+        """The window without the rows that few senders send."""
+        if self.few is None:
+            return self
+        learnt, held_out = np.split(~self.few, [len(self.x)])
+        return replace(
+            self,
+            x=self.x[learnt],
+            held_out=self.held_out[held_out],
+            held_out_labels=self.held_out_labels[held_out],
+            client=None if self.client is None else self.client[learnt],
+            held_out_client=None if self.held_out_client is None else self.held_out_client[held_out],
+            few=None,
+        )
 
     @property
     def audited(self) -> Part:
@@ -281,8 +300,9 @@ class Window:
         out = labeled.copy()
         out[drawn] = True
         learnt, out = ~out, out & (labels != TAUGHT)
-        client = None if client is None else client[learnt]
-        return Window(x=x[learnt], held_out=x[out], held_out_labels=labels[out], client=client, **known)
+        if client is not None:
+            known |= {"client": client[learnt], "held_out_client": client[out]}
+        return Window(x=x[learnt], held_out=x[out], held_out_labels=labels[out], **known)
 
 
 @dataclass(frozen=True, kw_only=True)

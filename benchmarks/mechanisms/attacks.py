@@ -3,7 +3,7 @@
 He asks the served version of many rows that he makes up, and sends those that it already gives the class wanted, nearest to the
 region: what is learnt from them moves the boundary, and next time they are nearer. Each attack is played beside the same
 traffic without it. Flipped is the share of the region's rows that are given the wanted class after a window was learnt from,
-beside what version 1 says of them: where traffic drifts, the region does too.
+beside what version 1 says of them: where traffic drifts, the region does too. Taught is the share of his rows that were learnt.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import crowd
+from acclimate.learning import crowd, modes
 from acclimate.learning.diagnosis import Effect
+from acclimate.learning.loop import Turn
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Floats, Integers, NetworkSpec, Rows, SeedSet, Window
 from benchmarks.streams import gradual
@@ -35,6 +36,19 @@ ROUNDS = 15
 PLANE_ROWS, PLANE_SEED = 500, 600
 REGION_ROWS = 40
 
+COLUMNS = (
+    "scene",
+    "seed",
+    "keys",
+    "sure",
+    "outcomes",
+    "flipped",
+    "at most",
+    "version 1",
+    "his taught",
+    "others' taught",
+)
+
 Say = Callable[[str], None]
 
 
@@ -49,13 +63,21 @@ class Region:
 
     def nearest(self, ours: Ours, rows: int, sure: float) -> Rows:
         """So many rows that are given the wanted class with such a confidence, those nearest to the region's middle."""
-        said = ours.serving.bundle.probabilities(self.candidates)
+        said = served(ours, self.candidates)
         fitting = self.candidates[(said.argmax(axis=1) == self.wanted) & (said.max(axis=1) >= sure)]
         distance = np.linalg.norm((fitting - self.rows.mean(axis=0)) / self.scale, axis=1)
         return fitting[np.argsort(distance)[:rows]]
 
-    def flipped(self, bundle: Bundle) -> float:
-        return float((bundle.probabilities(self.rows).argmax(axis=1) == self.wanted).mean())
+    def flipped(self, answers: Floats) -> float:
+        """The share of its rows that have the wanted class in such answers to them."""
+        return float((answers.argmax(axis=1) == self.wanted).mean())
+
+
+def served(ours: Ours, rows: Rows) -> Floats:
+    """What is answered to rows now, in the state that the version has come to; the state stays as it is."""
+    running = ours.serving.running
+    state = None if running.memory is None else running.memory.state
+    return modes.answer(running.bundle, state, rows).probabilities
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,9 +91,14 @@ class Scene:
 
 @dataclass(kw_only=True)
 class Played:
-    """What came of a scene: accuracies of honest rows, outcomes, the region's share that flipped after each window."""
+    """What came of a scene: accuracies of honest rows, outcomes, the region's share that flipped after each window.
+
+    `taught`: of his rows and of the others to learn from, how many were, in all windows.
+    """
 
     outcomes: str = ""
+    taught: Integers = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+    rows: Integers = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
     served: list[float] = field(default_factory=list)
     frozen: list[float] = field(default_factory=list)
     flipped: list[float] = field(default_factory=list)
@@ -81,27 +108,39 @@ class Played:
     def line(self) -> str:
         served, frozen = 100 * np.mean(self.served), 100 * np.mean(self.frozen)
         flipped = f"{np.mean(self.flipped):.3f} | {max(self.flipped):.3f} | {np.mean(self.frozen_flipped):.3f}"
-        return f"{self.outcomes:16s} | {flipped} | {served:.1f} | {frozen:.1f}"
+        his, others = self.taught / np.maximum(self.rows, 1)
+        return f"{self.outcomes:16s} | {flipped} | {his:.3f} | {others:.3f} | {served:.1f} | {frozen:.1f}"
 
 
 class Attacked(Ours):
     """The loop, which knows who sent each row."""
 
     sent_by: Integers | None = None
+    taught: Integers
+    """Of the last window, by whether its rows are the attacker's: how many taught, and how many there were to learn from."""
 
     def known(self) -> dict[str, Any]:
         assert self.sent_by is not None
         names = tuple(f"key-{number}" for number in range(int(self.sent_by.max()) + 1))
         return {**super().known(), "client": self.sent_by, "senders": names}
 
+    def turn(self, window: Window, run: int) -> Turn:
+        turn = super().turn(window, run)
+        assert window.client is not None
+        his = window.client >= HONEST_KEYS
+        taught = turn.labels.accepted if turn.labels is not None and turn.promoted else np.zeros_like(his)
+        self.taught = np.array([(his & taught).sum(), (~his & taught).sum(), his.sum(), (~his).sum()])
+        return turn
+
 
 @contextlib.contextmanager
 def unguarded() -> Iterator[None]:
-    """Inside, nobody has to vouch for any row (docs/decisions/0032 undone). For this process alone."""
+    """Inside, nobody has to vouch for any row (docs/decisions/0032 and 0033 undone). For this process alone."""
     find = crowd.find
 
-    def nobody(window: Window, seed: SeedSet, anchor: Bundle) -> crowd.Crowd:
-        return replace(find(window, seed, anchor).dispersed, drifted=Effect(value=1.0, threshold=crowd.MOSTLY, n=1))
+    def nobody(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> crowd.Crowd:
+        found = find(window, seed, champion, anchor).dispersed
+        return replace(found, few=np.zeros_like(found.few), drifted=Effect(value=1.0, threshold=crowd.MOSTLY, n=1))
 
     crowd.find = nobody
     try:
@@ -134,10 +173,14 @@ def play(
         out.frozen.append(float((ours.anchor.probabilities(window.x).argmax(axis=1) == window.y).mean()))
         learnt = ours.learn(x[order], y[order], answers)
         out.outcomes += learnt.outcome
-        out.flipped.append(region.flipped(ours.serving.bundle))
-        out.frozen_flipped.append(region.flipped(ours.anchor))
+        out.taught += ours.taught[:2]
+        out.rows += ours.taught[2:]
+        out.flipped.append(region.flipped(served(ours, region.rows)))
+        out.frozen_flipped.append(region.flipped(ours.anchor.probabilities(region.rows)))
+        mode, refused = learnt.told.get("mode"), learnt.told.get("refused")
         say(
-            f"  {number:2d} {learnt.outcome} flipped {out.flipped[-1]:.2f} refused {learnt.told.get('refused')} {learnt.detail}"
+            f"  {number:2d} {learnt.outcome} {mode} flipped {out.flipped[-1]:.2f}, taught {ours.taught.tolist()}, "
+            f"refused {refused} {learnt.detail}"
         )
     return out
 
@@ -185,9 +228,14 @@ def gas(seed: int) -> Scene:
     target, wanted = int(classes[0]), int(classes[1])
     scale = stream.seed_x.std(axis=0) + 1e-6
 
+    def newest(window: Shown, label: int) -> Rows:
+        """Rows of a class from this window, or from the last one before it that had the class."""
+        place = next(i for i, other in enumerate(stream.windows) if other is window)
+        past = [(stream.seed_x, stream.seed_y), *((other.x, other.y) for other in stream.windows[: place + 1])]
+        return next(x[y == label] for x, y in reversed(past) if (y == label).any())
+
     def aim(ours: Ours, window: Shown, rng: np.random.Generator) -> Region:
-        own = window.x[window.y == target] if (window.y == target).any() else stream.seed_x[stream.seed_y == target]
-        others = window.x[window.y == wanted] if (window.y == wanted).any() else stream.seed_x[stream.seed_y == wanted]
+        own, others = newest(window, target), newest(window, wanted)
         distance = np.linalg.norm((own - others.mean(axis=0)) / scale, axis=1)
         rows = own[np.argsort(distance)[:REGION_ROWS]]
         a, b = others[rng.integers(len(others), size=CANDIDATES)], rows[rng.integers(len(rows), size=CANDIDATES)]
@@ -215,10 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     say = (lambda line: print(line, flush=True)) if asked.verbose else (lambda line: None)
-    print(
-        "scene | seed | keys | sure | outcomes | flipped | at most | version 1 | served | frozen | seconds",
-        flush=True,
-    )
+    print(" | ".join((*COLUMNS, "served", "frozen", "seconds")), flush=True)
     for name in asked.scenes.split(","):
         if name == "gas" and not source("gasdrift_8of10").is_file():
             print(f"skipped gas: {source('gasdrift_8of10')} is not there (ACCLIMATE_STREAMS)")

@@ -47,7 +47,7 @@ def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path: Path) -> None:
 
 def test_the_glossary_has_every_stage_and_every_reason_for_refusal() -> None:
     glossary = (ROOT / "docs/glossary.md").read_text()
-    reasons = ("low_confidence", "disagreement", "duplicate", "isolated", "unvouched", "client_share")
+    reasons = ("low_confidence", "disagreement", "duplicate", "few_senders", "isolated", "unvouched", "client_share")
     assert [word for word in (*STAGES, *reasons) if word not in glossary] == []
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from turned_digits import window_of
 
+from acclimate.learning import crowd
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
 from acclimate.learning.steps import ALARMS
@@ -13,7 +14,10 @@ from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Win
 @pytest.fixture
 def look(parts, anchor):
     def look(window: Window, champion=anchor) -> Drift:
-        return diagnose(window, parts, champion, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None)
+        crowded = crowd.find(window, parts, champion, anchor)
+        return diagnose(
+            window, parts, champion, anchor, crowded, rng=np.random.default_rng(0), tick=lambda done, total: None
+        )
 
     return look
 

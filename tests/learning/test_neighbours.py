@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from turned_digits import Digits, window_of
 
-from acclimate.learning import neighbours, steps
+from acclimate.learning import crowd, neighbours, steps
 from acclimate.learning.drift import diagnose
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Past, SeedSet
@@ -36,8 +36,10 @@ def test_two_steps_that_come_near_their_limits_need_less_where_neighbours_contra
 ) -> None:
     x = stream.turned(40, rng=np.random.default_rng(2))[0]
     past = Past(agreement=0.9, neighbours=contradicted_before)
+    window = window_of(x, past=past)
+    crowded = crowd.find(window, parts, anchor, anchor)
     found = diagnose(
-        window_of(x, past=past), parts, anchor, anchor, rng=np.random.default_rng(0), tick=lambda done, total: None
+        window, parts, anchor, anchor, crowded, rng=np.random.default_rng(0), tick=lambda done, total: None
     )
     assert found.effects["neighbours"].value > steps.CONTRADICTED
     assert found.effects["both_steps"].threshold == limit
