@@ -31,7 +31,7 @@ class Crowd:
 
     Unless that is most of it, `rows` (N,) of the window and `seed_rows` (K,) of the seed set's held-out ones, in their order, lie
     where the window is crowded; none where those who sent most of the window sent of the crowd as well: then it is drift that
-    comes from everywhere. Where it is most of it, `few` (N,) are rows that few senders send, of classes of which the window has
+    comes from everywhere. `few` (N,) are rows that few senders send, of a class that most of them send or of which the window has
     more than the seed set; never rows that people labelled.
     """
 
@@ -39,6 +39,11 @@ class Crowd:
     few: Flags
     rows: Flags
     seed_rows: Flags
+
+    @property
+    def apart(self) -> Flags:
+        """Those of `few` that nothing is measured on: none while the seed set tells what is too much."""
+        return self.few if self.drifted.detected else np.zeros_like(self.few)
 
     @property
     def dispersed(self) -> Crowd:
@@ -52,11 +57,11 @@ class Crowd:
         return Effect(value=float(rows.mean()) if len(rows) else 0.0, threshold=0.0, n=len(rows))
 
     def without(self, seed: SeedSet, rows: Rows) -> tuple[SeedSet, Rows]:
-        """Both without what lies in the crowd, the held-out rows of the seed set all in its calibration part."""
+        """The seed set and the rows that are measured without what is crowded; all held-out rows in the calibration part."""
         held, kept = seed.held_out, ~self.seed_rows
         nothing = Part(x=held.x[:0], y=held.y[:0])
-        kept_rows = rows[~self.rows[~self.few]]
-        return replace(seed, calibration=Part(x=held.x[kept], y=held.y[kept]), judging=nothing), kept_rows
+        calm = rows[~self.rows[~self.apart]]
+        return replace(seed, calibration=Part(x=held.x[kept], y=held.y[kept]), judging=nothing), calm
 
     def told(self, window: Window, answers: Integers, classes: tuple[str, ...]) -> Json | None:
         """For whoever asks what it is and who sent it: the answer (N,) of version 1 to most of it, its largest senders."""
@@ -69,7 +74,8 @@ class Crowd:
             order = np.argsort(-counts, kind="stable")[:NAMED]
             largest = [{"client": window.senders[i], "rows": int(counts[i])} for i in order if counts[i]]
         answered = int(np.bincount(answers[rows], minlength=len(classes)).argmax())
-        return {"rows": int(rows.sum()), "answered": classes[answered], "senders": largest}
+        numbers = {"rows": int(rows.sum()), "few_senders": int(self.few.sum())}
+        return {**numbers, "answered": classes[answered], "senders": largest}
 
 
 def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> Crowd:
@@ -77,53 +83,52 @@ def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> Cro
     rows = window.rows
     seen = untouched.look(features(anchor, seed.held_out.x), features(anchor, rows))
     drifted = Effect(value=1 - seen.share, threshold=MOSTLY, n=len(rows))
-    nobody = np.zeros(len(rows), dtype=bool)
-    found = Crowd(drifted=drifted, few=nobody, rows=seen.crowd, seed_rows=seen.seed_crowd)
-    if drifted.detected:
-        return replace(found.dispersed, few=_sent_by_few(window, seed, champion))
-    return found.dispersed if _from_everywhere(seen, window) else found
+    few = _sent_by_few(window, seed, champion)
+    found = Crowd(drifted=drifted, few=few, rows=seen.crowd, seed_rows=seen.seed_crowd)
+    return found.dispersed if drifted.detected or _from_everywhere(seen, window) else found
 
 
 def said(told: Json, share: Effect, drifted: Effect) -> str:
     """In words, what was told of a crowd."""
     largest = ", ".join(f"{sender['client']} ({sender['rows']} rows)" for sender in told["senders"])
-    where = (
-        f"lie where less than half of the window is sent, while {drifted.value:.0%} of it and more has drifted"
-        if drifted.detected
-        else f"lie where the seed set has less than half as many, while up to {1 - drifted.value:.0%} of the window may be its "
-        "traffic untouched"
-    )
+    crowded = f"where the seed set has less than half as many, while up to {1 - drifted.value:.0%} of the window may be untouched"
+    few = "where only keys send that sent less than half of the window"
+    kinds = {crowded: told["rows"] > told["few_senders"], few: told["few_senders"] > 0}
     return (
-        f"{share.value:.0%} of the rows {where}: they teach nothing, since few may have sent them to be learnt from "
-        f"(version 1 answers most of them {told['answered']!r}; largest senders: {largest or 'not known'})"
+        f"{share.value:.0%} of the rows lie {', or '.join(kind for kind, there in kinds.items() if there)}: they teach nothing, "
+        f"since few may have sent them to be learnt from (version 1 answers most of them {told['answered']!r}; largest senders: "
+        f"{largest or 'not known'})"
     )
 
 
 def unvouched(window: Window, found: Crowd, anchor: Bundle, label: Integers) -> Flags | None:
-    """Which rows to learn from (N,) may not teach, by what the champion labels them: those of the crowd, and where version 1
-    contradicts. None where more than half of the window drifted, or an operator released it.
+    """Which rows to learn from (N,) may not teach, by what the champion labels them: those of the crowd or of few senders, and
+    where version 1 contradicts. None where more than half of the window drifted, or an operator released it.
     """
     if window.vouched or found.drifted.detected:
         return None
     contradicted = anchor.probabilities(window.x).argmax(axis=1) != label
-    return np.asarray(found.rows[: len(window.x)] | contradicted)
+    return np.asarray((found.rows | found.few)[: len(window.x)] | contradicted)
 
 
 def _sent_by_few(window: Window, seed: SeedSet, champion: Bundle) -> Flags:
-    """Of a window that nobody released: rows that few send, of classes of which it has more than the seed set.
+    """Of a window that nobody released: rows that few send, of a class that most send or of which it has more than the seed set.
 
-    Who sends what the seed set has as often teaches, alone if need be.
+    Who alone sends a class, as often as the seed set has it, teaches it.
     """
     rows = window.rows
     if window.vouched or window.client is None or window.held_out_client is None:
         return np.zeros(len(rows), dtype=bool)
     read = champion.encoding.features(rows).reshape(len(rows), -1)
-    few = senders.few(read, np.concatenate([window.client, window.held_out_client]))
+    client = np.concatenate([window.client, window.held_out_client])
+    few = senders.few(read, client)
     few[len(window.x) :] &= window.held_out_labels == UNLABELLED
     if few.any():
         served = rescale.caught_up(champion, rows)
         answered = served.probabilities(rescale.read(served, rows)).argmax(axis=1)
-        few &= _more_than_usual(answered, seed, len(champion.input_spec.classes))[answered]
+        everybodys = [label for label in np.unique(answered[few]) if senders.most(answered == label, client)]
+        frequent = _more_than_usual(answered, seed, len(champion.input_spec.classes))
+        few &= np.isin(answered, everybodys) | frequent[answered]
     return few
 
 

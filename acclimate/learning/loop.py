@@ -49,7 +49,7 @@ class Step(Protocol):
 class Turn:
     """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
 
-    `few` (N,) are the window's rows that few senders send (`crowd.find`).
+    `few` (N,) are the window's rows that few senders send, and that nothing was measured on (`Crowd.apart`).
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
     answers are compared with. `second`: what the champion's answers to the window are worth by another way than their confidence.
     `rehearsal`: of version 1, what it could learn by itself.
@@ -157,7 +157,7 @@ def survey(
 ) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     crowded = crowd.find(window, seed, champion, anchor)
-    window, few = replace(window, few=crowded.few), crowded.few
+    window, few = replace(window, few=crowded.apart), crowded.apart
     drift = step("diagnose", diagnose, window, seed, champion, anchor, crowded)
     vouched = window.vouched and drift.alarms and drift.effects["input"].detected
     if drift.stops and not vouched:

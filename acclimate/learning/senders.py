@@ -25,6 +25,8 @@ SURELY = 0.98
 DRAWS = 400
 SMALLEST, LARGEST, STEP = 40, 0.4, 1.25
 """Rows of the smallest place that is tried, share of the window in the largest, and the next place in the one before."""
+FEWEST = SMALLEST // 2
+"""Less than half of the smallest place is chance."""
 WIDE = 0.2
 """Share of the window in the second place that is looked at: a large heap has a middle from where nothing else is near."""
 COMPARED_ROWS = 2000
@@ -38,8 +40,8 @@ Flags = NDArray[np.bool_]
 def few(rows: Floats, client: Integers) -> Flags:
     """Which rows (N, F) lie where few of the clients (N,) send, and come from one of those. The same rows give the same.
 
-    None where there is one client, where so few rows of each tell nothing, and where it would be half of the window: then senders
-    differ, and no traffic is everybody's.
+    None where there is one client, where so few rows of each tell nothing, where it would be a handful, and where it would be
+    half of the window: then senders differ, and no traffic is everybody's.
     """
     rng = np.random.default_rng(0)
     who = np.unique(client, return_inverse=True)[1]
@@ -53,7 +55,17 @@ def few(rows: Floats, client: Integers) -> Flags:
         return nobody
     wide = max(smallest, int(WIDE * len(drawn)))
     found = _theirs_alone(rows.astype(np.float64), who, drawn, sent, sorted({smallest, wide}))
-    return nobody if found.mean() >= MOST else found
+    return found if FEWEST <= found.sum() < MOST * len(found) else nobody
+
+
+def most(rows: Flags, client: Integers) -> bool:
+    """Whether clients (N,) who have most of the traffic send such rows (N,), each at least half of what its share would give."""
+    who = np.unique(client, return_inverse=True)[1]
+    sent, theirs = np.bincount(who), np.bincount(who[rows], minlength=who.max(initial=-1) + 1)
+    if not theirs.any():
+        return False
+    sends = theirs >= np.maximum(SENDS * _due(sent, int(rows.sum())), 1e-9)
+    return bool(_traffic(sends[None], sent, int(rows.sum()))[0] > MOST)
 
 
 def _theirs_alone(rows: Doubles, who: Integers, drawn: Integers, sent: Integers, places: list[int]) -> Flags:

@@ -230,7 +230,7 @@ class Window:
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
     `looks`: so many challengers were judged on this window before. `number`: its place among the model's windows, from 1.
-    `few` (N + M,): rows, those to learn from first, that few senders send (`crowd.find`); None where nobody looked.
+    `few` (N + M,): rows, those to learn from first, that few senders send (`Crowd.apart`); None where nobody looked.
     """
 
     x: Rows

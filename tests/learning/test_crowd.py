@@ -81,7 +81,8 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     alone, both = (crowd.unvouched(window, found, anchor, label) for label in (said, other))
     assert alone is not None
     assert both is not None
-    assert (alone == found.rows[: len(window.x)]).all()
+    assert (alone == (found.rows | found.few)[: len(window.x)]).all()
+    assert not found.apart.any()
     assert both[:10].all()
     assert (both[10:] == alone[10:]).all()
 
