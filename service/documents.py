@@ -119,6 +119,7 @@ def version(
         "windows": [window_id(number) for number in windows],
         "saw_erased_rows": saw_erased,
         "mode": row["mode"],
+        "lineage": row["lineage"],
         "rehearsal": row["rehearsal"],
         "evidence": row["evidence"],
         "gates": row["gates"],

@@ -29,6 +29,51 @@ PROMOTIONS = (
 """What the loop and operators do, by kind and evidence."""
 DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
 
+GAUGES = {
+    "drift_statistic": ("What each detector found in the newest diagnosed window.", ("model", "detector")),
+    "drift_threshold": ("Above this the detector's statistic counts as drift.", ("model", "detector")),
+    "drift_detected": ("1 where the statistic is above its threshold.", ("model", "detector")),
+    "estimated_accuracy_ratio": (
+        "Estimated accuracy of the answers in the newest closed window, made without a label; absent where refused.",
+        ("model", "estimator"),
+    ),
+    "estimated_accuracy_ratio_lower": ("Lower end of its interval.", ("model", "estimator")),
+    "estimated_accuracy_ratio_upper": ("Upper end of its interval.", ("model", "estimator")),
+    "pseudo_label_class_divergence_ratio": (
+        "Total variation between the classes of the accepted pseudo-labels and those of all, in the newest closed window.",
+        ("model",),
+    ),
+    "pseudo_label_error_ratio": (
+        "Share of the accepted pseudo-labels of the runs kept that labels which came later contradict; absent without any.",
+        ("model",),
+    ),
+    "calibration_error_ratio": (
+        "Debiased calibration error on the judging part, of answers surer than right.",
+        ("model", "alias"),
+    ),
+    "replay_rows": (
+        "Trusted rows, by class, that held the champion against forgetting: the seed's, and those that people taught.",
+        ("model", "class"),
+    ),
+    "anchor_distance_ratio": (
+        "How far the champion's weights are from the anchor's, in the length of those; 0 for the anchor.",
+        ("model",),
+    ),
+    "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
+    "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
+    "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),
+    "gate_limit": ("The limit of each gate.", ("model", "gate")),
+    "learning_paused": ("1 while learning by itself is paused.", ("model",)),
+    "queue_oldest_task_age_seconds": ("Age of the oldest run that nobody has taken.", ()),
+    "build_info": ("1; the version of the software.", ("version",)),
+}
+COUNTERS = {
+    "pseudo_labels": ("Rows by what the selection of pseudo-labels did with them.", ("model", "outcome")),
+    "runs": ("Ended runs.", ("model", "trigger", "state")),
+    "promotions": ("Changes of champion.", ("model", "kind", "evidence")),
+}
+"""What each metric of learning tells, and its labels."""
+
 
 def text(database: Database) -> bytes:
     """Prometheus text of every learning metric; nothing while the database does not answer, rather than old numbers."""
@@ -64,46 +109,11 @@ class LearningCollector:
 
 def families() -> dict[str, Any]:
     """Every metric of learning by its name without prefix, empty."""
-    gauges = {
-        "drift_statistic": ("What each detector found in the newest diagnosed window.", ("model", "detector")),
-        "drift_threshold": ("Above this the detector's statistic counts as drift.", ("model", "detector")),
-        "drift_detected": ("1 where the statistic is above its threshold.", ("model", "detector")),
-        "estimated_accuracy_ratio": (
-            "Estimated accuracy of the answers in the newest closed window, made without a label; absent where refused.",
-            ("model", "estimator"),
-        ),
-        "estimated_accuracy_ratio_lower": ("Lower end of its interval.", ("model", "estimator")),
-        "estimated_accuracy_ratio_upper": ("Upper end of its interval.", ("model", "estimator")),
-        "pseudo_label_class_divergence_ratio": (
-            "Total variation between the classes of the accepted pseudo-labels and those of all, in the newest closed window.",
-            ("model",),
-        ),
-        "pseudo_label_error_ratio": (
-            "Share of the accepted pseudo-labels of the runs kept that labels which came later contradict; absent without any.",
-            ("model",),
-        ),
-        "calibration_error_ratio": (
-            "Debiased calibration error on the judging part, of answers surer than right.",
-            ("model", "alias"),
-        ),
-        "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
-        "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
-        "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),
-        "gate_limit": ("The limit of each gate.", ("model", "gate")),
-        "learning_paused": ("1 while learning by itself is paused.", ("model",)),
-        "queue_oldest_task_age_seconds": ("Age of the oldest run that nobody has taken.", ()),
-        "build_info": ("1; the version of the software.", ("version",)),
-    }
-    counters = {
-        "pseudo_labels": ("Rows by what the selection of pseudo-labels did with them.", ("model", "outcome")),
-        "runs": ("Ended runs.", ("model", "trigger", "state")),
-        "promotions": ("Changes of champion.", ("model", "kind", "evidence")),
-    }
     found: dict[str, Any] = {
-        name: GaugeMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in gauges.items()
+        name: GaugeMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in GAUGES.items()
     }
     found |= {
-        name: CounterMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in counters.items()
+        name: CounterMetricFamily(f"acclimate_{name}", help, labels=labels) for name, (help, labels) in COUNTERS.items()
     }
     found["run_duration_seconds"] = HistogramMetricFamily(
         "acclimate_run_duration_seconds", "From start to end of a run.", labels=("model",)
@@ -177,7 +187,15 @@ def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None
         ("previous", history[-1]["from_version"]),
         ("anchor", 1),
     ):
-        gates = registry.version(connection, model["id"], number)["gates"] if number else []
-        for gate in gates:
+        row = registry.version(connection, model["id"], number) if number else None
+        if alias == "champion" and row is not None and row["lineage"] is not None:
+            _lineage(found, model["name"], row["lineage"])
+        for gate in row["gates"] if row is not None else ():
             if gate["gate"] == "max_ece" and gate["value"] is not None:
                 found["calibration_error_ratio"].add_metric((model["name"], alias), gate["value"])
+
+
+def _lineage(found: dict[str, Any], model: str, known: dict[str, Any]) -> None:
+    found["anchor_distance_ratio"].add_metric((model,), known["anchor_distance"])
+    for label, rows in known["replay_rows"].items():
+        found["replay_rows"].add_metric((model, label), rows)

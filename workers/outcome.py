@@ -66,8 +66,9 @@ def publish(
         expected = expectation(turn, estimates)
         mode = turn.student.mode.name if turn.student is not None else "plain"
         made = {"digest": digest, "weights_digest": weights_digest, "mode": mode, "expected": expected}
-        rehearsal = turn.rehearsal.as_json() if turn.rehearsal is not None else None
-        found["version"] = _add_version(connection, task, turn.verdict, promoted, rehearsal=rehearsal, **made)
+        made["lineage"] = turn.lineage.as_json(task.spec.input.classes) if turn.lineage is not None else None
+        made["rehearsal"] = turn.rehearsal.as_json() if turn.rehearsal is not None else None
+        found["version"] = _add_version(connection, task, turn.verdict, promoted, **made)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
     return {"state": state, **found}

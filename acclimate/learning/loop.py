@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning import crowd, modes, network, recipes, rescale, second_opinion
+from acclimate.learning import crowd, lineage, modes, network, recipes, rescale, second_opinion
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate, calibrate_student
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
 from acclimate.learning.estimate import Opinion
 from acclimate.learning.gates import judge, judge_anchor, judge_mode
+from acclimate.learning.lineage import Lineage
 from acclimate.learning.modes import Mode, Running
 from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
@@ -52,7 +53,7 @@ class Turn:
     `few` (N,) are the window's rows that few senders send, and that nothing was measured on (`Crowd.apart`).
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
     answers are compared with. `second`: what the champion's answers to the window are worth by another way than their confidence.
-    `rehearsal`: of version 1, what it could learn by itself.
+    `lineage`: what `student` comes of. `rehearsal`: of version 1, what it could learn by itself.
     """
 
     drift: Drift | None = None
@@ -62,6 +63,7 @@ class Turn:
     verdict: Verdict | None = None
     expected: dict[str, Behaviour] = field(default_factory=dict)
     second: Opinion | None = None
+    lineage: Lineage | None = None
     rehearsal: Rehearsal | None = None
     detail: str | None = None
 
@@ -118,6 +120,7 @@ def turn(
         verdict=verdict,
         expected=expected,
         second=second_opinion.in_hindsight(champion, student, window.rows),
+        lineage=lineage.trace(student, anchor, seed, as_read.taught),
         detail=_refusal(verdict),
     )
 
@@ -142,7 +145,10 @@ def _return_to_anchor(
     verdict = step("judge", judge_mode, challenger, champion, seed.judging, window.most, seen.drift, gates)
     expected = _answers(_usual(window), student=challenger, champion=champion)
     detail = _refusal(verdict)
-    return replace(seen, labels=None, student=challenger, verdict=verdict, expected=expected, detail=detail)
+    origin = lineage.trace(challenger, anchor, seed)
+    return replace(
+        seen, labels=None, student=challenger, verdict=verdict, expected=expected, lineage=origin, detail=detail
+    )
 
 
 def survey(
@@ -222,7 +228,15 @@ def begin(
     verdict = step("judge", _judge_and_rehearse, anchor, seed, spec)
     expected = _answers(seed.judging.x, student=anchor)
     rehearsal = Rehearsal.from_json(verdict.rehearsal) if verdict.rehearsal is not None else None
-    return Turn(student=anchor, verdict=verdict, expected=expected, rehearsal=rehearsal, detail=_refusal(verdict))
+    origin = lineage.trace(anchor, anchor, seed)
+    return Turn(
+        student=anchor,
+        verdict=verdict,
+        expected=expected,
+        lineage=origin,
+        rehearsal=rehearsal,
+        detail=_refusal(verdict),
+    )
 
 
 def _judge_and_rehearse(

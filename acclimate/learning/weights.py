@@ -1,10 +1,11 @@
-"""Weights: do those that somebody trained elsewhere fit the network, and are those of two versions the same."""
+"""Weights: do those that somebody trained elsewhere fit the network, and how far apart are those of two versions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from acclimate.learning import network
@@ -58,3 +59,20 @@ def same(a: Bundle, b: Bundle) -> bool:
     return len(a.members) == len(b.members) and all(
         all(tensor.equal(other[name]) for name, tensor in one.items()) for one, other in zip(*states, strict=True)
     )
+
+
+def distance(bundle: Bundle, anchor: Bundle) -> float:
+    """The length of the difference between their weights over that of the anchor's, the mean over members; 0 or more.
+
+    Members beyond the anchor's were started from its own in turn. NaN where weights are not finite.
+    """
+    far = []
+    for index, member in enumerate(bundle.members):
+        before = _flat(anchor.members[index % len(anchor.members)])
+        far.append(float((_flat(member) - before).norm() / before.norm().clamp_min(1e-12)))
+    return sum(far) / len(far)
+
+
+def _flat(member: torch.nn.Module) -> torch.Tensor:
+    tensors = [tensor.detach().cpu() for tensor in member.state_dict().values() if tensor.is_floating_point()]
+    return torch.cat([torch.empty(0, dtype=torch.float64), *(tensor.double().flatten() for tensor in tensors)])

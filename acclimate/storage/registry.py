@@ -160,18 +160,20 @@ def add_version(
     expected: dict[str, Any] | None = None,
     mode: str = "plain",
     weights_digest: str | None = None,
+    lineage: dict[str, Any] | None = None,
     rehearsal: dict[str, Any] | None = None,
 ) -> int:
     """The number of the new version: one above the highest there ever was. Call under `lock`.
 
     `expected` is how `student` and `champion` answered the held-out rows when it was judged; `weights_digest` the artifact of
-    another version that lends this one its weights; `rehearsal` what version 1 could learn by itself.
+    another version that lends this one its weights; `lineage` what it comes of; `rehearsal` what version 1 could learn by itself.
     """
     highest = connection.execute(select(func.max(versions.c.number)).where(versions.c.model_id == model_id)).scalar()
     number = (highest or 0) + 1
     values = {"model_id": model_id, "number": number, "digest": digest, "state": "promoted" if promoted else "rejected"}
     values |= {"parent": parent, "run_id": run_id, "gates": gates, "evidence": evidence}
-    values |= {"expected": expected, "mode": mode, "weights_digest": weights_digest, "rehearsal": rehearsal}
+    values |= {"expected": expected, "mode": mode, "weights_digest": weights_digest}
+    values |= {"lineage": lineage, "rehearsal": rehearsal}
     connection.execute(insert(versions).values(**values, created_at=now()))
     return number
 

@@ -228,6 +228,8 @@ versions = Table(
     Column("expected", JSON),
     # How it is served: plain, or following its traffic.
     Column("mode", String(16), nullable=False, server_default="plain"),
+    # What it comes of: trusted rows by class, and how far its weights are from the anchor's.
+    Column("lineage", JSON),
     # Of version 1: what it could learn by itself, found before any traffic.
     Column("rehearsal", JSON),
     # The artifact of another version that holds the weights, where this one differs from it in its mode alone.

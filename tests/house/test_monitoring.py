@@ -36,7 +36,7 @@ SHOWN = (
     ),
     *("calibration_error_ratio", "gate_limit", "pseudo_labels", "runs", "runs_active", "model_info", "promotions"),
     *("estimated_accuracy_ratio", "estimated_accuracy_ratio_lower", "estimated_accuracy_ratio_upper"),
-    *("pseudo_label_class_divergence_ratio", "learning_paused"),
+    *("pseudo_label_class_divergence_ratio", "learning_paused", "anchor_distance_ratio"),
     *("running_state_distance_ratio", "running_state_renewals", "pseudo_label_error_ratio", "inputs_logged"),
 )
 

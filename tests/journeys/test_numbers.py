@@ -77,6 +77,12 @@ def test_learning_tells_runs_gates_drift_pseudo_labels_and_promotions(scraped: t
     assert after["acclimate_pseudo_labels_total", (("outcome", "accepted"),)] > 100
     assert after["acclimate_gate_limit", (("gate", "max_ece"),)] == 0.08
     assert ("acclimate_calibration_error_ratio", (("alias", "champion"),)) in after
+    replay = {
+        dict(labels)["class"]: value for (name, labels), value in after.items() if name == "acclimate_replay_rows"
+    }
+    assert set(replay) == set("0123456789")
+    assert 400 < sum(replay.values()) < 897
+    assert before["acclimate_anchor_distance_ratio", ()] == 0 < after["acclimate_anchor_distance_ratio", ()] < 1
     detectors = {dict(labels)["detector"] for (name, labels) in after if name == "acclimate_drift_statistic"}
     assert (
         detectors

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from turned_digits import DIGITS, learn, spec, window_of
+from turned_digits import DIGITS, Digits, learn, spec, window_of
 
 from acclimate.learning import loop, network, weights
 from acclimate.learning.network import BundleError
-from acclimate.learning.values import NetworkSpec, SeedSet
+from acclimate.learning.values import NetworkSpec, Part, SeedSet
 
 NETWORK = f"{__name__}:brought"
 
@@ -112,3 +113,26 @@ def test_weights_that_do_not_fit_make_no_version(parts, trained):
             allowlist=(NETWORK,),
             weights={name: array for name, array in trained.items() if name != "1.bias"},
         )
+
+
+def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(anchor: network.Bundle) -> None:
+    grown = replace(anchor, members=tuple(copy.deepcopy(member) for member in anchor.members))
+    with torch.no_grad():
+        for member in grown.members:
+            for parameter in member.parameters():
+                parameter *= 1.1
+    assert weights.distance(anchor, anchor) == 0.0
+    assert weights.distance(grown, anchor) == pytest.approx(0.1, rel=0.01)
+    one = replace(anchor, members=anchor.members[:1])
+    assert weights.distance(replace(anchor, members=anchor.members[:1] * 3), one) == 0.0
+
+
+def test_a_student_says_what_it_comes_of(stream: Digits, parts: SeedSet, anchor: network.Bundle) -> None:
+    x, y = stream.turned(7, rng=np.random.default_rng(1))
+    taught = Part(x=x[:20], y=y[:20])
+    window = replace(window_of(x[20:]), taught=taught)
+    found = learn(window, parts, anchor, anchor).lineage
+    assert found is not None
+    assert found.replay_rows == tuple(np.bincount(np.concatenate([parts.train.y, taught.y]), minlength=10))
+    assert 0.01 < found.anchor_distance < 1
+    assert found.as_json(DIGITS.classes)["replay_rows"]["3"] == found.replay_rows[3]

@@ -71,6 +71,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
             ("versions", "deleted_at"),
             ("versions", "mode"),
             ("versions", "rehearsal"),
+            ("versions", "lineage"),
             ("versions", "weights_digest"),
             ("windows", "estimate"),
             ("runs", "rows_taught"),
