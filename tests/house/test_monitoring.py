@@ -151,7 +151,7 @@ def test_grafana_reads_the_dashboard() -> None:
     assert board.id_val is None
     assert board.uid == "acclimate-loop"
     assert [variable.name for variable in board.templating.list_val or []] == ["model"]
-    assert len(board.panels or []) == 12
+    assert len(board.panels or []) == 13
 
 
 def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own() -> None:
