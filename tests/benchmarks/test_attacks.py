@@ -1,4 +1,4 @@
-"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary; without the rule he does."""
+"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary; without the rules he does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from benchmarks.mechanisms import attacks
 from benchmarks.mechanisms.attacks import Scene
 from benchmarks.streams import starts
+from benchmarks.streams.stream import source
 
 WINDOWS = 5
 
@@ -45,3 +46,15 @@ def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene: S
     attacks.play(scene, 2, keys=1, sure=0.9, say=said.append)
     assert len(said) == WINDOWS
     assert all("largest senders: key-10" in line for line in said)
+
+
+@pytest.mark.skipif(not source("gasdrift_8of10").is_file(), reason="the gas sensors are not here (ACCLIMATE_STREAMS)")
+def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those_of_others_do() -> None:
+    made = attacks.gas(24)
+    scene = replace(made, stream=replace(made.stream, windows=made.stream.windows[:3]))
+    with attacks.unguarded():
+        before = attacks.play(scene, 24, keys=20, sure=0.9)
+    played = attacks.play(scene, 24, keys=20, sure=0.9)
+    assert max(played.flipped) < 0.1
+    assert played.taught[0] < 0.1 * played.rows[0] < before.taught[0]
+    assert played.taught[1] > 0.5 * played.rows[1]
