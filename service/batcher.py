@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning import modes
+from acclimate.learning import answers
 from acclimate.learning.values import Floats, Rows
 from service.model_slot import Served
 from service.running import RunningState, Snapshot
@@ -107,7 +107,7 @@ def _work(served: Served, followed: Followed, batch: list[Request]) -> Callable[
 def _in_state(served: Served, followed: RunningState | Snapshot, x: Rows, counts: NDArray[np.bool_]) -> Answer:
     """The answer in the state there is now, which then moves on."""
     snapshot = followed if isinstance(followed, Snapshot) else followed.snapshot
-    answered = modes.answer(served.bundle, snapshot.state, x)
+    answered = answers.answer(served.bundle, snapshot.state, x)
     if isinstance(followed, RunningState):
         followed.advance(answered.seen[counts])
     changed = answered.raw is not answered.probabilities

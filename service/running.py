@@ -145,7 +145,7 @@ class RunningState:
         metrics.follow(model, modes.distance(mode, self.snapshot.state), rows=0)
 
     def advance(self, seen: Floats) -> None:
-        """Take in what `modes.answer` has seen of rows that are logged; a state that began has a new id."""
+        """Take in what `answers.answer` has seen of rows that are logged; a state that began has a new id."""
         before, self._memory = self._memory, modes.advance(self._mode, self._memory, seen)
         if self._memory.state is before.state:
             return

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import evidence, network, rescale
+from acclimate.learning.answers import Running
 from acclimate.learning.diagnosis import Drift
-from acclimate.learning.modes import Running
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import Floats, Gate, Gates, Integers, Part, Rows, Verdict, Window
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import crowd, lineage, modes, network, recipes, rescale, second_opinion
+from acclimate.learning.answers import Running
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.calibration import calibrate, calibrate_student
 from acclimate.learning.diagnosis import Drift
@@ -17,7 +18,7 @@ from acclimate.learning.drift import diagnose
 from acclimate.learning.estimate import Opinion
 from acclimate.learning.gates import judge, judge_anchor, judge_mode
 from acclimate.learning.lineage import Lineage
-from acclimate.learning.modes import Mode, Running
+from acclimate.learning.modes import Mode
 from acclimate.learning.network import Bundle
 from acclimate.learning.pseudo_labels import choose
 from acclimate.learning.rehearsal import rehearse

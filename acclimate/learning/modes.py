@@ -10,19 +10,14 @@ are answered in the state before them, then it moves.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.normalise import CLIP, Normalisation
-from acclimate.learning.values import Floats, InputSpec, Integers, Json, Rows
-
-if TYPE_CHECKING:
-    from acclimate.learning.network import Bundle
+from acclimate.learning.values import Floats, InputSpec, Integers, Json
 
 PRIOR_MEMORY = 192
 """Newest answers whose class shares the running prior is: fewer are noise, more lag behind (learning.md of the design)."""
@@ -121,18 +116,6 @@ class Memory:
     pending: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """probabilities (N, C) are what is served, raw (N, C) what the networks said: another array only in `prior`.
-
-    seen (N, C or D) is what `advance` learns from.
-    """
-
-    probabilities: Floats
-    raw: Floats
-    seen: Floats
-
-
 def prior(source: Floats | tuple[float, ...], *, start: Floats | None = None, share: float = 1.0) -> Mode:
     """Running prior, for networks that learnt with the class shares source (C,); it starts from them, or from `start` (C,).
 
@@ -196,22 +179,6 @@ def problem(mode: Mode, spec: InputSpec, *, raw: bool) -> str | None:
     return None
 
 
-def answer(bundle: Bundle, state: State | None, x: Rows) -> Answer:
-    """The version's answer to raw rows x (N, *shape) in this state, the same for ever; `None`: the networks' own, in any mode."""
-    mode = bundle.mode
-    if state is None or mode.name == "plain":
-        raw = bundle.probabilities(x)
-        return Answer(probabilities=raw, raw=raw, seen=raw)
-    if mode.name == "prior":
-        raw = bundle.probabilities(x)
-        return Answer(probabilities=reweighted(mode, state, raw), raw=raw, seen=raw)
-    assert isinstance(bundle.encoding, Normalisation), "problem() lets no other version into this mode"
-    seen = bundle.encoding.features(x)
-    read = np.clip((seen - state.numbers[0]) / state.numbers[1], -CLIP, CLIP).reshape(x.shape)
-    raw = np.asarray(bundle.member_probabilities(read, encoded=True).mean(axis=0), dtype=np.float32)
-    return Answer(probabilities=raw, raw=raw, seen=seen)
-
-
 def reweighted(mode: Mode, state: State, raw: Floats) -> Floats:
     """What `prior` makes of the networks' answers raw (N, C) under the class shares of the state."""
     weights = (state.numbers[0].astype(np.float64) / np.asarray(mode.source)) ** mode.share
@@ -253,31 +220,6 @@ def distance(mode: Mode, state: State) -> float:
     if mode.name == "prior":
         return float(np.abs(state.numbers[0] - np.asarray(mode.source)).sum() / 2)
     return float(np.sqrt(np.square(state.numbers[0]).mean())) if mode.name == "standardise" else 0.0
-
-
-class Running:
-    """A version that answers in its mode and moves its own state on as a replica does, in memory: for benchmarks and judgement.
-
-    Not for several threads. In `plain` it answers as the bundle.
-    """
-
-    def __init__(self, bundle: Bundle, *, request_rows: int = RENEW_ROWS) -> None:
-        self.bundle = bundle
-        self.memory = None if bundle.mode.name == "plain" else begin(bundle.mode)
-        self._request_rows = request_rows
-
-    def answer(self, x: Rows) -> Floats:
-        """What is served (N, C) to the rows x, as if they came in requests of `request_rows`; the state moves on."""
-        if self.memory is None:
-            return self.bundle.probabilities(x)
-        return np.concatenate([np.empty((0, len(self.bundle.input_spec.classes)), np.float32), *self._portions(x)])
-
-    def _portions(self, x: Rows) -> Iterator[Floats]:
-        for start in range(0, len(x), self._request_rows):
-            assert self.memory is not None
-            answered = answer(self.bundle, self.memory.state, x[start : start + self._request_rows])
-            self.memory = advance(self.bundle.mode, self.memory, answered.seen)
-            yield answered.probabilities
 
 
 def estimated_prior(

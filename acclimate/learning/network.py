@@ -49,8 +49,8 @@ class Bundle:
 
     The members are in eval mode and need no gradients; nobody changes them in place. selftest_x (K, *shape) are raw rows,
     selftest_probabilities (K, C) what the version answered to them when it was made; K = 0 before `with_self_test`. `strength` is
-    that of the augmentation which its rows stand. `mode` is how it is served: `modes.answer` answers in a state of it, while the
-    methods here, and with them training, gates and self-test, give what the networks say without any.
+    that of the augmentation which its rows stand. `mode` is how it is served: `answers.answer` answers in a state of it, while
+    the methods here, and with them training, gates and self-test, give what the networks say without any.
     """
 
     input_spec: InputSpec

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import crowd, modes
+from acclimate.learning import crowd
+from acclimate.learning.answers import answer
 from acclimate.learning.diagnosis import Effect
 from acclimate.learning.loop import Turn
 from acclimate.learning.network import Bundle
@@ -77,7 +78,7 @@ def served(ours: Ours, rows: Rows) -> Floats:
     """What is answered to rows now, in the state that the version has come to; the state stays as it is."""
     running = ours.serving.running
     state = None if running.memory is None else running.memory.state
-    return modes.answer(running.bundle, state, rows).probabilities
+    return answer(running.bundle, state, rows).probabilities
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

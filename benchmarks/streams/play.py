@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.learning import loop, modes, watch
+from acclimate.learning import loop, watch
+from acclimate.learning.answers import Running
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.estimate import estimate
 from acclimate.learning.loop import Turn
@@ -35,13 +36,13 @@ class Serving:
     bundle: Bundle
     expected: Behaviour | None
     learnt_from: int | None
-    running: modes.Running = field(init=False)
+    running: Running = field(init=False)
     answered: list[Floats] = field(default_factory=list)
     watched: bool = True
     """Whether its watch goes on; that of version 1 never does."""
 
     def __post_init__(self) -> None:
-        self.running = modes.Running(self.bundle)
+        self.running = Running(self.bundle)
         self.watched = self.learnt_from is not None
 
     def worse(self, needed: int) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from sensors import SENSORS, read_out
 from turned_digits import accuracy, learn, spec, window_of
 
-from acclimate.learning import loop, modes, network, seed, weights
+from acclimate.learning import answers, loop, network, seed, weights
 from acclimate.learning.behaviour import Behaviour
 from acclimate.learning.rehearsed import Act, Rehearsal
 from acclimate.learning.values import STAGES, UNLABELLED, Gates, Past, Policy, Window
@@ -271,6 +271,6 @@ def test_what_is_expected_of_a_student_is_how_it_answers_rows_that_nobody_asked_
     drawn = window.held_out[window.held_out_labels == UNLABELLED]
     assert len(drawn) == len(window.held_out) - 30 > 0
     assert turn.expected == {
-        "student": Behaviour.of(modes.Running(turn.student).answer(drawn)),
+        "student": Behaviour.of(answers.Running(turn.student).answer(drawn)),
         "champion": Behaviour.of(anchor.probabilities(drawn)),
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.learning import modes, network, normalise
+from acclimate.learning import answers, modes, network, normalise
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import InputSpec, NetworkSpec
 
@@ -147,7 +147,7 @@ def test_rows_are_answered_from_rows_before_them_alone(vectors, name):
     rng = np.random.default_rng(7)
     x = rng.normal(8, 3, (300, 4)).astype(np.float32)
     other = np.concatenate([x[:200], rng.normal(-50, 1, (100, 4)).astype(np.float32)])
-    first, second = (modes.Running(bundle, request_rows=20).answer(rows) for rows in (x, other))
+    first, second = (answers.Running(bundle, request_rows=20).answer(rows) for rows in (x, other))
     assert (first[:200] == second[:200]).all()
     assert np.abs(first[:20] - vectors.probabilities(x[:20])).max() < 1e-6
     assert np.abs(first[200:] - vectors.probabilities(x[200:])).max() > 1e-3
@@ -157,12 +157,12 @@ def test_an_answer_is_the_same_again_from_the_version_and_the_bytes_of_its_state
     x = np.random.default_rng(8).normal(8, 3, (96, 4)).astype(np.float32)
     for mode in (modes.prior(SOURCE), modes.standardise(4)):
         bundle = network.with_mode(vectors, mode)
-        running = modes.Running(bundle)
+        running = answers.Running(bundle)
         running.answer(x)
         assert running.memory is not None
         state = running.memory.state
         served = running.answer(x[:32])
-        again = modes.answer(bundle, mode.unpacked(state.packed()), x[:32])
+        again = answers.answer(bundle, mode.unpacked(state.packed()), x[:32])
         assert (again.probabilities == served).all()
 
 
@@ -172,7 +172,7 @@ def test_standardised_rows_of_a_shifted_and_stretched_stream_are_read_as_those_o
     seed_like = rng.normal(5, 2, (3000, 4)).astype(np.float32)
     seed_like[:, 3] = 7
     moved = seed_like * np.float32([1.5, 0.5, 1, 1]) + np.float32([1, -2, 0, 0])
-    running = modes.Running(bundle)
+    running = answers.Running(bundle)
     running.answer(moved[:2900])
     served, told = running.answer(moved[2900:]), vectors.probabilities(seed_like[2900:])
     raw = vectors.probabilities(moved[2900:])
@@ -182,7 +182,7 @@ def test_standardised_rows_of_a_shifted_and_stretched_stream_are_read_as_those_o
 def test_a_huge_row_moves_the_statistics_no_further_than_six_deviations_do(vectors):
     bundle = network.with_mode(vectors, modes.standardise(4))
     rng = np.random.default_rng(10)
-    running = modes.Running(bundle)
+    running = answers.Running(bundle)
     running.answer(rng.normal(5, 2, (500, 4)).astype(np.float32))
     assert running.memory is not None
     before = modes.distance(bundle.mode, running.memory.state)
@@ -194,20 +194,20 @@ def test_a_huge_row_moves_the_statistics_no_further_than_six_deviations_do(vecto
 
 def test_a_column_that_never_varied_in_the_seed_says_nothing_after_any_traffic(vectors):
     bundle = network.with_mode(vectors, modes.standardise(4))
-    running = modes.Running(bundle)
+    running = answers.Running(bundle)
     x = np.random.default_rng(11).normal(5, 2, (200, 4)).astype(np.float32)
     running.answer(x)
     assert running.memory is not None
     other = x.copy()
     other[:, 3] = -1000
     state = running.memory.state
-    said = [modes.answer(bundle, state, rows).probabilities for rows in (x, other)]
+    said = [answers.answer(bundle, state, rows).probabilities for rows in (x, other)]
     assert (said[0] == said[1]).all()
 
 
 def test_a_column_that_stands_still_for_long_is_not_blown_up(vectors):
     bundle = network.with_mode(vectors, modes.standardise(4))
-    running = modes.Running(bundle)
+    running = answers.Running(bundle)
     x = np.full((3000, 4), 6, np.float32)
     running.answer(x)
     assert running.memory is not None
@@ -234,7 +234,7 @@ def test_a_mode_is_part_of_the_version_that_is_packed(vectors, name):
     assert again.mode.start.packed() == mode.start.packed()
     assert (again.mode.name, again.mode.memory, again.mode.share) == (name, 99, mode.share)
     x = np.random.default_rng(12).normal(5, 2, (8, 4)).astype(np.float32)
-    assert (modes.Running(again).answer(x) != vectors.probabilities(x)).any()
+    assert (answers.Running(again).answer(x) != vectors.probabilities(x)).any()
 
 
 def test_a_version_in_plain_mode_is_packed_as_before_there_were_modes(vectors):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.learning import modes, network, normalise, rescale
+from acclimate.learning import answers, network, normalise, rescale
 from acclimate.learning.student import bring
 from acclimate.learning.values import InputSpec, NetworkSpec, Part, Window
 
@@ -43,7 +43,7 @@ def test_rows_that_were_shifted_and_stretched_are_read_as_they_were(bundle):
 def test_what_is_read_so_is_answered_as_the_version_answers_in_its_starting_state(bundle):
     rows = np.random.default_rng(2).normal(loc=1.0, size=(32, 4)).astype(np.float32)
     follows = rescale.following(bundle, rows)
-    served = modes.answer(follows, follows.mode.start, rows).probabilities
+    served = answers.answer(follows, follows.mode.start, rows).probabilities
     assert np.allclose(bundle.probabilities(rescale.read(follows, rows)), served, atol=1e-4)
 
 

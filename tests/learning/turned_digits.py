@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from acclimate.learning import loop, modes
+from acclimate.learning import answers, loop
 from acclimate.learning.network import Bundle
 from acclimate.learning.values import (
     UNLABELLED,
@@ -73,7 +73,7 @@ def window_of(x: Floats, *, past: Past | None = None, labels: NDArray[np.int64] 
 
 
 def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:
-    return float((modes.Running(bundle).answer(x).argmax(axis=1) == y).mean())
+    return float((answers.Running(bundle).answer(x).argmax(axis=1) == y).mean())
 
 
 def learn(window: Window, parts: SeedSet, champion: Bundle, anchor: Bundle, *, run: int = 1) -> loop.Turn:

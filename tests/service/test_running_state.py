@@ -14,7 +14,7 @@ from digits_model import rows as exported
 from running import Service, wait_for
 from small_model import create
 
-from acclimate.learning import modes, network
+from acclimate.learning import answers, modes, network
 from acclimate.learning.modes import Mode
 from acclimate.learning.network import Bundle
 from acclimate.settings import Settings
@@ -162,7 +162,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(f
                 continue
             bundle = bundles[int(rows.version[place])]
             known = bundle.mode.start if state == "start" else bundle.mode.unpacked(rows.states[state])
-            answer = modes.answer(bundle, known, rows.x[place : place + 1])
+            answer = answers.answer(bundle, known, rows.x[place : place + 1])
             # Alone and not in its batch: float32 rounds another way.
             assert np.abs(answer.probabilities[0] - rows.probabilities[place]).max() <= 1e-5
             if rows.version[place] == version:
@@ -195,7 +195,7 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     found = other.find(model_id, int(version), bundle.mode, state)
     assert (found.id, found.version) == (state, int(version))
     assert (
-        np.abs(modes.answer(bundle, found.state, x).probabilities - following.again(version, x, state=state)).max()
+        np.abs(answers.answer(bundle, found.state, x).probabilities - following.again(version, x, state=state)).max()
         < 1e-6
     )
 
@@ -223,11 +223,11 @@ def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_i
     following.service.signal("api-0", signal.SIGKILL)
     wait_for(lambda: following.service.pid("api-0") != dead)
 
-    def answers() -> bool:
+    def answered() -> bool:
         with following.service.http() as http:
             return http.get(f"/v2/models/{NAME}/ready").status_code == 200
 
-    wait_for(lambda: _tried(answers))
+    wait_for(lambda: _tried(answered))
     fresh = following.ask(x)
     assert (fresh["version"], fresh["state"]) == (version, "start")
     assert (served(fresh) == served(replies[0])).all()
