@@ -8,6 +8,7 @@ nothing. However many keys a sender spreads himself over, and whatever else they
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def few(rows: Floats, client: Integers) -> Flags:
     if smallest is None:
         return nobody
     wide = max(smallest, int(WIDE * len(drawn)))
-    found = _theirs_alone(rows.astype(np.float64), who, drawn, sent, sorted({smallest, wide}))
+    found = _theirs_alone(rows, who, drawn, sent, sorted({smallest, wide}))
     return found if FEWEST <= found.sum() < MOST * len(found) else nobody
 
 
@@ -64,23 +65,22 @@ def most(rows: Flags, client: Integers) -> bool:
     sent, theirs = np.bincount(who), np.bincount(who[rows], minlength=who.max(initial=-1) + 1)
     if not theirs.any():
         return False
-    sends = theirs >= np.maximum(SENDS * _due(sent, int(rows.sum())), 1e-9)
-    return bool(_traffic(sends[None], sent, int(rows.sum()))[0] > MOST)
+    place = int(rows.sum())
+    return bool(_traffic(_sends(theirs[None], sent, place), sent, place)[0] > MOST)
 
 
-def _theirs_alone(rows: Doubles, who: Integers, drawn: Integers, sent: Integers, places: list[int]) -> Flags:
+def _theirs_alone(rows: Floats, who: Integers, drawn: Integers, sent: Integers, places: list[int]) -> Flags:
     """Which rows lie, at one of these sizes, in a place of few, and are of one who sends there."""
-    others, whose = rows[drawn], who[drawn]
+    others, whose = rows[drawn].astype(np.float64), who[drawn]
     norms = (others**2).sum(axis=1)
     out = np.zeros(len(rows), dtype=bool)
     for start in range(0, len(rows), CHUNK):
-        part, own = rows[start : start + CHUNK], who[start : start + CHUNK]
+        part, own = rows[start : start + CHUNK].astype(np.float64), who[start : start + CHUNK]
         squares, each = norms - 2 * part @ others.T, np.arange(len(part))
         for place in places:
             theirs = whose[np.argpartition(squares, place - 1, axis=1)[:, :place]]
             cells = np.bincount((each[:, None] * len(sent) + theirs).ravel(), minlength=len(part) * len(sent))
-            counts = cells.reshape(len(part), len(sent))
-            sends = counts >= np.maximum(SENDS * _due(sent, place), 1e-9)
+            sends = _sends(cells.reshape(len(part), len(sent)), sent, place)
             out[start : start + CHUNK] |= (_traffic(sends, sent, place) <= MOST) & sends[each, own]
     return out
 
@@ -106,8 +106,12 @@ def _shown(sent: Integers, place: int, share: float, rng: np.random.Generator) -
     there = order[: max(1, int(np.searchsorted(np.cumsum(sent[order]), share * sent.sum())))]
     counts = np.zeros((DRAWS, len(sent)))
     counts[:, there] = rng.multinomial(place, sent[there] / sent[there].sum(), size=DRAWS)
-    sends = counts >= np.maximum(SENDS * _due(sent, place), 1e-9)
-    return _traffic(sends, sent, place) + share - float(sent[there].sum() / sent.sum())
+    return _traffic(_sends(counts, sent, place), sent, place) + share - float(sent[there].sum() / sent.sum())
+
+
+def _sends(counts: NDArray[Any], sent: Integers, place: int) -> Flags:
+    """Which clients (N, K) have at least one row of a place, and half of what is due to them."""
+    return np.asarray(counts >= np.maximum(SENDS * _due(sent, place), 1e-9))
 
 
 def _traffic(sends: Flags, sent: Integers, place: int) -> Doubles:
