@@ -248,6 +248,7 @@ class _Reader:
     def _check_policy(self, policy: dict[str, Any]) -> None:
         self._one_of("policy/recipe", policy.get("recipe"), RECIPES)
         self._one_of("policy/learnable", policy.get("learnable"), ("auto", "yes", "no"))
+        self._one_of("policy/few_senders", policy.get("few_senders"), ("refuse", "learn"))
         self._range("policy/max_rows", policy.get("max_rows"), 0, 10_000_000)
         self._range("policy/min_window_rows", policy.get("min_window_rows"), 20, 10_000_000)
         self._range("policy/watch_rows", policy.get("watch_rows"), 0, 10_000_000)

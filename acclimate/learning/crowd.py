@@ -11,7 +11,7 @@ from acclimate.learning import rescale, senders, untouched
 from acclimate.learning.diagnosis import Effect
 from acclimate.learning.features import features
 from acclimate.learning.untouched import Flags, Untouched
-from acclimate.learning.values import UNLABELLED, Integers, Json, Part, Rows, SeedSet, Window
+from acclimate.learning.values import UNLABELLED, Integers, Json, Part, Policy, Rows, SeedSet, Window
 
 if TYPE_CHECKING:
     from acclimate.learning.network import Bundle
@@ -23,6 +23,7 @@ ALSO = 0.5
 SURE = 2.0
 """Standard errors beyond which a class has more of a window than of the seed set."""
 NAMED = 3
+DEFAULT = Policy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,12 +79,15 @@ class Crowd:
         return {**numbers, "answered": classes[answered], "senders": largest}
 
 
-def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> Crowd:
-    """The crowd of a window, as the anchor sees its rows, or what few send; the same window always has the same."""
+def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy = DEFAULT) -> Crowd:
+    """The crowd of a window, as the anchor sees its rows, and what few send, unless the policy learns from that too.
+
+    The same window always has the same.
+    """
     rows = window.rows
     seen = untouched.look(features(anchor, seed.held_out.x), features(anchor, rows))
     drifted = Effect(value=1 - seen.share, threshold=MOSTLY, n=len(rows))
-    few = _sent_by_few(window, seed, champion)
+    few = _sent_by_few(window, seed, champion) if policy.few_senders == "refuse" else np.zeros(len(rows), dtype=bool)
     found = Crowd(drifted=drifted, few=few, rows=seen.crowd, seed_rows=seen.seed_crowd)
     return found.dispersed if drifted.detected or _from_everywhere(seen, window) else found
 

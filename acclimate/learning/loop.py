@@ -163,7 +163,7 @@ def survey(
     rehearsal: Rehearsal | None = None,
 ) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
-    crowded = crowd.find(window, seed, champion, anchor)
+    crowded = crowd.find(window, seed, champion, anchor, policy)
     window, few = replace(window, few=crowded.apart), crowded.apart
     drift = step("diagnose", diagnose, window, seed, champion, anchor, crowded)
     vouched = window.vouched and drift.alarms and drift.effects["input"].detected

@@ -103,6 +103,7 @@ class Policy:
     min_window_rows: int = 150
     watch_rows: int = 500
     client_share: float = 1.0
+    few_senders: Literal["refuse", "learn"] = "refuse"
     max_risk: float = 0.0
     seed: int = 0
 

@@ -23,7 +23,7 @@ from acclimate.learning.answers import answer
 from acclimate.learning.diagnosis import Effect
 from acclimate.learning.loop import Turn
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, Integers, NetworkSpec, Rows, SeedSet, Window
+from acclimate.learning.values import Floats, Integers, NetworkSpec, Policy, Rows, SeedSet, Window
 from benchmarks.streams import gradual
 from benchmarks.streams.play import Ours
 from benchmarks.streams.starts import Task
@@ -139,8 +139,8 @@ def unguarded() -> Iterator[None]:
     """Inside, nobody has to vouch for any row (docs/decisions/0032 and 0033 undone). For this process alone."""
     find = crowd.find
 
-    def nobody(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle) -> crowd.Crowd:
-        found = find(window, seed, champion, anchor).dispersed
+    def nobody(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy) -> crowd.Crowd:
+        found = find(window, seed, champion, anchor, policy).dispersed
         return replace(found, few=np.zeros_like(found.few), drifted=Effect(value=1.0, threshold=crowd.MOSTLY, n=1))
 
     crowd.find = nobody

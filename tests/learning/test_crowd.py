@@ -11,7 +11,7 @@ from turned_digits import Digits, learn
 
 from acclimate.learning import crowd
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import UNLABELLED, Floats, Integers, SeedSet, Window
+from acclimate.learning.values import UNLABELLED, Floats, Integers, Policy, SeedSet, Window
 
 HONEST, MADE = 300, 160
 NAMES = tuple(f"key-{number}" for number in range(6))
@@ -194,3 +194,15 @@ def test_of_a_released_window_and_of_unknown_senders_none_is_few(
 ) -> None:
     window = replace(turned_and_heaped(turned, pushed), **known)
     assert not crowd.find(window, parts, anchor, anchor).few.any()
+
+
+def test_a_policy_that_learns_from_few_senders_has_none(
+    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
+) -> None:
+    window = turned_and_heaped(turned, pushed)
+    assert crowd.find(window, parts, anchor, anchor).few.any()
+    turn = learn(window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn"))
+    assert turn.few is not None
+    assert not turn.few.any()
+    assert turn.drift is not None
+    assert turn.drift.crowd is None

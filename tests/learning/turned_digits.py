@@ -28,6 +28,7 @@ from acclimate.learning.values import (
 DIGITS = InputSpec(kind="vector", shape=(64,), classes=tuple(str(digit) for digit in range(10)))
 SEED_ROWS = 897
 WINDOW_ROWS = 300
+LEARNS = Policy(learnable="yes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,5 +77,13 @@ def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:
     return float((answers.Running(bundle).answer(x).argmax(axis=1) == y).mean())
 
 
-def learn(window: Window, parts: SeedSet, champion: Bundle, anchor: Bundle, *, run: int = 1) -> loop.Turn:
-    return loop.turn(window, parts, champion, anchor, Policy(learnable="yes"), Gates(), step=loop.plain_step(run))
+def learn(
+    window: Window,
+    parts: SeedSet,
+    champion: Bundle,
+    anchor: Bundle,
+    *,
+    run: int = 1,
+    policy: Policy = LEARNS,
+) -> loop.Turn:
+    return loop.turn(window, parts, champion, anchor, policy, Gates(), step=loop.plain_step(run))

@@ -202,6 +202,7 @@ def test_a_wrong_command_is_refused(
         ("policy", '{"max_rows": "5"}', "#/policy/max_rows", "whole number"),
         ("policy", '{"max_rows": NaN}', "#/policy/max_rows", "whole number"),
         ("policy", '{"max_risk": NaN}', "#/policy/max_risk", "0..1"),
+        ("policy", '{"few_senders": "ignore"}', "#/policy/few_senders", "refuse, learn"),
         ("policy", '{"schedule": "sometimes"}', "#/policy/schedule", "cron"),
         ("gates", '{"max_ece": 2}', "#/gates/max_ece", "0..1"),
         ("gates", '{"max_ece": Infinity}', "#/gates/max_ece", "0..1"),
