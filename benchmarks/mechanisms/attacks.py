@@ -43,6 +43,7 @@ COLUMNS = (
     "keys",
     "sure",
     "outcomes",
+    "n",
     "flipped",
     "at most",
     "version 1",
@@ -94,10 +95,11 @@ class Scene:
 class Played:
     """What came of a scene: accuracies of honest rows, outcomes, the region's share that flipped after each window.
 
-    `taught`: of his rows and of the others to learn from, how many were, in all windows.
+    `n`: rows of regions that were asked, in all windows. `taught`: of his rows and of the others to learn from, how many were.
     """
 
     outcomes: str = ""
+    n: int = 0
     taught: Integers = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
     rows: Integers = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
     served: list[float] = field(default_factory=list)
@@ -110,7 +112,7 @@ class Played:
         served, frozen = 100 * np.mean(self.served), 100 * np.mean(self.frozen)
         flipped = f"{np.mean(self.flipped):.3f} | {max(self.flipped):.3f} | {np.mean(self.frozen_flipped):.3f}"
         his, others = self.taught / np.maximum(self.rows, 1)
-        return f"{self.outcomes:16s} | {flipped} | {his:.3f} | {others:.3f} | {served:.1f} | {frozen:.1f}"
+        return f"{self.outcomes:16s} | {self.n} | {flipped} | {his:.3f} | {others:.3f} | {served:.1f} | {frozen:.1f}"
 
 
 class Attacked(Ours):
@@ -176,6 +178,7 @@ def play(
         out.outcomes += learnt.outcome
         out.taught += ours.taught[:2]
         out.rows += ours.taught[2:]
+        out.n += len(region.rows)
         out.flipped.append(region.flipped(served(ours, region.rows)))
         out.frozen_flipped.append(region.flipped(ours.anchor.probabilities(region.rows)))
         mode, refused = learnt.told.get("mode"), learnt.told.get("refused")
