@@ -23,7 +23,6 @@ ALSO = 0.5
 SURE = 2.0
 """Standard errors beyond which a class has more of a window than of the seed set."""
 NAMED = 3
-DEFAULT = Policy()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +78,7 @@ class Crowd:
         return {**numbers, "answered": classes[answered], "senders": largest}
 
 
-def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy = DEFAULT) -> Crowd:
+def find(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy) -> Crowd:
     """The crowd of a window, as the anchor sees its rows, and what few send, unless the policy learns from that too.
 
     The same window always has the same.

@@ -51,14 +51,14 @@ class Step(Protocol):
 class Turn:
     """What one run found out, as far as it came; `detail` says in words why nothing was promoted.
 
-    `few` (N,) are the window's rows that few senders send, and that nothing was measured on (`Crowd.apart`).
+    `apart` (N,) are the window's rows that few senders send, and that nothing was measured on (`Crowd.apart`).
     `expected` is how `student` and `champion` answered the rows held out from training (the anchor: the judging part): what live
     answers are compared with. `second`: what the champion's answers to the window are worth by another way than their confidence.
     `lineage`: what `student` comes of. `rehearsal`: of version 1, what it could learn by itself.
     """
 
     drift: Drift | None = None
-    few: NDArray[np.bool_] | None = None
+    apart: NDArray[np.bool_] | None = None
     labels: PseudoLabels | None = None
     student: Bundle | None = None
     verdict: Verdict | None = None
@@ -95,7 +95,7 @@ def turn(
     """
     recipe = recipes.named(policy.recipe)
     seen = survey(window, seed, champion, anchor, policy, step=step, rehearsal=rehearsal)
-    window = replace(window, few=seen.few)
+    window = replace(window, apart=seen.apart)
     if seen.drift is None:
         return seen
     if seen.labels is None or seen.detail is not None:
@@ -164,21 +164,21 @@ def survey(
 ) -> Turn:
     """The first part of a turn: what drifted, and what the champion can teach. `detail` says why nothing is to be learnt."""
     crowded = crowd.find(window, seed, champion, anchor, policy)
-    window, few = replace(window, few=crowded.apart), crowded.apart
+    window, apart = replace(window, apart=crowded.apart), crowded.apart
     drift = step("diagnose", diagnose, window, seed, champion, anchor, crowded)
     vouched = window.vouched and drift.alarms and drift.effects["input"].detected
     if drift.stops and not vouched:
         second = second_opinion.from_seed(champion, seed.judging, drift)
-        return Turn(drift=drift, few=few, second=second, detail=drift.detail)
+        return Turn(drift=drift, apart=apart, second=second, detail=drift.detail)
     unlearnable = _unlearnable(policy, rehearsal)
     if unlearnable is not None:
-        return Turn(drift=drift, few=few, detail=unlearnable)
+        return Turn(drift=drift, apart=apart, detail=unlearnable)
     teacher = _teacher(drift, window, champion, anchor)
     as_read, as_served = rescale.window_read(teacher, window), _as_served(teacher, champion, window)
     said = np.asarray(teacher.probabilities(as_read.x).argmax(axis=1), dtype=np.int64)
     unvouched = crowd.unvouched(window, crowded, anchor, said)
     labels = step("pseudo_label", choose, as_read, teacher, seed.train, policy.client_share, as_served, unvouched)
-    return Turn(drift=drift, few=few, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
+    return Turn(drift=drift, apart=apart, labels=labels, detail=_scarcity(labels) if labels.too_few else None)
 
 
 def _teacher(drift: Drift, window: Window, champion: Bundle, anchor: Bundle) -> Bundle:

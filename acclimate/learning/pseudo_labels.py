@@ -32,8 +32,8 @@ def choose(
     """Hard labels from the mean of the champion's calibrated members, of which those all members agree on and are sure of stay.
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
-    teaches once and what judges never trains), `few_senders` (`Window.few`: nothing is measured on those), `isolated` (almost no
-    other row of the window lies near it, and no trusted one: `density.isolated`, or as the caller knows already), `unvouched` (as
+    teaches once and what judges never trains), `few_senders` (`Window.apart`: nothing is measured on those), `isolated` (almost
+    no other row of the window lies near it, and no trusted one: `density.isolated`, or as the caller knows already), `unvouched` (as
     the caller says: `crowd.unvouched`), `disagreement` (of the members, or with the labels `as_served` (N,) of another reading of
     the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that the first two
     reasons left), `client_share` (accepted otherwise, but one client would teach more than that share of what is accepted:
@@ -45,8 +45,8 @@ def choose(
     confidence = mean_NC.max(axis=1)
     votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
     duplicate = repeated(window.x, window.held_out)
-    few = np.zeros_like(duplicate) if window.few is None else window.few[: len(duplicate)]
-    counted = ~(duplicate | few)
+    apart = np.zeros_like(duplicate) if window.apart is None else window.apart[: len(duplicate)]
+    counted = ~(duplicate | apart)
     limit = thresholds(mean_NC[counted])[label]
     if isolated is None:
         isolated = _isolated(window.x, counted, champion, trusted, rng)
@@ -56,7 +56,7 @@ def choose(
     refusal = np.select(
         [
             duplicate,
-            few,
+            apart,
             isolated,
             np.zeros_like(duplicate) if unvouched is None else unvouched,
             disputed,

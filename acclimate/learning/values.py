@@ -231,7 +231,7 @@ class Window:
     Of earlier windows: `taught`, rows to learn from with the labels of people, newest first, and `late`, rows whose labels came
     after every earlier run was asked for: these judge now, and teach from the next run on. No row is in two of the four.
     `looks`: so many challengers were judged on this window before. `number`: its place among the model's windows, from 1.
-    `few` (N + M,): rows, those to learn from first, that few senders send (`Crowd.apart`); None where nobody looked.
+    `apart` (N + M,): rows, those to learn from first, that nothing is measured on (`Crowd.apart`); None where nobody looked.
     """
 
     x: Rows
@@ -239,7 +239,7 @@ class Window:
     held_out_labels: Integers
     client: Integers | None = None
     held_out_client: Integers | None = None
-    few: NDArray[np.bool_] | None = None
+    apart: NDArray[np.bool_] | None = None
     senders: tuple[str, ...] = ()
     past: Past | None = None
     vouched: bool = False
@@ -258,10 +258,10 @@ class Window:
 
     @property
     def most(self) -> Window:
-        """The window without the rows that few senders send."""
-        if self.few is None:
+        """The window without the rows that are set apart: what most senders send."""
+        if self.apart is None:
             return self
-        learnt, held_out = np.split(~self.few, [len(self.x)])
+        learnt, held_out = np.split(~self.apart, [len(self.x)])
         return replace(
             self,
             x=self.x[learnt],
@@ -269,7 +269,7 @@ class Window:
             held_out_labels=self.held_out_labels[held_out],
             client=None if self.client is None else self.client[learnt],
             held_out_client=None if self.held_out_client is None else self.held_out_client[held_out],
-            few=None,
+            apart=None,
         )
 
     @property

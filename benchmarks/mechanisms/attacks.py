@@ -38,17 +38,8 @@ PLANE_ROWS, PLANE_SEED = 500, 600
 REGION_ROWS = 40
 
 COLUMNS = (
-    "scene",
-    "seed",
-    "keys",
-    "sure",
-    "outcomes",
-    "n",
-    "flipped",
-    "at most",
-    "version 1",
-    "his taught",
-    "others' taught",
+    "scene | seed | keys | sure | outcomes | n | flipped | at most | version 1 | his taught | others' taught | served | "
+    "frozen | seconds"
 )
 
 Say = Callable[[str], None]
@@ -267,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     say = (lambda line: print(line, flush=True)) if asked.verbose else (lambda line: None)
-    print(" | ".join((*COLUMNS, "served", "frozen", "seconds")), flush=True)
+    print(COLUMNS, flush=True)
     for name in asked.scenes.split(","):
         if name == "gas" and not source("gasdrift_8of10").is_file():
             print(f"skipped gas: {source('gasdrift_8of10')} is not there (ACCLIMATE_STREAMS)")

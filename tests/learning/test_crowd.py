@@ -52,7 +52,7 @@ def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
 
 def test_the_same_heap_from_everybody_is_drift(stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats) -> None:
     window = attacked(stream, heap, np.arange(HONEST + MADE) % 6)
-    found = crowd.find(window, parts, anchor, anchor)
+    found = crowd.find(window, parts, anchor, anchor, Policy())
     assert not found.drifted.detected
     assert not found.rows.any()
     told = learn(window, parts, anchor, anchor).drift
@@ -67,7 +67,7 @@ def test_of_one_sender_or_unknown_ones_nobody_can_say_that_it_came_from_everywhe
 ) -> None:
     x = np.concatenate([stream.x[:HONEST], heap])
     window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0), client=client)
-    assert crowd.find(window, parts, anchor, anchor).rows.sum() > 0.8 * MADE
+    assert crowd.find(window, parts, anchor, anchor, Policy()).rows.sum() > 0.8 * MADE
 
 
 def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
@@ -77,7 +77,7 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     said = anchor.probabilities(window.x).argmax(axis=1)
     other = said.copy()
     other[:10] = (other[:10] + 1) % 10
-    found = crowd.find(window, parts, anchor, anchor)
+    found = crowd.find(window, parts, anchor, anchor, Policy())
     alone, both = (crowd.unvouched(window, found, anchor, label) for label in (said, other))
     assert alone is not None
     assert both is not None
@@ -91,7 +91,7 @@ def test_an_operator_who_released_the_window_vouches_for_all_of_it(
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
 ) -> None:
     window = replace(attacked(stream, heap, sent_by_two_of_six()), vouched=True)
-    found = crowd.find(window, parts, anchor, anchor)
+    found = crowd.find(window, parts, anchor, anchor, Policy())
     assert crowd.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64)) is None
 
 
@@ -100,7 +100,7 @@ def test_where_all_traffic_drifted_version_1_may_be_contradicted(
 ) -> None:
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
     window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0))
-    found = crowd.find(window, parts, anchor, anchor)
+    found = crowd.find(window, parts, anchor, anchor, Policy())
     assert found.drifted.detected
     assert crowd.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64)) is None
 
@@ -167,10 +167,10 @@ def test_rows_that_people_labelled_are_never_what_few_send(
     labels = np.full(HONEST + MADE, UNLABELLED)
     labels[HONEST : HONEST + 30] = 8
     window = turned_and_heaped(turned, pushed, labels)
-    few = crowd.find(window, parts, anchor, anchor).few
+    few = crowd.find(window, parts, anchor, anchor, Policy()).few
     assert few.sum() > 0.6 * (MADE - 30)
     assert not few[len(window.x) :][window.held_out_labels == 8].any()
-    kept = replace(window, few=few).most
+    kept = replace(window, apart=few).most
     assert (kept.held_out_labels == 8).sum() == 30
     assert len(kept) == len(window) - few.sum()
 
@@ -183,7 +183,7 @@ def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(
     order = np.argsort(y, kind="stable")
     client = np.where(y[order] >= 8, 4 + np.arange(len(y)) % 2, np.arange(len(y)) % 4)
     window = Window.split(x[order], np.full(len(y), UNLABELLED), rng=np.random.default_rng(0), client=client)
-    found = crowd.find(window, parts, anchor, anchor)
+    found = crowd.find(window, parts, anchor, anchor, Policy())
     assert found.drifted.detected
     assert found.few.mean() < 0.05
 
@@ -193,16 +193,16 @@ def test_of_a_released_window_and_of_unknown_senders_none_is_few(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats, known: dict[str, Any]
 ) -> None:
     window = replace(turned_and_heaped(turned, pushed), **known)
-    assert not crowd.find(window, parts, anchor, anchor).few.any()
+    assert not crowd.find(window, parts, anchor, anchor, Policy()).few.any()
 
 
 def test_a_policy_that_learns_from_few_senders_has_none(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
 ) -> None:
     window = turned_and_heaped(turned, pushed)
-    assert crowd.find(window, parts, anchor, anchor).few.any()
+    assert crowd.find(window, parts, anchor, anchor, Policy()).few.any()
     turn = learn(window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn"))
-    assert turn.few is not None
-    assert not turn.few.any()
+    assert turn.apart is not None
+    assert not turn.apart.any()
     assert turn.drift is not None
     assert turn.drift.crowd is None

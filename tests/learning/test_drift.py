@@ -8,13 +8,13 @@ from acclimate.learning import crowd
 from acclimate.learning.diagnosis import Drift
 from acclimate.learning.drift import diagnose
 from acclimate.learning.steps import ALARMS
-from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Window
+from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Policy, Window
 
 
 @pytest.fixture
 def look(parts, anchor):
     def look(window: Window, champion=anchor) -> Drift:
-        crowded = crowd.find(window, parts, champion, anchor)
+        crowded = crowd.find(window, parts, champion, anchor, Policy())
         return diagnose(
             window, parts, champion, anchor, crowded, rng=np.random.default_rng(0), tick=lambda done, total: None
         )

@@ -9,7 +9,7 @@ from turned_digits import Digits, window_of
 from acclimate.learning import crowd, neighbours, steps
 from acclimate.learning.drift import diagnose
 from acclimate.learning.network import Bundle
-from acclimate.learning.values import Past, SeedSet
+from acclimate.learning.values import Past, Policy, SeedSet
 
 
 def test_a_row_is_called_as_most_of_its_five_nearest() -> None:
@@ -37,7 +37,7 @@ def test_two_steps_that_come_near_their_limits_need_less_where_neighbours_contra
     x = stream.turned(40, rng=np.random.default_rng(2))[0]
     past = Past(agreement=0.9, neighbours=contradicted_before)
     window = window_of(x, past=past)
-    crowded = crowd.find(window, parts, anchor, anchor)
+    crowded = crowd.find(window, parts, anchor, anchor, Policy())
     found = diagnose(
         window, parts, anchor, anchor, crowded, rng=np.random.default_rng(0), tick=lambda done, total: None
     )
