@@ -33,11 +33,11 @@ def choose(
 
     Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held out, so that a repeated row
     teaches once and what judges never trains), `few_senders` (`Window.apart`: nothing is measured on those), `isolated` (almost
-    no other row of the window lies near it, and no trusted one: `density.isolated`, or as the caller knows already), `unvouched` (as
-    the caller says: `crowd.unvouched`), `disagreement` (of the members, or with the labels `as_served` (N,) of another reading of
-    the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that the first two
-    reasons left), `client_share` (accepted otherwise, but one client would teach more than that share of what is accepted:
-    `clients.surplus`).
+    no other row of the window lies near it, and no trusted one: `density.isolated`, or as the caller knows already),
+    `unvouched` (as the caller says: `crowd.unvouched`), `disagreement` (of the members, or with the labels `as_served` (N,) of
+    another reading of the rows), `low_confidence` (below the class-relative threshold of `thresholds`, measured on the rows that
+    the first two reasons left), `client_share` (accepted otherwise, but one client would teach more than that share of what is
+    accepted: `clients.surplus`).
     """
     opinions_VNC = augment.opinions(champion, window.x, rng=rng)
     mean_NC = opinions_VNC.mean(axis=0)
