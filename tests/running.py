@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,8 @@ class Service:
 
     def hold_logs_against_secrets(self) -> None:
         """No log of a process of this home, and none kept of a run, has a key or what stands for personal data."""
-        kept = (self.home / "store" / "logs").rglob("*.jsonl")
-        for path in (*(self.home / "log").glob("*"), *kept):
-            text = path.read_text(errors="replace")
+        for path, content in (*contents(self.home / "log"), *contents(self.home / "store" / "logs")):
+            text = content.decode(errors="replace")
             assert SECRET.search(text) is None, f"a key stands in {path.name}"
             assert CANARY not in text, f"personal data stands in {path.name}"
 
@@ -87,6 +88,15 @@ class Service:
         return "\n".join(
             f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted((self.home / "log").glob("*.log"))
         )
+
+
+def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below `folder` and its bytes; one that a running service removes meanwhile is left out."""
+    for top, _, names in os.walk(folder):
+        for path in (Path(top, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():  # no socket
+                    yield path, path.read_bytes()
 
 
 def wait_for(question: Any, seconds: float = 30.0) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from running import CANARY, SECRET, Service
+from running import CANARY, SECRET, Service, contents
 from small_model import SPEC, create, labeled, post, seed_file, tensor
 
 from acclimate.settings import Settings
@@ -60,8 +60,8 @@ def test_a_key_is_told_once_and_stands_nowhere_else(service: Service, http: http
     assert SECRET.fullmatch(made["key"])
     listed = json.dumps(http.get("/api/v1/keys").json()) + http.get("/api/v1/audit?page_size=500").text
     assert made["key"] not in listed and SECRET.search(listed) is None
-    held = [path for path in service.home.rglob("*") if path.is_file() and path.name != "admin.key"]
-    assert not any(made["key"].encode() in path.read_bytes() for path in held)
+    held = [path for path, content in contents(service.home) if made["key"].encode() in content]
+    assert held == []
 
 
 def test_the_settings_do_not_tell_passwords_when_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
