@@ -158,7 +158,10 @@ def second_opinion(found: Mapping[str, Any] | None) -> Document | None:
 
 
 def watch(found: Mapping[str, Any] | None) -> Document | None:
-    return None if found is None else {**found, "at": time(found["at"])}
+    if found is None:
+        return None
+    since = {"window": window_id(found["window"])} if "window" in found else {}  # one that ended before it was noted
+    return {**found, **since, "at": time(found["at"])}
 
 
 def key(row: Row) -> Document:

@@ -76,7 +76,7 @@ class Recorder:
         replica: str,
         metrics: ServingMetrics,
         backlog: Backlog,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._replica = replica
@@ -85,6 +85,7 @@ class Recorder:
         self._clock = clock
         self._queue: queue.SimpleQueue[Entry | Seal | Drop | None] = queue.SimpleQueue()
         self._journals: dict[str, Journal] = {}
+        self._opened_at: dict[str, float] = {}
         self._gone: set[str] = set()
         self._retired: list[tuple[str, SealedFile]] = []
         self._waiting_rows = 0
@@ -131,7 +132,7 @@ class Recorder:
     def due(self) -> list[str]:
         """Models whose journal is old enough to be sealed unasked."""
         oldest = self._clock() - SEAL_SECONDS
-        return [id for id, journal in list(self._journals.items()) if journal.opened_at < oldest]
+        return [id for id in list(self._journals) if self._opened_at[id] < oldest]
 
     def seal(self, model_id: str) -> SealedFile | None:
         """The sealed file of everything recorded before this call, or None when that is nothing. Waits for the disk."""
@@ -251,7 +252,8 @@ class Recorder:
             replica=self._replica,
             states=states,
         )
-        journal = Journal.open(self._folder / model.id, schema, self._clock())
+        journal = Journal.open(self._folder / model.id, schema, time.time())
+        self._opened_at[model.id] = self._clock()
         self._journals[model.id] = journal
         return journal
 

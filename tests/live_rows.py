@@ -71,17 +71,12 @@ class Live:
             runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
         return number
 
-    def log(
-        self, version: int, given: Floats, *, request: str | None = None, an_hour_before: Floats | None = None
-    ) -> None:
-        """These answers of this version, logged now, and others logged before, in one segment, sealed and registered."""
+    def log(self, version: int, given: Floats, *, request: str | None = None, behind_seconds: float = 0.0) -> None:
+        """These answers of this version, in one sealed and registered segment of a replica whose clock is so far behind."""
         with self.database.read() as connection:
-            at = clock(connection)
-        first = at if an_hour_before is None else at - 3600
+            at = clock(connection) - behind_seconds
         schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0")
-        journal = Journal.open(self.folder / "journal", schema, first)
-        if an_hour_before is not None:
-            journal.append(self._request(version, an_hour_before, first))
+        journal = Journal.open(self.folder / "journal", schema, at)
         journal.append(self._request(version, given, at, request))
         sealed = journal.seal()
         assert sealed is not None
@@ -93,7 +88,7 @@ class Live:
             digest=sealed.digest,
             rows=sealed.rows,
             bytes=sealed.bytes,
-            first_logged_at=first,
+            first_logged_at=at,
             last_logged_at=at,
         )
         with self.database.write() as connection:

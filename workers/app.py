@@ -11,11 +11,11 @@ import os
 import socket
 
 from celery import Celery, signals
-from celery.beat import Scheduler
 
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from workers import metrics, tasks
+from workers.ringer import Ringer, every
 
 RECONCILE_SECONDS = 5.0
 TRIGGER_SECONDS = 2.0
@@ -51,15 +51,10 @@ def build(settings: Settings) -> Celery:
             "health_check_interval": 15,
         },
         beat_schedule={
-            "reconcile": {
-                "task": "reconcile",
-                "schedule": RECONCILE_SECONDS,
-                "options": {"expires": RECONCILE_SECONDS},
-            },
-            "trigger": {"task": "trigger", "schedule": TRIGGER_SECONDS, "options": {"expires": TRIGGER_SECONDS}},
+            "reconcile": {"task": "reconcile", "schedule": every(RECONCILE_SECONDS)},
+            "trigger": {"task": "trigger", "schedule": every(TRIGGER_SECONDS)},
         },
-        # In memory: which slot of a schedule has run is known by the database, not by beat.
-        beat_scheduler=Scheduler,
+        beat_scheduler=Ringer,
         beat_max_loop_interval=1,
         timezone="UTC",
     )

@@ -41,19 +41,15 @@ def ids(lines: Iterable[RowMapping]) -> frozenset[str]:
     return frozenset(line["id"] for line in lines)
 
 
-def behaviour(
-    segments: Segments, lines: Iterable[RowMapping], *, version: int, since: float, most: int
-) -> Behaviour | None:
+def behaviour(segments: Segments, lines: Iterable[RowMapping], *, version: int, most: int) -> Behaviour | None:
     """How the version answered in these segments, in their order, until `most` rows are found; None where it did not.
 
-    Rows logged before `since`, answers of other versions and repeated rows do not count. A segment that cannot be read is left
-    out.
+    Answers of other versions and repeated rows do not count. A segment that cannot be read is left out.
     """
     found: list[NDArray[np.float32]] = []
     rows = 0
     for answers in _first_copies(segments, lines):
-        counted = (answers.version == str(version)) & (answers.logged_at >= since)
-        found.append(answers.probabilities[counted][: most - rows])
+        found.append(answers.probabilities[answers.version == str(version)][: most - rows])
         rows += len(found[-1])
         if rows >= most:
             break

@@ -98,8 +98,11 @@ def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> boo
 def _due(connection: Connection, model: RowMapping, policy: Policy) -> Due | None:
     if triggers.rows_due(policy, catalog.open_rows(connection, model["id"])):
         return Due(model=model["name"], trigger="rows")
-    since = max(model["created_at"], runs.last_slot(connection, model["id"]) or 0.0)
-    slot = triggers.due_slot(policy.schedule, since=since, now=clock(connection))
+    now = clock(connection)
+    # What lies in the future was written before the clock was set back.
+    known = (model["created_at"], runs.last_slot(connection, model["id"], until=now) or 0.0)
+    since = max(at for at in (0.0, *known) if at <= now)
+    slot = triggers.due_slot(policy.schedule, since=since, now=now)
     return Due(model=model["name"], trigger="schedule", slot=slot) if slot is not None else None
 
 
@@ -130,7 +133,8 @@ def _cools_down(connection: Connection, model: RowMapping) -> bool:
             break
         if run["trigger"] == "drift" and run["ended_at"] is not None:
             fruitless.append(run["ended_at"])
-    return bool(fruitless) and clock(connection) < fruitless[0] + triggers.cool_down_seconds(len(fruitless))
+    # An end in the future was written before the clock was set back: nobody waits until it comes.
+    return bool(fruitless) and 0 <= clock(connection) - fruitless[0] < triggers.cool_down_seconds(len(fruitless))
 
 
 def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) -> Behaviour | None:
@@ -153,7 +157,7 @@ def _drift(database: Database, segments: Segments, seen: Seen, suspect: Suspect)
     state = (champion.epoch, suspect.reference, ids(suspect.lines))
     if seen.same(("drift", model_id), state):
         return None
-    newest = behaviour(segments, suspect.lines, version=champion.to_version, since=champion.at, most=LOOK_ROWS)
+    newest = behaviour(segments, suspect.lines, version=champion.to_version, most=LOOK_ROWS)
     reason = None
     if newest is not None and newest.rows >= suspect.needed:
         reason = triggers.drift_due(suspect.reference, newest)

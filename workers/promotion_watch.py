@@ -89,6 +89,7 @@ def _begin(connection: Connection, model: RowMapping) -> None:
         "needed": policy.watch_rows,
         "found": None,
         "detail": waived,
+        "window": catalog.open_window(connection, model["id"])["number"],
         "at": clock(connection),
     }
     watches.note(connection, model["id"], newest.epoch, begun)
@@ -126,7 +127,8 @@ def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
         model=model,
         promotion=newest,
         expected=expected,
-        lines=catalog.segments_since(connection, model["id"], newest.at),
+        # Of windows, not of a time: what the version answered is told by the rows, and clocks differ, and are set.
+        lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
         seal=catalog.seal_is_due(connection, model["id"], wanted),
     )
 
@@ -135,7 +137,7 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
     """Write what the live answers tell, and act on it; nothing where another promotion came meanwhile."""
     promotion, model = watched.promotion, watched.model
     needed = promotion.watch["needed"]
-    live = behaviour(segments, watched.lines, version=promotion.to_version, since=promotion.at, most=needed)
+    live = behaviour(segments, watched.lines, version=promotion.to_version, most=needed)
     finding = watch.judge(watched.expected, live, needed=needed)
     with database.write() as connection:
         registry.lock(connection, model["id"])

@@ -28,7 +28,7 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
     seen = Seen()
 
     def ring(run_id: str) -> None:
-        app.send_task("run", args=[run_id], queue="train", expires=60, retry=False)
+        app.send_task("run", args=[run_id], queue="train", retry=False)
 
     @app.task(name="run")
     def work_on(run_id: str) -> None:

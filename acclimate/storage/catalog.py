@@ -16,7 +16,6 @@ from acclimate.learning.values import Past
 from acclimate.storage import registry
 from acclimate.storage.database import now
 from acclimate.storage.journal import SealedFile
-from acclimate.storage.registry import LIVE_SECONDS
 from acclimate.storage.tables import ACTIVE, models, replica_models, replicas, runs, segments, windows
 
 
@@ -74,7 +73,7 @@ def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -
         connection.execute(insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now()))
     for model_id, rows in open_rows.items():
         registry.note_replica(connection, replica, model_id, open_rows=rows)
-    living = select(func.count()).select_from(replicas).where(replicas.c.heartbeat_at > now() - LIVE_SECONDS)
+    living = select(func.count()).select_from(replicas).where(registry.lives())
     return int(connection.execute(living).scalar_one())
 
 
@@ -92,7 +91,7 @@ def live_replicas(connection: Connection, model_id: str) -> list[RowMapping]:
         select(replicas.c.replica, replicas.c.heartbeat_at, replica_models.c.version, replica_models.c.epoch)
         .add_columns(replica_models.c.sealed, replica_models.c.open_rows, replica_models.c.problem)
         .select_from(joined)
-        .where(replicas.c.heartbeat_at > now() - LIVE_SECONDS)
+        .where(registry.lives())
         .order_by(replicas.c.replica)
     )
     return list(connection.execute(query).mappings())
@@ -234,6 +233,13 @@ def segments_of(connection: Connection, model_id: str, numbers: Iterable[int] | 
     """The segments of the given windows (None: of the open one) that still stand in the store, in the order of their ids."""
     where = _in_open_window(model_id) if numbers is None else segments.c.window.in_(list(numbers))
     query = select(segments).where(segments.c.model_id == model_id, where, segments.c.deleted_at.is_(None))
+    return list(connection.execute(query.order_by(segments.c.id)).mappings())
+
+
+def segments_since_window(connection: Connection, model_id: str, number: int) -> list[RowMapping]:
+    """The segments of this window and of all later ones that still stand in the store, in the order of their ids."""
+    here = segments.c.window.is_(None) | (segments.c.window >= number)
+    query = select(segments).where(segments.c.model_id == model_id, here, segments.c.deleted_at.is_(None))
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 

@@ -76,7 +76,6 @@ class Journal:
 
     def __init__(self, folder: Path, schema: JournalSchema, now: float, disk: Disk) -> None:
         self.id = str(ULID.from_timestamp(now))
-        self.opened_at = now
         self.rows = 0
         self.path = folder / f"{self.id}{OPEN}"
         self._schema = schema

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
@@ -306,6 +306,11 @@ def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
     return {"champion": current.to_version, "previous": current.from_version, "anchor": 1}
 
 
+def lives() -> ColumnElement[bool]:
+    """Whether a replica has given a sign of life lately; one from the future was given before the clock was set back."""
+    return replicas.c.heartbeat_at.between(now() - LIVE_SECONDS, now() + LIVE_SECONDS)
+
+
 def report_loaded(connection: Connection, replica: str, model_id: str, *, version: int, epoch: int) -> None:
     """A replica answers with this epoch from now on; when it is the last live one, the promotion counts as served."""
     lock(connection, model_id)
@@ -318,7 +323,7 @@ def report_loaded(connection: Connection, replica: str, model_id: str, *, versio
                 (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id),
             )
         )
-        .where(replicas.c.heartbeat_at > now() - LIVE_SECONDS, func.coalesce(replica_models.c.epoch, 0) < epoch)
+        .where(lives(), func.coalesce(replica_models.c.epoch, 0) < epoch)
     )
     if connection.execute(behind).scalar_one() == 0:
         served = (promotions.c.model_id == model_id, promotions.c.epoch <= epoch, promotions.c.served_at.is_(None))

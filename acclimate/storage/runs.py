@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, not_, or_, select, update
 from ulid import ULID
 
 from acclimate.storage import run_events
@@ -22,6 +22,8 @@ MOST_ATTEMPTS = 3
 CANCELLED = "cancelled by an operator"
 STARTING_SECONDS = 90.0
 """The first lease of an attempt: a trainer needs its time to start before it can give a sign of life."""
+SET_BACK_SECONDS = 10.0
+"""A sign of life from so far in the future was given before the database's clock was set back."""
 
 
 class RunActive(Exception):
@@ -133,9 +135,10 @@ def page(
     return list(connection.execute(query).mappings())
 
 
-def last_slot(connection: Connection, model_id: str) -> float | None:
-    """The newest schedule slot that made a run."""
-    return connection.execute(select(func.max(runs.c.slot)).where(runs.c.model_id == model_id)).scalar()
+def last_slot(connection: Connection, model_id: str, *, until: float) -> float | None:
+    """The newest schedule slot up to this time, unix seconds, that made a run; later ones are of before a clock was set back."""
+    where = (runs.c.model_id == model_id, runs.c.slot <= until)
+    return connection.execute(select(func.max(runs.c.slot)).where(*where)).scalar()
 
 
 def waiting(connection: Connection) -> list[str]:
@@ -153,7 +156,7 @@ def oldest_waiting_seconds(connection: Connection) -> float:
 def owned(connection: Connection, owner: str) -> int:
     """How many runs this owner works on under a valid lease."""
     query = select(func.count()).where(
-        runs.c.owner == owner, runs.c.state.in_(("running", "cancelling")), runs.c.lease_expires_at >= now()
+        runs.c.owner == owner, runs.c.state.in_(("running", "cancelling")), not_(_expired())
     )
     return int(connection.execute(query).scalar_one())
 
@@ -266,8 +269,12 @@ def cancel(connection: Connection, run_id: str) -> None:
 
 def _nobody_works() -> Any:
     """Queued, or on a lease that has expired."""
-    expired = runs.c.state.in_(("running", "cancelling")) & (runs.c.lease_expires_at < now())
-    return or_(runs.c.state == "queued", expired)
+    return or_(runs.c.state == "queued", runs.c.state.in_(("running", "cancelling")) & _expired())
+
+
+def _expired() -> Any:
+    """When the clock was set back, a trainer that lives soon says so by it; the lease of a dead one would last for hours."""
+    return or_(runs.c.lease_expires_at < now(), runs.c.heartbeat_at > now() + SET_BACK_SECONDS)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

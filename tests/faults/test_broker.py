@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from digits_model import create, ended, send, window
 from drill_notes import Drill
 from history import load
-from running import Service
+from running import Service, wait_for
+
+from workers.ringer import MOST_UNANSWERED
 
 SLOW = 0.05
 """Seconds that an answer may take beyond twice what it took before: on a busy machine single ones wait for a core."""
@@ -79,3 +82,21 @@ def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
         assert {request.code for request in history.requests} == {200}
         assert during < 2 * before + SLOW
         assert (acknowledged, copies) == (found, 0)
+
+
+def test_rings_that_no_worker_answers_do_not_pile_up_and_the_last_are_answered(running: Service, drill: Drill) -> None:
+    worker = psutil.Process(running.pid("worker-0"))
+    family = [worker, *worker.children(recursive=True)]
+    with redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker:
+        for process in family:
+            process.suspend()
+        try:
+            wait_for(lambda: broker.llen("control") == MOST_UNANSWERED, 60)
+            time.sleep(6)
+            waiting = broker.llen("control")
+        finally:
+            for process in family:
+                process.resume()
+        wait_for(lambda: broker.llen("control") == 0, 30)
+    drill.note("13 broker", f"no worker for long; {waiting} messages waited, none after it was back")
+    assert waiting == MOST_UNANSWERED

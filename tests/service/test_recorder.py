@@ -16,7 +16,7 @@ from service.backlog import Backlog
 from service.errors import Refusal
 from service.metrics import ServingMetrics
 from service.model_slot import Model
-from service.recorder import Recorder
+from service.recorder import SEAL_SECONDS, Recorder
 
 TEXT = "x" * 2**20
 
@@ -67,6 +67,19 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
         return 10
 
     assert 1 <= asyncio.run(record()) <= 4
+
+
+def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    metrics, now = ServingMetrics(), [1000.0]
+    recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 2**40, metrics), clock=lambda: now[0])
+    recorder.start()
+    durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
+    this: dict[str, Any] = {"version": "1", "logged_at": 9e9, "client": "c", "x": np.zeros((2, 4), np.float32)}
+    asyncio.run(recorder.record(durable, prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this))
+    assert recorder.due() == []
+    now[0] += SEAL_SECONDS + 1
+    assert recorder.due() == ["m"]
+    recorder.close()
 
 
 def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path: Path) -> None:

@@ -173,6 +173,16 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) 
         assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1"]
 
 
+def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(database: Database) -> None:
+    model_id = new_model(database)
+    with database.write() as connection:
+        catalog.heartbeat(connection, "api-0", {model_id: 5})
+    let_die(database, "api-0", seconds=-3600)
+    with database.write() as connection:
+        assert catalog.live_replicas(connection, model_id) == []
+        assert catalog.heartbeat(connection, "api-1", {}) == 1
+
+
 def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:

@@ -70,12 +70,13 @@ def test_an_ended_run_makes_room_for_the_next(database: Database) -> None:
 def test_a_schedule_slot_makes_one_run(database: Database) -> None:
     model_id = new_model(database)
     with database.read() as connection:
-        assert runs.last_slot(connection, model_id) is None
+        assert runs.last_slot(connection, model_id, until=90.0) is None
     held = claim(database, start(database, model_id, slot=60.0))
     with database.write() as connection:
         runs.finish(connection, held, state="failed")
     with database.read() as connection:
-        assert runs.last_slot(connection, model_id) == 60.0
+        assert runs.last_slot(connection, model_id, until=90.0) == 60.0
+        assert runs.last_slot(connection, model_id, until=30.0) is None, "the clock was set back"
     with pytest.raises(Exception, match=r"(?i)unique"):
         start(database, model_id, slot=60.0)
 
@@ -104,6 +105,20 @@ def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database: Databas
     expire_lease(database, run_id)
     found = at_once(database, [lambda c: runs.claim(c, run_id, owner="worker")] * 4)
     assert sorted(str(result.token) if result else "None" for result in found) == ["2", "None", "None", "None"]
+
+
+def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_caught_up(database: Database) -> None:
+    run_id = start(database, new_model(database))
+    claim(database, run_id)
+    with database.write() as connection:
+        ahead = "UPDATE runs SET heartbeat_at = heartbeat_at + 3600, lease_expires_at = lease_expires_at + 3600"
+        connection.execute(text(ahead))
+    with database.read() as connection:
+        assert runs.waiting(connection) == [run_id] and runs.owned(connection, "worker-0") == 0
+    again = claim(database, run_id)
+    assert again is not None and again.attempt == 2
+    with database.read() as connection:
+        assert runs.waiting(connection) == [] and runs.owned(connection, "worker-0") == 1
 
 
 def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(database: Database) -> None:

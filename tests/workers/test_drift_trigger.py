@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from live_rows import Live, answers
 from memories import new_run
+from running import wait_for
 from sqlalchemy import text
 
 from acclimate.learning.behaviour import Behaviour
 from acclimate.storage import catalog, registry, runs
 from acclimate.storage.barrier import start_run
-from acclimate.storage.database import Database
+from acclimate.storage.database import Database, clock
 from workers import monitor
 from workers.live_answers import Seen
 
@@ -82,13 +83,13 @@ def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
     assert look(live) == []
 
 
-def test_only_the_champions_own_newest_answers_count(live: Live) -> None:
+def test_only_the_champions_own_answers_count(live: Live) -> None:
     live.log(1, UNSURE)
     live.add_version()
     assert look(live) == []
-    live.log(2, answers(500), an_hour_before=UNSURE)
+    live.log(2, answers(100))
     assert look(live) == []
-    live.log(2, UNSURE)
+    live.log(2, UNSURE, behind_seconds=-1)
     assert len(look(live)) == 1
 
 
@@ -101,6 +102,27 @@ def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and
         pass_by(live, wait - 60)
         assert look(live) == []
         pass_by(live, 61)
+
+
+def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_up(live: Live) -> None:
+    live.log(1, UNSURE)
+    end(live, look(live)[0], "rejected")
+    live.log(1, UNSURE)
+    assert look(live) == []
+    pass_by(live, -3600)
+    assert len(look(live)) == 1
+
+
+def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
+    live.policy(schedule="@every 1s", on_drift=False)
+    live.log(1, answers(150))
+    with live.database.write() as connection:
+        tomorrow = int(clock(connection)) + 86_400
+        run_id = new_run(connection, live.model_id, slot=float(tomorrow))
+        connection.execute(text("UPDATE models SET created_at = created_at + 3600"))
+    end(live, run_id, "rejected")
+    wait_for(lambda: look(live), 10)
+    assert newest(live)["trigger"] == "schedule" and newest(live)["slot"] < tomorrow
 
 
 def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(live: Live) -> None:

@@ -73,16 +73,30 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
     ]
 
 
-def test_rows_count_once_and_only_if_the_new_version_answered_them_after_its_promotion(live: Live) -> None:
+def test_rows_count_once_and_only_if_the_new_version_answered_them(live: Live) -> None:
     live.add_version()
     live.log(1, ONE_CLASS)
-    live.log(2, answers(90), request="again", an_hour_before=ONE_CLASS)
+    live.log(2, answers(90), request="again")
     live.log(2, answers(90), request="again")
     look(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("watching", 90)
     live.log(2, answers(110))
     look(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("passed", 200)
+
+
+def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_their_window_is(live: Live) -> None:
+    live.add_version()
+    look(live)
+    live.log(2, ONE_CLASS[:60], behind_seconds=3600)
+    with live.database.write() as connection:
+        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+    live.log(2, ONE_CLASS[:60], behind_seconds=-3600)
+    look(live)
+    assert watch(live)["rows"] == 120
+    live.log(2, ONE_CLASS, behind_seconds=86_400)
+    look(live)
+    assert (watch(live)["state"], watch(live)["rows"]) == ("worse", 200)
 
 
 def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> None:
