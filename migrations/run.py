@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from acclimate.settings import server_settings
@@ -24,9 +27,19 @@ def configuration(connection: Connection) -> Config:
 
 
 def upgrade(database: Database) -> None:
-    """Apply, in one transaction, whatever migrations the database lacks; safe to repeat."""
+    """Apply, in one transaction, whatever migrations the database lacks; safe to repeat.
+
+    A database of a newer acclimate is left as it is: its migrations only added, so this one can go on with it.
+    """
     with database.write() as connection:
-        command.upgrade(configuration(connection), "head")
+        config = configuration(connection)
+        found = MigrationContext.configure(connection).get_current_revision()
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        if found is None or found in known:
+            command.upgrade(config, "head")
+            return
+    text = f"the database is of a newer acclimate (revision {found}; the newest known here is {known[0]}) and left as it is"
+    print(f"acclimate migrate: {text}", file=sys.stderr)
 
 
 def ensure_admin_key(database: Database, file: Path) -> None:

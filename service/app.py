@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from acclimate.learning import network
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, copies, erasure, journal
+from acclimate.storage import catalog, copies, erasure, journal, schema
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.run_logs import RunLogs
@@ -144,11 +144,13 @@ def wake_torch() -> None:
 def recover(equipment: Equipment) -> None:
     """Seal what a predecessor in this slot left, and register it before the first heartbeat; then load what there is to serve.
 
-    While the database does not answer, this waits for it: without it the replica knows neither models nor keys. A store that does
-    not answer is not waited for: what it does not take now, it takes later.
+    While the database does not answer, or is still an older acclimate's, this waits for it: without it the replica knows neither
+    models nor keys. A store that does not answer is not waited for: what it does not take now, it takes later.
     """
     while True:
         try:
+            with equipment.database.read() as connection:
+                schema.require(connection)
             _recover_journals(equipment)
             equipment.follower.keep_up()
             equipment.follower.beat()

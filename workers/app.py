@@ -9,13 +9,19 @@ import argparse
 import multiprocessing
 import os
 import socket
+import time
 
+import structlog
 from celery import Celery, signals
 
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
+from acclimate.storage import schema
+from acclimate.storage.database import Database, Unavailable
 from workers import metrics, tasks
 from workers.ringer import Ringer, every
+
+log = structlog.get_logger()
 
 RECONCILE_SECONDS = 5.0
 TRIGGER_SECONDS = 2.0
@@ -65,11 +71,27 @@ def build(settings: Settings) -> Celery:
     return app
 
 
+def await_database(settings: Settings) -> None:
+    """Returns when the database answers and has what this code knows: a run taken up before would only use up its attempts."""
+    database = Database(settings.database_address)
+    try:
+        while True:
+            try:
+                with database.read() as connection:
+                    return schema.require(connection)
+            except Unavailable as error:
+                log.warning("waiting for the database", error=str(error).splitlines()[0])
+                time.sleep(1.0)
+    finally:
+        database.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="acclimate", description=__doc__)
     parser.add_argument("role", choices=("worker", "beat"))
     role = parser.parse_args().role
     settings = server_settings()
+    configure(settings.log_level, process=role)
     signals.setup_logging.connect(lambda **_: configure(settings.log_level, process=role), weak=False)
     if role == "worker" and settings.worker_metrics_port is not None:
         metrics.prepare(settings.home / "metrics" / f"worker-{settings.worker_metrics_port}")
@@ -79,6 +101,7 @@ def main() -> None:
         return
     if settings.worker_metrics_port is not None:
         metrics.serve(settings)
+    await_database(settings)
     # Two processes: one for a run, one that stays free for control tasks.
     options = ["--pool=prefork", "--concurrency=2", "--queues=train,control", "--without-mingle", "--without-gossip"]
     app.worker_main(["worker", *options, f"--hostname=worker-{os.getpid()}@%h"])

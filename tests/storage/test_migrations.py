@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from memories import new_model
 from sqlalchemy import inspect, text
 
-from acclimate.storage import keys, registry
+from acclimate.storage import keys, registry, schema
 from acclimate.storage.database import Database
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
+
+ROOT = Path(__file__).parents[2]
 
 
 def migrate(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +90,39 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
     assert differences(database) == []
     with database.read() as connection:
         assert registry.model(connection, "gas")["id"] == model_id
+
+
+def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() -> None:
+    additions = {"create_table", "create_index", "batch_alter_table", "add_column", "f"}
+    for path in sorted((ROOT / "migrations" / "versions").glob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func.value) not in ("op", "batch_op"):
+                continue
+            assert call.func.attr in additions, f"{path.name}:{call.lineno} does more than to add"
+            if call.func.attr == "add_column":
+                said = ast.unparse(call)
+                assert "nullable=True" in said or "server_default=" in said, f"{path.name}: older code cannot insert"
+
+
+def test_a_database_of_a_newer_release_is_left_as_it_is(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    done = migrate(database.address)
+    assert "of a newer acclimate (revision 9999" in done.stderr and "Traceback" not in done.stderr
+    with database.read() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+        schema.require(connection)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [("TABLE erasures", "no table erasures"), ("COLUMN lineage", "table versions has no column lineage")],
+)
+def test_a_database_of_an_older_release_is_told_by_what_it_lacks(database: Database, lost: str, told: str) -> None:
+    with database.write() as connection:
+        connection.execute(text(f"DROP {lost}" if lost.startswith("TABLE") else f"ALTER TABLE versions DROP {lost}"))
+    with pytest.raises(schema.Outdated, match=told), database.read() as connection:
+        schema.require(connection)
 
 
 def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner_can_read(

@@ -1,0 +1,118 @@
+"""Old and new code at the same time: older code goes on with a newer database, newer code waits until it is migrated."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from digits_model import create, learn, send, served, window
+from drill_notes import Drill
+from history import load
+from running import Service, wait_for
+from sqlalchemy import text
+
+from acclimate.storage.database import Database
+from acclimate.storage.tables import metadata
+from migrations.run import upgrade
+
+
+def add_what_a_later_release_might(address: str) -> None:
+    """A column in every table, a table, and a revision that nobody here knows."""
+    database = Database(address)
+    with database.write() as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN from_later TEXT"))
+        connection.execute(text("CREATE TABLE later (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+
+
+def take_away_what_came_last(address: str) -> None:
+    """The database of the release before."""
+    database = Database(address)
+    upgrade(database)
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE versions DROP COLUMN lineage"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+    database.close()
+
+
+@contextmanager
+def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "acclimate.cli.app", role]
+    with log.open("wb") as out:
+        running = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(40)
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest, short_folder: Path, database_address: str) -> Service:
+    home = short_folder / f"later-{request.node.callspec.id}"
+    return Service(home=home, environment={"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_DATABASE_URL": database_address})
+
+
+def test_a_service_goes_on_and_starts_again_with_the_database_of_a_newer_release(
+    service: Service, database_address: str, drill: Drill
+) -> None:
+    service.start()
+    with service.http() as http:
+        create(http, "older")
+        send(http, "older", window(1)[0])
+        with load(service, "older") as history:
+            add_what_a_later_release_might(database_address)
+            run = learn(http, "older")
+            assert (run["state"], run["version"]) == ("succeeded", "2"), run
+            served(http, "older", "2")
+    assert service.stop() == 0, service.logs()
+    service.start()
+    with service.http() as http:
+        served(http, "older", "2")
+        send(http, "older", window(2)[0])
+        again = learn(http, "older")
+        acknowledged, found, copies = history.compare(http, "older")
+        counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
+        kind = database_address.partition(":")[0]
+        drill.note("25 upgrade", f"{kind} migrated by a later release under load, this one started again", **counted)
+    assert service.stop() == 0, service.logs()
+    assert again["state"] in ("succeeded", "rejected"), again
+    assert {request.code for request in history.requests} == {200} and (acknowledged, copies) == (found, 0)
+
+
+def test_api_and_worker_of_a_newer_release_wait_until_the_database_is_migrated(
+    database_address: str, tmp_path: Path, drill: Drill
+) -> None:
+    take_away_what_came_last(database_address)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"ACCLIMATE_HOME": str(tmp_path), "ACCLIMATE_DATABASE_URL": database_address}
+    environment |= {"ACCLIMATE_PORT": str(port), "ACCLIMATE_BROKER_URL": "redis://127.0.0.1:1/0"}
+    api_log, worker_log = tmp_path / "api.log", tmp_path / "worker.log"
+
+    def ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with process("serve", api_log, environment), process("worker", worker_log, environment) as worker:
+        for log in (api_log, worker_log):
+            wait_for(lambda log=log: "its table versions has no column lineage yet" in log.read_text())
+        assert not ready() and "ready." not in worker_log.read_text()
+        done = [sys.executable, "-m", "acclimate.cli.app", "migrate"]
+        assert subprocess.run(done, env={**os.environ, **environment}, check=False).returncode == 0
+        wait_for(ready)
+        wait_for(lambda: "Cannot connect to redis" in worker_log.read_text())
+        assert worker.poll() is None
+    drill.note("25 upgrade", "API and worker started before the database was migrated")
