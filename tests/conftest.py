@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from postgres import Postgres
-from running import Service
+from running import Service, free_port
 from xdist.scheduler import LoadScopeScheduling
 
 from acclimate.storage.database import Database
@@ -76,10 +75,8 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
     """The whole product, running, once on each database; tests make models of their own in it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
-        environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free.getsockname()[1])
+    environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
+    environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free_port())
     environment["ACCLIMATE_DRILLS"] = str(short_folder / f"drills-{request.param}")
     # A network that is not acclimate's own: a user's module on the server's path, and allowed there.
     found = (str(ROOT / "examples" / "own_module"), os.environ.get("PYTHONPATH", ""))

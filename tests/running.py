@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,26 @@ class Service:
         return "\n".join(
             f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted((self.home / "log").glob("*.log"))
         )
+
+
+@contextmanager
+def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """While the block runs, one `acclimate serve` or `worker`, as on a machine of its own, and what it prints in `log`."""
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "acclimate.cli.app", role]
+        running = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(60)
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:

@@ -19,7 +19,7 @@ from digits_model import create, ended, send, window
 from drill_notes import Drill
 from history import load
 from postgres import Postgres
-from running import Service, wait_for
+from running import Service, process, wait_for
 
 libfaketime = pytest.importorskip("libfaketime")
 LIBRARY = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"), Path())
@@ -101,21 +101,16 @@ def worker(service: Service, clock: Clock) -> Iterator[None]:
     environment = {"ACCLIMATE_HOME": str(service.home), "ACCLIMATE_BROKER_URL": broker}
     own = psutil.Process(service.pid("worker-0"))
     family = [own, *own.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    other = subprocess.Popen(
-        [sys.executable, "-m", "acclimate.cli.app", "worker"],
-        env={**os.environ, **service.environment, **environment, **clock.environment},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    for member in family:
+        member.suspend()
     try:
-        yield
+        with process(
+            "worker", service.home / "log" / "other.log", environment | service.environment | clock.environment
+        ):
+            yield
     finally:
-        other.terminate()
-        other.wait(60)
-        for process in family:
-            process.resume()
+        for member in family:
+            member.resume()
 
 
 def triggered(http: httpx.Client, name: str, window_id: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 from digits_model import learn
 from prometheus_client.parser import text_string_to_metric_families
-from running import Service, wait_for
+from running import Service, free_port, wait_for
 from small_model import create, labeled
 
 from service.metrics import KINDS
@@ -35,9 +34,7 @@ on_postgres = pytest.mark.parametrize("pair", ["postgres"], indirect=True)
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
     """Two replicas, both open to scrapes, with a model of two versions, of which the second is champion."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        environment = {"ACCLIMATE_METRICS_PORT": str(free.getsockname()[1])}
+    environment = {"ACCLIMATE_METRICS_PORT": str(free_port())}
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
     running = Service(home=short_folder / f"pair-{request.param}", environment=environment, replicas=2).start()
@@ -320,9 +317,7 @@ def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Ser
 def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_for_once_dead(
     pair: Service, short_folder: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     own = {"ACCLIMATE_HOME": str(short_folder / "alone"), "ACCLIMATE_REPLICA": "api_alone", "ACCLIMATE_PORT": port}
     own["ACCLIMATE_STORE_URL"] = f"file://{(pair.home / 'store').resolve()}"
     environment = {**os.environ, "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"], **own}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,7 +12,7 @@ import pytest
 from digits_model import create, learn, send, served, window
 from drill_notes import Drill
 from history import load
-from running import Service, wait_for
+from running import Service, free_port, process, wait_for
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
@@ -42,18 +39,6 @@ def take_away_what_came_last(address: str) -> None:
         connection.execute(text("ALTER TABLE versions DROP COLUMN lineage"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
     database.close()
-
-
-@contextmanager
-def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "acclimate.cli.app", role]
-    with log.open("wb") as out:
-        running = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(40)
 
 
 @pytest.fixture
@@ -93,9 +78,7 @@ def test_api_and_worker_of_a_newer_release_wait_until_the_database_is_migrated(
     database_address: str, tmp_path: Path, drill: Drill
 ) -> None:
     take_away_what_came_last(database_address)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {"ACCLIMATE_HOME": str(tmp_path), "ACCLIMATE_DATABASE_URL": database_address}
     environment |= {"ACCLIMATE_PORT": str(port), "ACCLIMATE_BROKER_URL": "redis://127.0.0.1:1/0"}
     api_log, worker_log = tmp_path / "api.log", tmp_path / "worker.log"

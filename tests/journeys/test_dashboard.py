@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from digits_model import create, learn, send, window
-from running import Service, wait_for
+from running import Service, free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
@@ -50,9 +49,7 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
     if binary is None:
         pytest.skip("prometheus is not installed (Debian's package prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     job = {"job_name": "acclimate", "authorization": {"credentials": service.key}}
     job |= {"static_configs": [{"targets": [service.url.removeprefix("http://")]}]}
     configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
