@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from acclimate.storage import catalog, registry, runs
+from acclimate.storage import catalog, periodic_tasks, registry, runs
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.tables import ENDED
 
@@ -64,6 +64,7 @@ GAUGES = {
     "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),
     "gate_limit": ("The limit of each gate.", ("model", "gate")),
     "learning_paused": ("1 while learning by itself is paused.", ("model",)),
+    "periodic_task_age_seconds": ("Since the periodic task was last done to its end; absent before.", ("task",)),
     "queue_oldest_task_age_seconds": ("Age of the oldest run that nobody has taken.", ()),
     "build_info": ("1; the version of the software.", ("version",)),
 }
@@ -99,6 +100,9 @@ class LearningCollector:
         with self._database.read() as connection:
             found["build_info"].add_metric((VERSION,), 1)
             found["queue_oldest_task_age_seconds"].add_metric((), runs.oldest_waiting_seconds(connection))
+            for task, seconds in periodic_tasks.ages(connection).items():
+                if seconds is not None:
+                    found["periodic_task_age_seconds"].add_metric((task,), seconds)
             for model in registry.all_models(connection):
                 _runs(found, model["name"], runs.page(connection, model_id=model["id"], size=100_000))
                 _windows(found, model["name"], catalog.all_windows(connection, model["id"]))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from acclimate.storage import catalog, registry, runs, watches
+from acclimate.storage import catalog, periodic_tasks, registry, runs, watches
 from service import documents
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 ORDER = ("ok", "unknown", "warn", "bad")
+NEGLECTED = {
+    "trigger": "looked for due runs and for promotions to take back",
+    "reconcile": "looked for lost runs and outdated rows",
+}
 Lamp = dict[str, Any]
+Neglected = dict[str, float | None]
 
 
 def status_of(connection: Connection) -> dict[str, Any]:
     """Every model's lamps, and above them the worst of each."""
-    models = [_model(connection, row) for row in registry.all_models(connection)]
+    neglected = periodic_tasks.overdue(connection)
+    models = [_model(connection, row, neglected) for row in registry.all_models(connection)]
     lamps = {name: _worst([model[name] for model in models]) for name in ("healthy", "learning", "safe")}
     return {**lamps, "models": models}
 
@@ -28,7 +34,7 @@ def without_database() -> dict[str, Any]:
     return {"healthy": _lamp("warn", [reason]), "learning": unknown, "safe": unknown, "models": []}
 
 
-def _model(connection: Connection, row: Any) -> dict[str, Any]:
+def _model(connection: Connection, row: Any, neglected: Neglected) -> dict[str, Any]:
     champion = registry.champion(connection, row["id"])
     replicas = catalog.live_replicas(connection, row["id"])
     active = runs.active(connection, row["id"])
@@ -36,8 +42,8 @@ def _model(connection: Connection, row: Any) -> dict[str, Any]:
     return {
         "name": row["name"],
         "healthy": _healthy(champion, replicas),
-        "learning": _learning(connection, row, champion, active, recent),
-        "safe": _safe(row, champion, catalog.newest_closed(connection, row["id"])),
+        "learning": _worst([_learning(connection, row, champion, active, recent), _hands(neglected)]),
+        "safe": _safe(row, champion, catalog.newest_closed(connection, row["id"]), neglected),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
@@ -83,13 +89,22 @@ def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
     return [f"{rows} rows wait in the open window"]
 
 
-def _safe(row: Any, champion: Any, window: Any) -> Lamp:
+def _hands(neglected: Neglected) -> Lamp:
+    """Whether anybody looks at what is due: with beat or every worker gone, answers go on and nothing else happens."""
+    reasons = []
+    for task, seconds in neglected.items():
+        since = "since the start" if seconds is None else f"for {seconds:.0f} s"
+        reasons.append(f"nobody has {NEGLECTED[task]} {since}: beat or every worker is missing")
+    return _lamp("bad" if reasons else "ok", reasons)
+
+
+def _safe(row: Any, champion: Any, window: Any, neglected: Neglected) -> Lamp:
     """Whether what was learnt is trusted.
 
     Not ok while the newest closed window is quarantined (a later good one is the evidence that clears it), and after a watch took
     a promotion back, until somebody lets learning go on or another version is promoted.
     """
-    lamps = [_watch(row, champion)] if champion else []
+    lamps = [_watch(row, champion, neglected)] if champion else []
     if window is not None and window["state"] == "quarantined":
         kind = (window["drift"] or {}).get("kind", "by an operator")
         reason = f"window {documents.window_id(window['number'])} is quarantined: {kind}"
@@ -97,7 +112,7 @@ def _safe(row: Any, champion: Any, window: Any) -> Lamp:
     return _worst(lamps) if lamps else _lamp("ok", [])
 
 
-def _watch(row: Any, champion: Any) -> Lamp:
+def _watch(row: Any, champion: Any, neglected: Neglected) -> Lamp:
     """What the watch says of the champion, and whether the champion is there because a watch went back to it."""
     if champion.actor == watches.ACTOR and row["learning"] == "paused":
         return _lamp("warn", [f"rolled back to version {champion.to_version}: {champion.reason}"], champion.at)
@@ -108,7 +123,8 @@ def _watch(row: Any, champion: Any) -> Lamp:
         )
     if found is not None and found["state"] == "watching":
         seen = f"version {champion.to_version} is being watched: {found['rows']} of {found['needed']} rows"
-        return _lamp("ok", [seen], champion.at)
+        alone = ["nobody looks at it"] if "trigger" in neglected else []
+        return _lamp("warn" if alone else "ok", [seen, *alone], champion.at)
     return _lamp("ok", [])
 
 

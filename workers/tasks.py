@@ -8,7 +8,7 @@ import structlog
 from celery import Celery
 
 from acclimate.settings import Settings
-from acclimate.storage import copies, erasure
+from acclimate.storage import copies, erasure, periodic_tasks
 from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
 from acclimate.storage.run_logs import RunLogs
@@ -55,6 +55,7 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
                 copies.forget(database, Segments(store), Artifacts(store))
                 label_checks.look(database, Artifacts(store), counted)
+                note_done(database, "reconcile")
             finally:
                 database.close()
 
@@ -69,5 +70,12 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                     promotion_watch.look(database, segments, seen)
                 finally:
                     monitor.start_due_runs(database, segments, seen, ring)
+                note_done(database, "trigger")
             finally:
                 database.close()
+
+
+def note_done(database: Database, task: str) -> None:
+    """Tell everybody that it is being done: by itself, nothing shows that it is not."""
+    with database.write() as connection:
+        periodic_tasks.done(connection, task)

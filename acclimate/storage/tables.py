@@ -295,6 +295,14 @@ keys = Table(
     Column("revoked_at", Float),
 )
 
+# One row each, from the migration on.
+periodic_tasks = Table(
+    "periodic_tasks",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("done_at", Float),
+)
+
 # Append-only; `hash` covers the entry and the hash before it.
 audit = Table(
     "audit",

@@ -84,19 +84,29 @@ def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
         assert (acknowledged, copies) == (found, 0)
 
 
-def test_rings_that_no_worker_answers_do_not_pile_up_and_the_last_are_answered(running: Service, drill: Drill) -> None:
+@pytest.mark.drill
+def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are_answered(
+    running: Service, drill: Drill
+) -> None:
+    def learning() -> str:
+        return str(http.get("/api/v1/status").json()["learning"]["state"])
+
     worker = psutil.Process(running.pid("worker-0"))
     family = [worker, *worker.children(recursive=True)]
-    with redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker:
+    with redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker, running.http() as http:
+        create(http, "alone")
+        wait_for(lambda: learning() == "ok")
         for process in family:
             process.suspend()
         try:
             wait_for(lambda: broker.llen("control") == MOST_UNANSWERED, 60)
-            time.sleep(6)
+            wait_for(lambda: learning() == "bad", 90)
             waiting = broker.llen("control")
         finally:
             for process in family:
                 process.resume()
-        wait_for(lambda: broker.llen("control") == 0, 30)
-    drill.note("13 broker", f"no worker for long; {waiting} messages waited, none after it was back")
+        wait_for(lambda: broker.llen("control") == 0 and learning() == "ok", 30)
+    drill.note(
+        "13 broker", f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it was back"
+    )
     assert waiting == MOST_UNANSWERED

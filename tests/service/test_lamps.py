@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 from live_rows import Live, answers
 from memories import new_run
+from sqlalchemy import text
 
-from acclimate.storage import catalog, registry, runs, watches
+from acclimate.storage import catalog, periodic_tasks, registry, runs, watches
 from acclimate.storage.database import Database
 from service import status
 
 
 @pytest.fixture
 def live(database: Database, tmp_path: Path) -> Live:
-    return Live(database, tmp_path)
+    live = Live(database, tmp_path)
+    with database.write() as connection:
+        for task in periodic_tasks.MOST_SECONDS:
+            periodic_tasks.done(connection, task)
+    return live
 
 
 def lamp(live: Live, which: str) -> tuple[str, list[str]]:
@@ -74,6 +79,23 @@ def test_learning_is_not_ok_while_paused_and_says_by_what(live: Live) -> None:
     assert lamp(live, "learning") == ("warn", ["paused: holiday"])
 
 
+@pytest.mark.parametrize(("seconds", "state"), [(50, "ok"), (70, "bad"), (-70, "bad")])
+def test_learning_is_bad_while_nobody_looks_for_what_is_due(live: Live, seconds: int, state: str) -> None:
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE periodic_tasks SET done_at = done_at - :seconds"), {"seconds": seconds})
+    found, reasons = lamp(live, "learning")
+    assert found == state
+    told = "nobody has looked for due runs and for promotions to take back for 70 s: beat or every worker is missing"
+    assert (told in reasons) == (state == "bad")
+    assert lamp(live, "safe")[0] == "ok"
+
+
+def test_learning_is_bad_where_nobody_has_ever_looked(live: Live) -> None:
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE periodic_tasks SET done_at = NULL"))
+    assert lamp(live, "learning")[0] == "bad" and len(lamp(live, "learning")[1]) == 3
+
+
 def test_a_model_that_never_learns_says_so(live: Live) -> None:
     live.policy(learnable="no")
     assert lamp(live, "learning")[1] == ['the policy says learnable = "no": this model is served and watched only']
@@ -105,6 +127,9 @@ def watch(live: Live, state: str) -> Any:
 def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(live: Live) -> None:
     watch(live, "watching")
     assert lamp(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
+    with live.database.write() as connection:
+        connection.execute(text("UPDATE periodic_tasks SET done_at = done_at - 70 WHERE name = 'trigger'"))
+    assert lamp(live, "safe") == ("warn", ["version 2 is being watched: 40 of 500 rows", "nobody looks at it"])
     with live.database.write() as connection:
         watches.note(connection, live.model_id, 2, {"state": "passed"})
     assert lamp(live, "safe") == ("ok", [])
