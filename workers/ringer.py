@@ -24,12 +24,16 @@ def every(seconds: float) -> schedule:
 class Ringer(Scheduler):
     """In memory: which slot of a model's schedule has made a run is known by the database."""
 
+    _unanswered = False
+
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         queue = self.app.conf.task_default_queue
         waiting = (producer or self.producer).channel.queue_declare(queue=queue).message_count
-        if waiting < MOST_UNANSWERED:
+        before, self._unanswered = self._unanswered, waiting >= MOST_UNANSWERED
+        if not self._unanswered:
             return super().apply_async(entry, producer=producer, advance=advance, **options)
-        log.warning("not rung: no worker answers", task=entry.name, waiting=waiting)
+        if not before:
+            log.warning("no worker answers: nothing is rung for until one does", waiting=waiting)
         return None
 
 

@@ -23,6 +23,7 @@ def ages(connection: Connection) -> dict[str, float | None]:
 
 
 def overdue(connection: Connection) -> dict[str, float | None]:
-    """Those of `ages` that are above `MOST_SECONDS`, or never were done."""
-    found = ages(connection).items()
-    return {name: seconds for name, seconds in found if seconds is None or seconds > MOST_SECONDS[name]}
+    """Those of `MOST_SECONDS` that were done longer ago than that, or never: with their `ages`."""
+    known = ages(connection)
+    found = {name: known.get(name) for name in MOST_SECONDS}
+    return {name: seconds for name, seconds in found.items() if seconds is None or seconds > MOST_SECONDS[name]}
