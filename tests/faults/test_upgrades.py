@@ -48,6 +48,9 @@ def service(request: pytest.FixtureRequest, short_folder: Path, database_address
     return Service(home=home, environment={"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_DATABASE_URL": database_address})
 
 
+@pytest.mark.parametrize(
+    "database_address", ["sqlite", pytest.param("postgres", marks=pytest.mark.drill)], indirect=True
+)
 def test_a_service_goes_on_and_starts_again_with_the_database_of_a_newer_release(
     service: Service, database_address: str, drill: Drill
 ) -> None:
