@@ -92,7 +92,7 @@ def main() -> None:
     role = parser.parse_args().role
     settings = server_settings()
     configure(settings.log_level, process=role)
-    signals.setup_logging.connect(lambda **_: configure(settings.log_level, process=role), weak=False)
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # somebody listens: Celery leaves logging as it is
     if role == "worker" and settings.worker_metrics_port is not None:
         metrics.prepare(settings.home / "metrics" / f"worker-{settings.worker_metrics_port}")
     app = build(settings)

@@ -127,7 +127,8 @@ def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
         model=model,
         promotion=newest,
         expected=expected,
-        # Of windows, not of a time: what the version answered is told by the rows, and clocks differ, and are set.
+        # Of windows, not of a time: what the version answered is told by the rows, and clocks differ, and are set. A watch
+        # that an earlier release began names no window.
         lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
         seal=catalog.seal_is_due(connection, model["id"], wanted),
     )

@@ -243,8 +243,8 @@ def segments_since_window(connection: Connection, model_id: str, number: int) ->
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 
-def segments_since(connection: Connection, model_id: str, since: float, *, most: int | None = None) -> list[RowMapping]:
-    """The (first `most`) segments with rows logged at `since` or later that stand in the store, in the order they were begun."""
+def segments_since(connection: Connection, model_id: str, since: float, *, most: int) -> list[RowMapping]:
+    """The first `most` segments with rows logged at `since` or later that stand in the store, in the order they were begun."""
     where = (segments.c.model_id == model_id, segments.c.last_logged_at >= since, segments.c.deleted_at.is_(None))
     query = select(segments).where(*where).order_by(segments.c.first_logged_at, segments.c.id).limit(most)
     return list(connection.execute(query).mappings())
