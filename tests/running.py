@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 CANARY = "canary.ann.1987@example.org"
 """What tests send where a user would send somebody's data: it must stand in no log line, metric or error."""
@@ -84,6 +85,21 @@ class Service:
 
     def signal(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid(name), number)
+
+    @contextmanager
+    def suspended(self, name: str) -> Iterator[None]:
+        """While the block runs, this process and its children stand still; one that ends meanwhile does not matter."""
+        parent = psutil.Process(self.pid(name))
+        family = [parent, *parent.children(recursive=True)]
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.suspend()
+        try:
+            yield
+        finally:
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.resume()
 
     def logs(self) -> str:
         return "\n".join(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import redis
 from digits_model import create, ended, send, window
@@ -91,21 +90,19 @@ def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are
     def learning() -> str:
         return str(http.get("/api/v1/status").json()["learning"]["state"])
 
-    worker = psutil.Process(running.pid("worker-0"))
-    family = [worker, *worker.children(recursive=True)]
+    def age() -> float:
+        line = 'acclimate_periodic_task_age_seconds{task="trigger"} '
+        return next(float(told.removeprefix(line)) for told in http.get("/metrics").text.splitlines() if line in told)
+
     with redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker, running.http() as http:
         create(http, "alone")
         wait_for(lambda: learning() == "ok")
-        for process in family:
-            process.suspend()
-        try:
+        with running.suspended("worker-0"):
             wait_for(lambda: broker.llen("control") == MOST_UNANSWERED, 60)
             wait_for(lambda: learning() == "bad", 90)
-            waiting = broker.llen("control")
-        finally:
-            for process in family:
-                process.resume()
+            waiting, neglected = broker.llen("control"), age()
         wait_for(lambda: broker.llen("control") == 0 and learning() == "ok", 30)
+        assert age() < 60 < neglected
     drill.note(
         "13 broker", f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it was back"
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from digits_model import create, ended, send, window
 from drill_notes import Drill
@@ -99,18 +98,9 @@ def worker(service: Service, clock: Clock) -> Iterator[None]:
     """While the block runs, a worker on a machine with this clock is the only one: the service's own is stopped."""
     broker = f"redis+socket://{service.home / 'run' / 'broker.sock'}?virtual_host=0"
     environment = {"ACCLIMATE_HOME": str(service.home), "ACCLIMATE_BROKER_URL": broker}
-    own = psutil.Process(service.pid("worker-0"))
-    family = [own, *own.children(recursive=True)]
-    for member in family:
-        member.suspend()
-    try:
-        with process(
-            "worker", service.home / "log" / "other.log", environment | service.environment | clock.environment
-        ):
-            yield
-    finally:
-        for member in family:
-            member.resume()
+    environment |= service.environment | clock.environment
+    with service.suspended("worker-0"), process("worker", service.home / "log" / "other.log", environment):
+        yield
 
 
 def triggered(http: httpx.Client, name: str, window_id: str) -> dict[str, Any]:
