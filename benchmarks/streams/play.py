@@ -89,7 +89,7 @@ class Ours:
         self.number += 1
         run = run_number(self.task.seed, self.number)
         labels = self.labels(y, run)
-        window = Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **self.known())
+        window = self.window(x, labels, run, **self.known())
         turn = self.turn(window, run)
         self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
         told = {**_told(turn), "estimate": self.estimated(turn, y, answers), "rolled_back": bool(undone)}
@@ -103,6 +103,9 @@ class Ours:
             replaced=None if replaced is None else replaced.running.answer,
             told={**told, "mode": self.serving.bundle.mode.name},
         )
+
+    def window(self, x: Rows, labels: Integers, run: int, **known: Any) -> Window:
+        return Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **known)
 
     def turn(self, window: Window, run: int) -> Turn:
         spec, walk = self.task.spec, step(self.task, run)
