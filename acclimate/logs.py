@@ -1,4 +1,6 @@
-"""Structured logs: one JSON object a line on stderr, UTC, with the ids that are bound; never a payload value."""
+"""Structured logs: one JSON object a line on stderr, UTC, with the ids that are bound; never a
+payload value.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,17 @@ import structlog
 
 
 def configure(level: str, **bound: str | int) -> None:
-    """Send structlog and the standard library's loggers through one formatter. `bound` is in every line of this process."""
+    """Send structlog and the standard library's loggers through one formatter. `bound` is in every
+    line of this process.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         # Without the local variables, which hold rows.
-        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        ),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,4 +1,6 @@
-"""A child that dies with its parent: `python -m acclimate.parenthood COMMAND...` becomes the command, marked so."""
+"""A child that dies with its parent: `python -m acclimate.parenthood COMMAND...` becomes the
+command, marked so.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """From now on this process is killed when the process that started it ends, however that happens. Linux; elsewhere nothing.
+    """From now on this process is killed when the process that started it ends, however that
+    happens. Linux; elsewhere nothing.
 
     The mark outlives an exec and is not inherited by children.
     """

@@ -1,4 +1,6 @@
-"""The one place that reads the environment. Every process builds its settings once, at its start, and hands them on."""
+"""The one place that reads the environment. Every process builds its settings once, at its start,
+and hands them on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ ENVIRONMENT = SettingsConfigDict(
 
 
 class Settings(BaseSettings):
-    """What the service, the workers and the migration need to find one another. Checked at construction."""
+    """What the service, the workers and the migration need to find one another. Checked at
+    construction.
+    """
 
     model_config = ENVIRONMENT
 
@@ -21,25 +25,36 @@ class Settings(BaseSettings):
     """Folder of the embedded default: database, store, journals, keys, pid files."""
 
     database_url: SecretStr | None = None
-    """SQLAlchemy address of the database; None is SQLite in the home. Postgres as postgresql+psycopg://user:password@host/name."""
+    """SQLAlchemy address of the database; None is SQLite in the home. Postgres as
+    postgresql+psycopg://user:password@host/name.
+    """
 
     broker_url: SecretStr | None = None
-    """Celery's broker, redis://host:6379/0 or redis+socket:///path; `acclimate up` starts a private one when it is None."""
+    """Celery's broker, redis://host:6379/0 or redis+socket:///path; `acclimate up` starts a private
+    one when it is None.
+    """
 
     store_url: str | None = None
-    """Where segments and artifacts stand: file:///folder, s3://bucket/prefix; None is a folder in the home."""
+    """Where segments and artifacts stand: file:///folder, s3://bucket/prefix; None is a folder in
+    the home.
+    """
 
     journal_dir: Path | None = None
-    """Local folder of this replica's open log; None is a folder in the home. Never a network disk."""
+    """Local folder of this replica's open log; None is a folder in the home. Never a network disk.
+    """
 
     journal_limit_mib: float = Field(default=4096.0, gt=0)
-    """How much of its log a replica keeps on its own disk while store or database do not take it; beyond, rows are refused."""
+    """How much of its log a replica keeps on its own disk while store or database do not take it;
+    beyond, rows are refused.
+    """
 
     cache_dir: Path | None = None
     """Local copies of artifacts and segments of a remote store; None is a folder in the home."""
 
     replica: str = "api-0"
-    """The slot of this API process; a successor in the same slot recovers its predecessor's open log."""
+    """The slot of this API process; a successor in the same slot recovers its predecessor's open
+    log.
+    """
 
     host: str = "127.0.0.1"
     """Address that `acclimate serve` listens on."""
@@ -48,12 +63,14 @@ class Settings(BaseSettings):
     """Port that `acclimate serve` listens on."""
 
     metrics_dir: Path | None = None
-    """Folder in which the API processes of one machine count together, emptied by whoever starts them all; None is one of this
-    process alone, in the home. Never a network disk."""
+    """Folder in which the API processes of one machine count together, emptied by whoever starts
+    them all; None is one of this process alone, in the home. Never a network disk.
+    """
 
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """A second, open port for /metrics of the API; None leaves it on the API port behind the view scope. Of several replicas on
-    one machine one has it, and tells the numbers of all."""
+    """A second, open port for /metrics of the API; None leaves it on the API port behind the view
+    scope. Of several replicas on one machine one has it, and tells the numbers of all.
+    """
 
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port of the worker's own /metrics; None is none."""
@@ -65,10 +82,14 @@ class Settings(BaseSettings):
     """Largest request body, counted while it streams in."""
 
     body_seconds: float = Field(default=30.0, gt=0)
-    """A request body that is not there after so long is refused; a new model with its seed set has at least ten minutes."""
+    """A request body that is not there after so long is refused; a new model with its seed set has
+    at least ten minutes.
+    """
 
     rate_limit_rows: float | None = Field(default=None, gt=0)
-    """Rows or labels a second that one key may send, over all replicas, ten seconds' worth at once; None is no limit."""
+    """Rows or labels a second that one key may send, over all replicas, ten seconds' worth at once;
+    None is no limit.
+    """
 
     max_request_rows: int = Field(default=4096, ge=512)
     """Largest number of rows in one request."""
@@ -80,8 +101,10 @@ class Settings(BaseSettings):
     """How long a run belongs to a trainer that gives no sign of life."""
 
     drills: Path | None = None
-    """For fault drills: while this folder holds a file named as a stage (train, judge), a trainer that enters that stage waits
-    there, giving signs of life, so that it can be killed or cancelled in it. None is no drills."""
+    """For fault drills: while this folder holds a file named as a stage (train, judge), a trainer
+    that enters that stage waits there, giving signs of life, so that it can be killed or cancelled
+    in it. None is no drills.
+    """
 
     @field_validator("database_url")
     @classmethod
@@ -111,7 +134,11 @@ class Settings(BaseSettings):
 
     @property
     def broker_address(self) -> str:
-        return self.broker_url.get_secret_value() if self.broker_url is not None else "redis://127.0.0.1:6379/0"
+        return (
+            self.broker_url.get_secret_value()
+            if self.broker_url is not None
+            else "redis://127.0.0.1:6379/0"
+        )
 
     @property
     def store_address(self) -> str:
@@ -158,7 +185,9 @@ class ClientSettings(BaseSettings):
     """Key sent as bearer."""
 
     home: Path = Path(".acclimate")
-    """Home of a running embedded service: its url and admin.key are read when the two above are not given."""
+    """Home of a running embedded service: its url and admin.key are read when the two above are not
+    given.
+    """
 
     streams: Path = Path("../shared/streams")
     """Folder of the real drift streams that benchmarks, stream tests and examples read."""
@@ -182,7 +211,9 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 def share_metrics_in(folder: Path) -> None:
-    """Tell prometheus_client, before it is imported, to count in files that several processes share."""
+    """Tell prometheus_client, before it is imported, to count in files that several processes
+    share.
+    """
     import os
 
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

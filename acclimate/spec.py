@@ -1,4 +1,6 @@
-"""SPEC.toml: parse it, check it, and say of a wrong one where it is wrong and what would be right."""
+"""SPEC.toml: parse it, check it, and say of a wrong one where it is wrong and what would be
+right.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,23 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from acclimate.learning.spec import (
+    Gates,
+    InputSpec,
+    LogPolicy,
+    ModelSpec,
+    NetworkSpec,
+    Policy,
+    Problem,
+)
 from acclimate.learning.triggers import schedule_problem
-from acclimate.learning.values import Gates, InputSpec, LogPolicy, ModelSpec, NetworkSpec, Policy, Problem
 
-NETWORKS_OF = {"vector": ("mlp",), "image": ("mlp", "cnn"), "text": ("text",), "sequence": ("text",)}
+NETWORKS_OF = {
+    "vector": ("mlp",),
+    "image": ("mlp", "cnn"),
+    "text": ("text",),
+    "sequence": ("text",),
+}
 """The built-in networks that read rows of a kind."""
 BUILT_IN_NETWORKS = ("mlp", "cnn", "text")
 AXES_OF = {"vector": (1,), "image": (2, 3), "text": (1,), "sequence": (1,)}
@@ -34,8 +49,8 @@ class SpecError(ValueError):
 def parse(text: str, *, network_allowlist: tuple[str, ...] = ()) -> ModelSpec:
     """A `ModelSpec` of the TOML text.
 
-    Raises `SpecError` with every problem found: unknown keys with the nearest known one, missing keys, wrong types, values out
-    of range, networks outside the built-in ones and the allow-list.
+    Raises `SpecError` with every problem found: unknown keys with the nearest known one, missing
+    keys, wrong types, values out of range, networks outside the built-in ones and the allow-list.
     """
     try:
         document = tomllib.loads(text)
@@ -70,7 +85,9 @@ class _Reader:
 
     def read(self) -> ModelSpec | None:
         self._check_keys("", self.document, ("model", "input", "seed", "log", "policy", "gates"))
-        model = self._table("model", ("name", "network", "network_args", "members", "weights"), required=True)
+        model = self._table(
+            "model", ("name", "network", "network_args", "members", "weights"), required=True
+        )
         input_ = self._table("input", ("kind", "shape", "classes"), required=True)
         seed = self._table("seed", ("path",), required=False)
         name = self._value(model, "model", "name", str)
@@ -149,30 +166,43 @@ class _Reader:
             return None
         if ":" in name and name not in self.network_allowlist:
             self._wrong(
-                "model/network", f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first"
+                "model/network",
+                f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first",
             )
         elif ":" not in name and name not in BUILT_IN_NETWORKS:
             self._wrong(
-                "model/network", f"unknown network {name!r}; known: {', '.join(BUILT_IN_NETWORKS)}, or module:function"
+                "model/network",
+                f"unknown network {name!r}; known: {', '.join(BUILT_IN_NETWORKS)}, or "
+                f"module:function",
             )
         elif ":" not in name and kind in NETWORKS_OF and name not in NETWORKS_OF[kind]:
             known = ", ".join(NETWORKS_OF[kind])
             self._wrong(
-                "model/network", f"{name!r} does not read rows of kind {kind!r}; use {known}, or module:function"
+                "model/network",
+                f"{name!r} does not read rows of kind {kind!r}; use {known}, or module:function",
             )
         self._network_args(name, args, kind)
         return NetworkSpec(network=name, args=args, members=members)
 
     def _network_args(self, name: str, args: dict[str, Any], kind: Any) -> None:
         tokens = ("vocabulary",) if kind == "sequence" else ("buckets", "length")
-        known = {"mlp": ("hidden",), "cnn": ("channels", "hidden"), "text": (*tokens, "dim", "hidden")}
+        known = {
+            "mlp": ("hidden",),
+            "cnn": ("channels", "hidden"),
+            "text": (*tokens, "dim", "hidden"),
+        }
         if name in known:
             self._check_keys("model/network_args", args, known[name])
             for key in ("hidden", "channels"):
                 widths = args.get(key, [1])
-                if not _whole_numbers(widths) or len(widths) > 8 or any(not 1 <= width <= 8192 for width in widths):
+                if (
+                    not _whole_numbers(widths)
+                    or len(widths) > 8
+                    or any(not 1 <= width <= 8192 for width in widths)
+                ):
                     self._wrong(
-                        f"model/network_args/{key}", f"{widths!r} is not a list of 1 to 8 widths from 1 to 8192"
+                        f"model/network_args/{key}",
+                        f"{widths!r} is not a list of 1 to 8 widths from 1 to 8192",
                     )
         if name in known or kind in ("text", "sequence"):
             for key, low, high in (
@@ -182,8 +212,15 @@ class _Reader:
                 ("dim", 1, 4096),
             ):
                 value = args.get(key, low)
-                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                    self._wrong(f"model/network_args/{key}", f"{value!r} is not a whole number from {low} to {high}")
+                if (
+                    not isinstance(value, int)
+                    or isinstance(value, bool)
+                    or not low <= value <= high
+                ):
+                    self._wrong(
+                        f"model/network_args/{key}",
+                        f"{value!r} is not a whole number from {low} to {high}",
+                    )
 
     def _input(self, table: dict[str, Any]) -> InputSpec | None:
         kind = self._value(table, "input", "kind", str)
@@ -206,15 +243,28 @@ class _Reader:
 
     def _shape(self, kind: Any, shape: list[Any]) -> None:
         axes = AXES_OF.get(kind, (len(shape),))
-        wanted = {"vector": "[D]", "image": "[H, W] or [C, H, W]", "text": "[1]: one string a row", "sequence": "[L]"}
+        wanted = {
+            "vector": "[D]",
+            "image": "[H, W] or [C, H, W]",
+            "text": "[1]: one string a row",
+            "sequence": "[L]",
+        }
         if not _whole_numbers(shape) or any(not 1 <= side <= 1_000_000 for side in shape):
             self._wrong("input/shape", f"{shape!r} is not a list of positive whole numbers")
         elif math.prod(shape) > MOST_NUMBERS:
-            self._wrong("input/shape", f"a row of shape {shape!r} has more than {MOST_NUMBERS} numbers")
+            self._wrong(
+                "input/shape", f"a row of shape {shape!r} has more than {MOST_NUMBERS} numbers"
+            )
         elif len(shape) not in axes or (kind == "text" and shape != [1]):
-            self._wrong("input/shape", f"{shape!r} is not the shape of one row of kind {kind!r}: give {wanted[kind]}")
+            self._wrong(
+                "input/shape",
+                f"{shape!r} is not the shape of one row of kind {kind!r}: give {wanted[kind]}",
+            )
         elif kind == "image" and min(shape[-2:]) < SMALLEST_IMAGE:
-            self._wrong("input/shape", f"an image of {shape!r} is smaller than {SMALLEST_IMAGE}x{SMALLEST_IMAGE}")
+            self._wrong(
+                "input/shape",
+                f"an image of {shape!r} is smaller than {SMALLEST_IMAGE}x{SMALLEST_IMAGE}",
+            )
 
     def _settings(self, name: str, kind: type[Any], check: Callable[[dict[str, Any]], None]) -> Any:
         table = self._table(name, tuple(field.name for field in fields(kind)), required=False)
@@ -225,7 +275,9 @@ class _Reader:
                 continue
             value, like = table[field.name], getattr(default, field.name)
             allowed = (int, float) if isinstance(like, float) else type(like)
-            if not isinstance(value, allowed) or (isinstance(value, bool) and not isinstance(like, bool)):
+            if not isinstance(value, allowed) or (
+                isinstance(value, bool) and not isinstance(like, bool)
+            ):
                 self._wrong(f"{name}/{field.name}", f"{value!r} is not {_article(type(like))}")
             else:
                 good[field.name] = value
@@ -262,12 +314,21 @@ class _Reader:
     def _check_gates(self, gates: dict[str, Any]) -> None:
         for key, value in gates.items():
             self._range(
-                f"gates/{key}", value, 1 if key == "min_judging_rows" else 0, 1e6 if key == "min_judging_rows" else 1
+                f"gates/{key}",
+                value,
+                1 if key == "min_judging_rows" else 0,
+                1e6 if key == "min_judging_rows" else 1,
             )
 
 
 def _article(kind: type) -> str:
-    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
+    names = {
+        str: "a string",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        list: "a list",
+    }
     return names.get(kind, kind.__name__)
 
 

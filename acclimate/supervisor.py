@@ -1,7 +1,8 @@
 """Starts, watches and stops the processes of `acclimate up`; imports none of them.
 
-Every child is marked to die with this process, so that not even kill -9 of it leaves an orphan. A child that dies is started
-again after a pause that doubles up to half a minute and is forgotten once it has lived for a minute.
+Every child is marked to die with this process, so that not even kill -9 of it leaves an orphan. A
+child that dies is started again after a pause that doubles up to half a minute and is forgotten
+once it has lived for a minute.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ class Supervisor:
         now = time.monotonic()
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
-                print(f"{child.name} ended with {child.process.returncode}; starting it again", file=sys.stderr)
+                print(
+                    f"{child.name} ended with {child.process.returncode}; starting it again",
+                    file=sys.stderr,
+                )
                 _forget_gauges(self.home, child.name)
                 if now - child.started_at > SOUND_SECONDS:
                     child.pause = FIRST_PAUSE_SECONDS
@@ -101,14 +105,19 @@ class Supervisor:
 
 
 def run(home: Path, host: str, port: int, replicas: int, workers: int) -> int:
-    """Keep everything running until SIGINT or SIGTERM; the exit code. Prints `ready http://HOST:PORT` once it answers."""
+    """Keep everything running until SIGINT or SIGTERM; the exit code. Prints `ready
+    http://HOST:PORT` once it answers.
+    """
     home = home.resolve()
     for folder in (home, home / "run", home / "log"):
         folder.mkdir(parents=True, exist_ok=True)
     stop_asked = _on_signals()
     listener = _listen(host, port)
     if listener is None:
-        print(f"acclimate: {host}:{port} is in use; choose another --port (0 takes a free one)", file=sys.stderr)
+        print(
+            f"acclimate: {host}:{port} is in use; choose another --port (0 takes a free one)",
+            file=sys.stderr,
+        )
         return 1
     url = f"http://{host}:{listener.getsockname()[1]}"
     settings = server_settings().model_copy(update={"home": home})
@@ -118,8 +127,12 @@ def run(home: Path, host: str, port: int, replicas: int, workers: int) -> int:
     socket_folder = _short_folder(broker)
     environment = {"ACCLIMATE_HOME": str(home)}
     if settings.broker_url is None:
-        environment["ACCLIMATE_BROKER_URL"] = f"redis+socket://{socket_folder / 'broker.sock'}?virtual_host=0"
-    supervisor = Supervisor(home, _children(settings, environment, socket_folder, listener, replicas, workers))
+        environment["ACCLIMATE_BROKER_URL"] = (
+            f"redis+socket://{socket_folder / 'broker.sock'}?virtual_host=0"
+        )
+    supervisor = Supervisor(
+        home, _children(settings, environment, socket_folder, listener, replicas, workers)
+    )
     _write_pid(home, "up", os.getpid())
     try:
         code = _migrate(home, environment)
@@ -128,7 +141,10 @@ def run(home: Path, host: str, port: int, replicas: int, workers: int) -> int:
         supervisor.watch()
         listener.close()
         if not _wait_until(lambda: stop_asked() or _answers(url), supervisor, READY_SECONDS):
-            print(f"acclimate: not ready after {READY_SECONDS:g} s; see {home / 'log'}", file=sys.stderr)
+            print(
+                f"acclimate: not ready after {READY_SECONDS:g} s; see {home / 'log'}",
+                file=sys.stderr,
+            )
             return 1
         (home / "url").write_text(url + "\n")
         if not stop_asked():
@@ -156,7 +172,10 @@ def _children(
     fd = os.dup(listener.fileno())
     for number in range(replicas):
         name = f"api-{number}"
-        own = {"ACCLIMATE_REPLICA": name, "ACCLIMATE_METRICS_DIR": str(_metrics_folder(settings.home))}
+        own = {
+            "ACCLIMATE_REPLICA": name,
+            "ACCLIMATE_METRICS_DIR": str(_metrics_folder(settings.home)),
+        }
         children.append(
             Child(
                 name=name,
@@ -168,8 +187,12 @@ def _children(
     for number in range(workers):
         metrics = {"ACCLIMATE_WORKER_METRICS_PORT": ""} if number else {}
         command = [python, "-m", "workers.app", "worker"]
-        children.append(Child(name=f"worker-{number}", command=command, environment={**environment, **metrics}))
-    children.append(Child(name="beat", command=[python, "-m", "workers.app", "beat"], environment=environment))
+        children.append(
+            Child(name=f"worker-{number}", command=command, environment={**environment, **metrics})
+        )
+    children.append(
+        Child(name="beat", command=[python, "-m", "workers.app", "beat"], environment=environment)
+    )
     return children
 
 
@@ -180,20 +203,32 @@ def _broker_command(home: Path, socket_folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
     return [
         str(get_binary_path()),
-        *("--port", "0", "--unixsocket", str(socket_folder / "broker.sock"), "--unixsocketperm", "700"),
+        *(
+            "--port",
+            "0",
+            "--unixsocket",
+            str(socket_folder / "broker.sock"),
+            "--unixsocketperm",
+            "700",
+        ),
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory", "256mb", "--maxmemory-policy", "noeviction", "--daemonize", "no"),
     ]
 
 
 def _short_folder(wanted: Path) -> Path:
-    """The folder of the broker's socket. A socket's path has at most 107 bytes: a deep home gets a short folder elsewhere."""
+    """The folder of the broker's socket. A socket's path has at most 107 bytes: a deep home gets a
+    short folder elsewhere.
+    """
     if len(os.fsencode(wanted)) <= 100:
         return wanted.parent
     import hashlib
     import tempfile
 
-    short = Path(tempfile.gettempdir()) / f"acclimate-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]}"
+    short = (
+        Path(tempfile.gettempdir())
+        / f"acclimate-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]}"
+    )
     short.mkdir(mode=0o700, exist_ok=True)
     return short
 
@@ -204,7 +239,9 @@ def _migrate(home: Path, environment: dict[str, str]) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket | None:
-    """The one listening socket of all replicas; it outlives each of them, so that none is ever refused a connection."""
+    """The one listening socket of all replicas; it outlives each of them, so that none is ever
+    refused a connection.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -247,7 +284,9 @@ def _metrics_folder(home: Path) -> Path:
 
 
 def _forget_gauges(home: Path, name: str) -> None:
-    """What a dead replica was is no longer so. What it has counted stays: its successor counts on."""
+    """What a dead replica was is no longer so. What it has counted stays: its successor
+    counts on.
+    """
     for left in _metrics_folder(home).glob(f"gauge_*_{name}.db"):
         left.unlink(missing_ok=True)
 
@@ -259,4 +298,6 @@ def _pid_file(home: Path, name: str) -> Path:
 def _write_pid(home: Path, name: str, pid: int) -> None:
     new = _pid_file(home, name).with_suffix(".new")
     new.write_text(f"{pid}\n")
-    new.rename(_pid_file(home, name))  # whoever reads meanwhile finds the old number or the new one, never half of it
+    new.rename(
+        _pid_file(home, name)
+    )  # whoever reads meanwhile finds the old number or the new one, never half of it

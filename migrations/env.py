@@ -9,10 +9,16 @@ def migrate() -> None:
     connection = context.config.attributes["connection"]
     # SQLite alters tables by copying them.
     batch = connection.dialect.name == "sqlite"
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=batch, transactional_ddl=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=batch,
+        transactional_ddl=True,
+    )
     context.run_migrations()
 
 
-# Alembic imports this file once for every command; outside of one (a check of imports) there is nothing to do.
+# Alembic imports this file once for every command; outside of one (a check of imports) there is
+# nothing to do.
 if getattr(context, "_proxy", None) is not None:
     migrate()

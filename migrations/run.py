@@ -1,4 +1,6 @@
-"""Bring the database to the newest schema, and make the first admin key: `python -m migrations.run [--admin-key FILE]`."""
+"""Bring the database to the newest schema, and make the first admin key: `python -m migrations.run
+[--admin-key FILE]`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from acclimate.settings import server_settings
-from acclimate.storage import audit, keys
 from acclimate.storage.database import Database
+from acclimate.storage.registry import audit_log, keys
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's configuration for this connection; the migrations are those that lie beside this file."""
+    """Alembic's configuration for this connection; the migrations are those that lie beside this
+    file.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
@@ -29,7 +33,8 @@ def configuration(connection: Connection) -> Config:
 def upgrade(database: Database) -> None:
     """Apply, in one transaction, whatever migrations the database lacks; safe to repeat.
 
-    A database of a newer acclimate is left as it is: its migrations only added, so this one can go on with it.
+    A database of a newer acclimate is left as it is: its migrations only added, so this one can go
+    on with it.
     """
     with database.write() as connection:
         config = configuration(connection)
@@ -38,7 +43,10 @@ def upgrade(database: Database) -> None:
         if found is None or found in known:
             command.upgrade(config, "head")
             return
-    text = f"the database is of a newer acclimate (revision {found}; the newest known here is {known[0]}) and left as it is"
+    text = (
+        f"the database is of a newer acclimate (revision {found}; the newest known here is "
+        f"{known[0]}) and left as it is"
+    )
     print(f"acclimate migrate: {text}", file=sys.stderr)
 
 
@@ -50,7 +58,9 @@ def ensure_admin_key(database: Database, file: Path) -> None:
         if key is not None and key.may("admin"):
             return
         _, secret = keys.create(connection, name="admin", scopes=["admin"])
-        audit.write(connection, actor="migrate", action="key.create", target="admin", scopes=["admin"])
+        audit_log.write(
+            connection, actor="migrate", action="key.create", target="admin", scopes=["admin"]
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)
@@ -60,7 +70,9 @@ def ensure_admin_key(database: Database, file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="acclimate migrate", description=__doc__)
-    parser.add_argument("--admin-key", type=Path, help="file that holds, afterwards, the secret of an admin key")
+    parser.add_argument(
+        "--admin-key", type=Path, help="file that holds, afterwards, the secret of an admin key"
+    )
     arguments = parser.parse_args()
     settings = server_settings()
     if settings.database_url is None:

@@ -1,4 +1,6 @@
-"""The API process, `python -m service.app [--fd N]`: recovers its journals, follows the champion, answers."""
+"""The API process, `python -m service.app [--fd N]`: recovers its journals, follows the champion,
+answers.
+"""
 
 from __future__ import annotations
 
@@ -17,41 +19,52 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from acclimate.learning import network
+from acclimate.learning.models import network
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, copies, erasure, journal, schema
-from acclimate.storage.artifacts import Artifacts
+from acclimate.storage import schema
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog, copies, journal
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import deletion
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
-from service.backlog import Backlog
-from service.batcher import Batcher
 from service.body_limit import BodyLimit
-from service.champion_follower import ChampionFollower
-from service.description import describe
-from service.doorbell import Doorbell
-from service.equipment import Equipment
+from service.control import (
+    label_routes,
+    model_routes,
+    operator_routes,
+    row_routes,
+    run_routes,
+    version_routes,
+)
+from service.control.description import describe
+from service.control.label_queue import LabelQueue
+from service.control.notifier import Doorbell
+from service.control.planner import Planner
 from service.headers import Headers
-from service.label_queue import LabelQueue
+from service.inference import predict_route, v2_routes
+from service.inference.backlog import Backlog
+from service.inference.batcher import Batcher
+from service.inference.model_slot import ModelSlots
+from service.inference.rate_limit import RateLimit
+from service.inference.recorder import Recorder
+from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
-from service.model_slot import ModelSlots
-from service.planner import Planner
-from service.rate_limit import RateLimit
-from service.recorder import Recorder
-from service.routes import history, inference, labels, log, models, operator, predict, runs
-from service.running import States
-from service.shipper import Shipper
+from service.state import Equipment
+from service.sync.champion_follower import ChampionFollower
+from service.sync.log_shipping import Shipper
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
 """A seed set may be larger than a request with rows."""
 COPY_SECONDS = 60.0
 PATIENCE = 6.0
-"""Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds."""
+"""Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds.
+"""
 
 
 def build(settings: Settings) -> FastAPI:
@@ -66,7 +79,11 @@ def build(settings: Settings) -> FastAPI:
         await asyncio.to_thread(recover, equipment)
         background = [
             asyncio.create_task(task)
-            for task in (equipment.follower.follow(), equipment.keyring.keep_fresh(), forget_copies(equipment))
+            for task in (
+                equipment.follower.follow(),
+                equipment.keyring.keep_fresh(),
+                forget_copies(equipment),
+            )
         ]
         try:
             yield
@@ -84,10 +101,21 @@ def build(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    for room in (predict, inference, runs, history, log, labels, models, operator):
+    for room in (
+        predict_route,
+        v2_routes,
+        run_routes,
+        version_routes,
+        row_routes,
+        label_routes,
+        model_routes,
+        operator_routes,
+    ):
         app.include_router(room.router)
     most_model = int(MODEL_UPLOAD_MIB * 2**20)
-    app.add_middleware(BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds)
+    app.add_middleware(
+        BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds
+    )
     app.add_middleware(Headers)
     return app
 
@@ -96,11 +124,17 @@ def equip(settings: Settings) -> Equipment:
     """Everything that this process holds, made of its settings."""
     database = Database(settings.database_address, patience=PATIENCE)
     store = Store(settings.store_address, settings.cache)
-    metrics, segments, artifacts = ServingMetrics(count_in_files(settings)), Segments(store), Artifacts(store)
+    metrics, segments, artifacts = (
+        ServingMetrics(count_in_files(settings)),
+        Segments(store),
+        Artifacts(store),
+    )
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
-    shipper = Shipper(replica=settings.replica, database=database, segments=segments, recorder=recorder)
+    shipper = Shipper(
+        replica=settings.replica, database=database, segments=segments, recorder=recorder
+    )
     states = States(database, segments)
     follower = ChampionFollower(
         replica=settings.replica,
@@ -137,15 +171,19 @@ def equip(settings: Settings) -> Equipment:
 
 
 def wake_torch() -> None:
-    """Pay what torch imports for its first network, a third of a second of one core, before a promotion waits for it."""
+    """Pay what torch imports for its first network, a third of a second of one core, before a
+    promotion waits for it.
+    """
     network.Mlp(1, 2, [1], torch.Generator())
 
 
 def recover(equipment: Equipment) -> None:
-    """Seal what a predecessor in this slot left, and register it before the first heartbeat; then load what there is to serve.
+    """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
+    load what there is to serve.
 
-    While the database does not answer, or is still an older acclimate's, this waits for it: without it the replica knows neither
-    models nor keys. A store that does not answer is not waited for: what it does not take now, it takes later.
+    While the database does not answer, or is still an older acclimate's, this waits for it: without
+    it the replica knows neither models nor keys. A store that does not answer is not waited for:
+    what it does not take now, it takes later.
     """
     while True:
         try:
@@ -162,17 +200,25 @@ def recover(equipment: Equipment) -> None:
 
 
 async def forget_copies(equipment: Equipment) -> None:
-    """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends by an error."""
+    """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends
+    by an error.
+    """
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
-            await asyncio.to_thread(copies.forget, equipment.database, equipment.segments, equipment.artifacts)
+            await asyncio.to_thread(
+                copies.forget, equipment.database, equipment.segments, equipment.artifacts
+            )
         except Exception as error:  # the database may be away; the next time is soon
-            logger.warning("copies of the store were not looked through", error=type(error).__name__)
+            logger.warning(
+                "copies of the store were not looked through", error=type(error).__name__
+            )
 
 
 def retire(equipment: Equipment) -> None:
-    """Stop in good order: what is recorded is sealed and registered where the database answers, else left to the successor."""
+    """Stop in good order: what is recorded is sealed and registered where the database answers,
+    else left to the successor.
+    """
     try:
         for model_id in equipment.recorder.open_rows():
             equipment.shipper.seal(model_id)
@@ -193,7 +239,7 @@ def _recover_journals(equipment: Equipment) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         with equipment.database.read() as connection:
-            deleted = erasure.was_deleted(connection, model_folder.name)
+            deleted = deletion.was_deleted(connection, model_folder.name)
         if deleted:
             shutil.rmtree(model_folder)
             continue
@@ -202,11 +248,17 @@ def _recover_journals(equipment: Equipment) -> None:
             equipment.shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
             equipment.metrics.quarantined.inc()
-            logger.error("part of a journal is damaged and kept aside", model=model_folder.name, file=damaged.name)
+            logger.error(
+                "part of a journal is damaged and kept aside",
+                model=model_folder.name,
+                file=damaged.name,
+            )
 
 
 class Server(uvicorn.Server):
-    """Asked to stop, it says so to the answers that wait for something, which would else hold it up."""
+    """Asked to stop, it says so to the answers that wait for something, which would else hold it
+    up.
+    """
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -221,7 +273,11 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="acclimate serve", description=__doc__)
-    parser.add_argument("--fd", type=int, help="a listening socket that the supervisor hands over; replicas share it")
+    parser.add_argument(
+        "--fd",
+        type=int,
+        help="a listening socket that the supervisor hands over; replicas share it",
+    )
     arguments = parser.parse_args()
     settings = server_settings()
     configure(settings.log_level, process=settings.replica)

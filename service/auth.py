@@ -1,4 +1,6 @@
-"""Bearer keys and scopes. A request never waits for the database when its key was seen within the last 30 seconds."""
+"""Bearer keys and scopes. A request never waits for the database when its key was seen within the
+last 30 seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from contextlib import suppress
 
 from fastapi import Request
 
-from acclimate.storage import keys
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.keys import Key
+from acclimate.storage.registry import keys
+from acclimate.storage.registry.keys import Key
 from service.errors import Refusal
 
 FRESH_SECONDS = 30.0
@@ -24,10 +26,12 @@ HELD_KEYS = 10_000
 
 
 class Keyring:
-    """Keys by fingerprint, as the database last said; unknown ones are remembered too, so that guessing costs it little.
+    """Keys by fingerprint, as the database last said; unknown ones are remembered too, so that
+    guessing costs it little.
 
-    While `keep_fresh` runs, what is known is asked anew before it is old, so that requests wait for the database only with keys
-    that this replica has not seen. One that does not answer is waited for once, not by every request.
+    While `keep_fresh` runs, what is known is asked anew before it is old, so that requests wait for
+    the database only with keys that this replica has not seen. One that does not answer is waited
+    for once, not by every request.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,11 +39,14 @@ class Keyring:
         self._clock = clock
         self._seen: dict[str, tuple[float, Key | None]] = {}
         self._away = False
-        # Its own: lookups that wait for a database that does not answer leave everybody else's threads alone.
+        # Its own: lookups that wait for a database that does not answer leave everybody else's
+        # threads alone.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="keys")
 
     async def find(self, secret: str) -> Key | None:
-        """The key of this secret, or None. Raises `Unavailable` for one never seen while the database is away."""
+        """The key of this secret, or None. Raises `Unavailable` for one never seen while the
+        database is away.
+        """
         fingerprint = keys.fingerprint(secret)
         seen_at, key = self._seen.get(fingerprint, (float("-inf"), None))
         age = self._clock() - seen_at
@@ -84,7 +91,9 @@ class Keyring:
 
     async def _ask(self, fingerprints: list[str]) -> dict[str, Key]:
         """Those of the keys that are there and not revoked. Raises `Unavailable`."""
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, fingerprints)
+        asked = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._look_up, fingerprints
+        )
         try:
             found = await asyncio.wait_for(asked, PATIENT_SECONDS)
         except TimeoutError:
@@ -102,7 +111,9 @@ class Keyring:
 
 
 class Scope:
-    """A route's dependency: the key of the request, if it has the scope. Every route but health declares one."""
+    """A route's dependency: the key of the request, if it has the scope. Every route but health
+    declares one.
+    """
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
@@ -111,14 +122,21 @@ class Scope:
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret:
             raise Refusal(
-                "unauthorized", "send the header Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
+                "unauthorized",
+                "send the header Authorization: Bearer KEY",
+                headers={"WWW-Authenticate": "Bearer"},
             )
         key = await request.app.state.equipment.keyring.find(secret.strip())
         if key is None:
-            raise Refusal("unauthorized", "this key is unknown or revoked", headers={"WWW-Authenticate": "Bearer"})
+            raise Refusal(
+                "unauthorized",
+                "this key is unknown or revoked",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         if not key.may(self.scope):
             raise Refusal(
-                "forbidden", f"this needs the scope {self.scope}; the key has {', '.join(sorted(key.scopes))}"
+                "forbidden",
+                f"this needs the scope {self.scope}; the key has {', '.join(sorted(key.scopes))}",
             )
         request.state.key = key
         return key

@@ -1,4 +1,6 @@
-"""Bounds a request's body in size and time while it streams in, whatever its headers say, and again while it is inflated."""
+"""Bounds a request's body in size and time while it streams in, whatever its headers say, and again
+while it is inflated.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Refusal
 
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""What zlib calls the two encodings: deflate is the zlib format, as HTTP says and clients send it."""
+"""What zlib calls the two encodings: deflate is the zlib format, as HTTP says and clients send it.
+"""
 MODELS = "/api/v1/models"
 
 
@@ -20,7 +23,8 @@ MODEL_SECONDS = 600.0
 
 
 class BodyLimit:
-    """Raises 413 as soon as more than `most` bytes came, 408 when the whole body did not come within `seconds`.
+    """Raises 413 as soon as more than `most` bytes came, 408 when the whole body did not come
+    within `seconds`.
 
     A new model with its seed set may have `most_model`, in ten minutes.
     """
@@ -43,7 +47,9 @@ class BodyLimit:
 
         async def receive_bounded() -> Message:
             nonlocal came, whole
-            if whole:  # what comes now is that the client went away, for which an answer may wait long
+            if (
+                whole
+            ):  # what comes now is that the client went away, for which an answer may wait long
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):

@@ -1,4 +1,6 @@
-"""The one table from what went wrong to what HTTP says of it: RFC 9457 on /api/v1, `{"error"}` on /v2."""
+"""The one table from what went wrong to what HTTP says of it: RFC 9457 on /api/v1, `{"error"}` on
+/v2.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from acclimate.learning.seed import SeedError
-from acclimate.learning.values import Problem
+from acclimate.learning.seed_split import SeedError
+from acclimate.learning.spec import Problem
 from acclimate.spec import SpecError
-from acclimate.storage import barrier, catalog, database, erasure, idempotency, registry, runs
+from acclimate.storage import database
+from acclimate.storage.log import barrier, catalog
+from acclimate.storage.registry import deletion, idempotency, registry, runs
 
 log = structlog.get_logger()
 
@@ -69,7 +73,9 @@ def bad_request(pointer: str, detail: str) -> Refusal:
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """What HTTP says of an exception of the inner rooms; None for one that is nobody's fault but ours."""
+    """What HTTP says of an exception of the inner rooms; None for one that is nobody's fault but
+    ours.
+    """
     match error:
         case Refusal():
             return error
@@ -86,9 +92,14 @@ def refusal_of(error: Exception) -> Refusal | None:
         case runs.UnknownRun():
             return Refusal("not-found", f"there is no run {error.args[0]!r}")
         case registry.ModelExists():
-            return Refusal("model-exists", f"a model {error.args[0]!r} exists; choose another name or delete it first")
-        case erasure.VersionAliased():
-            return Refusal("version-aliased", f"{error.args[0]}: promote or roll back to another one first")
+            return Refusal(
+                "model-exists",
+                f"a model {error.args[0]!r} exists; choose another name or delete it first",
+            )
+        case deletion.VersionAliased():
+            return Refusal(
+                "version-aliased", f"{error.args[0]}: promote or roll back to another one first"
+            )
         case registry.AlreadyChampion():
             return Refusal("already-champion", str(error.args[0]))
         case runs.RunActive():
@@ -97,7 +108,9 @@ def refusal_of(error: Exception) -> Refusal | None:
         case runs.RunEnded():
             return Refusal("run-ended", f"the run has ended: {error.args[0]}")
         case catalog.NotEnoughRows():
-            return Refusal("not-enough-rows", str(error), members={"rows": error.rows, "needed": error.needed})
+            return Refusal(
+                "not-enough-rows", str(error), members={"rows": error.rows, "needed": error.needed}
+            )
         case catalog.WindowOpen():
             return Refusal("window-open", str(error.args[0]))
         case barrier.WindowQuarantined():
@@ -108,14 +121,19 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("idempotency-key-reused", "take a new Idempotency-Key for a new request")
         case registry.GateNotPassed():
             return Refusal(
-                "gate-not-passed", f"{error.args[0]}; override is true makes it champion all the same, on record"
+                "gate-not-passed",
+                f"{error.args[0]}; override is true makes it champion all the same, on record",
             )
         case registry.EpochMoved():
             return Refusal("epoch-moved", str(error.args[0]))
         case database.UnfitValue():
             return Refusal("bad-request", str(error))
         case database.Unavailable():
-            return Refusal("unavailable", "the database does not answer; try again", headers={"Retry-After": "2"})
+            return Refusal(
+                "unavailable",
+                "the database does not answer; try again",
+                headers={"Retry-After": "2"},
+            )
     return None
 
 
@@ -131,14 +149,26 @@ def problem_response(refusal: Refusal, request: Request) -> Response:
         **refusal.members,
     }
     if refusal.problems:
-        body["errors"] = [{"pointer": problem.pointer, "detail": problem.detail} for problem in refusal.problems[:20]]
-    return JSONResponse(body, status, headers=refusal.headers, media_type="application/problem+json")
+        body["errors"] = [
+            {"pointer": problem.pointer, "detail": problem.detail}
+            for problem in refusal.problems[:20]
+        ]
+    return JSONResponse(
+        body, status, headers=refusal.headers, media_type="application/problem+json"
+    )
 
 
 def inference_response(refusal: Refusal) -> Response:
-    """`{"error": text}` with status codes that clients of the Open Inference Protocol understand: never 422."""
+    """`{"error": text}` with status codes that clients of the Open Inference Protocol understand:
+    never 422.
+    """
     status = 400 if refusal.status == 422 else refusal.status
-    text = "; ".join([refusal.detail, *(f"{problem.pointer}: {problem.detail}" for problem in refusal.problems[:5])])
+    text = "; ".join(
+        [
+            refusal.detail,
+            *(f"{problem.pointer}: {problem.detail}" for problem in refusal.problems[:5]),
+        ]
+    )
     return JSONResponse({"error": text}, status, headers=refusal.headers)
 
 
@@ -160,17 +190,26 @@ def install(app: FastAPI) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        slug = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 408: "too-slow"}
+        slug = {
+            401: "unauthorized",
+            403: "forbidden",
+            404: "not-found",
+            405: "method-not-allowed",
+            408: "too-slow",
+        }
         slug |= {413: "too-large"}
         refusal = Refusal(
-            slug.get(error.status_code, "bad-request"), str(error.detail), headers=dict(error.headers or {})
+            slug.get(error.status_code, "bad-request"),
+            str(error.detail),
+            headers=dict(error.headers or {}),
         )
         return respond(request, refusal)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         problems = [
-            Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"]) for entry in error.errors()
+            Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"])
+            for entry in error.errors()
         ]
         return respond(request, Refusal("invalid", "the request is wrong", problems=problems))
 
@@ -185,7 +224,7 @@ def install(app: FastAPI) -> None:
         registry.GateNotPassed,
         registry.EpochMoved,
         registry.AlreadyChampion,
-        erasure.VersionAliased,
+        deletion.VersionAliased,
         runs.RunActive,
         runs.RunEnded,
         catalog.NotEnoughRows,

@@ -1,7 +1,9 @@
-"""The numbers of serving, exact over the replicas of one machine; those of learning are read from the database when asked for.
+"""The numbers of serving, exact over the replicas of one machine; those of learning are read from
+the database when asked for.
 
-Each replica counts in files of its own in one folder, and whichever is asked tells the sum over all files. A file belongs to
-the slot and not to the process: a successor counts on where its predecessor was killed, and files stay as few as replicas.
+Each replica counts in files of its own in one folder, and whichever is asked tells the sum over all
+files. A file belongs to the slot and not to the process: a successor counts on where its
+predecessor was killed, and files stay as few as replicas.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from acclimate.learning.values import Floats
+from acclimate.learning.data import Floats
 from acclimate.settings import Settings, share_metrics_in
-from service.learning_metrics import LearningCollector, families
+from service.control.learning_metrics import LearningCollector, families
 
 log = structlog.get_logger()
 
@@ -47,7 +49,8 @@ PORT_RETRY_SECONDS = 5.0
 def count_in_files(settings: Settings) -> Path | None:
     """The folder in which metrics made from now on count together with those of other replicas.
 
-    None, and each process counts for itself, when the folder cannot be had: answering matters more than counting.
+    None, and each process counts for itself, when the folder cannot be had: answering matters more
+    than counting.
     """
     folder, slot = settings.metrics, quote(settings.replica, safe="").replace("_", "%5F")
     try:
@@ -58,7 +61,9 @@ def count_in_files(settings: Settings) -> Path | None:
             _make_room(folder / f"{kind}_{slot}.db", anew=kind.startswith("gauge"))
     except OSError as error:
         log.error(
-            "counting in memory: replicas do not know one another's numbers", folder=str(folder), error=str(error)
+            "counting in memory: replicas do not know one another's numbers",
+            folder=str(folder),
+            error=str(error),
         )
         return None
     disable_created_metrics()
@@ -68,7 +73,9 @@ def count_in_files(settings: Settings) -> Path | None:
 
 
 def _make_room(path: Path, *, anew: bool) -> None:
-    """Blocks for the file: it is written through a memory map, where a full disk would kill the process instead of raising."""
+    """Blocks for the file: it is written through a memory map, where a full disk would kill the
+    process instead of raising.
+    """
     if anew:
         path.unlink(missing_ok=True)
     with path.open("ab") as file:
@@ -76,7 +83,8 @@ def _make_room(path: Path, *, anew: bool) -> None:
 
 
 class ServingMetrics:
-    """What this process counts, and what it tells: the sum over `folder`, or its own numbers without one.
+    """What this process counts, and what it tells: the sum over `folder`, or its own numbers
+    without one.
 
     Label values are bounded: no ids, no text of a client.
     """
@@ -87,9 +95,14 @@ class ServingMetrics:
         self.registry = CollectorRegistry()
         this = {"registry": self.registry}
         self.requests = Counter(
-            "acclimate_predict_requests", "Predict and infer requests by answer.", ("model", "code", "protocol"), **this
+            "acclimate_predict_requests",
+            "Predict and infer requests by answer.",
+            ("model", "code", "protocol"),
+            **this,
         )
-        self.rows = Counter("acclimate_predict_rows", "Rows answered.", ("model", "version"), **this)
+        self.rows = Counter(
+            "acclimate_predict_rows", "Rows answered.", ("model", "version"), **this
+        )
         self.duration = Histogram(
             "acclimate_predict_duration_seconds",
             "From a request's body read to its answer.",
@@ -104,7 +117,9 @@ class ServingMetrics:
             buckets=SHARES,
             **this,
         )
-        self.classes = Counter("acclimate_predicted_class", "Rows by predicted class.", ("model", "class"), **this)
+        self.classes = Counter(
+            "acclimate_predicted_class", "Rows by predicted class.", ("model", "class"), **this
+        )
         self.abstained = Counter(
             "acclimate_abstained_rows",
             "Rows answered with abstain: riskier than the policy allows.",
@@ -139,7 +154,8 @@ class ServingMetrics:
         )
         self.state_distance = Gauge(
             "acclimate_running_state_distance_ratio",
-            "How far running state is from the seed: class shares moved, or shift of columns in the seed's deviations.",
+            "How far running state is from the seed: class shares moved, or shift of columns "
+            "in the seed's deviations.",
             ("model",),
             multiprocess_mode="livemax",
             **this,
@@ -152,7 +168,10 @@ class ServingMetrics:
             **this,
         )
         self.state_renewals = Counter(
-            "acclimate_running_state_renewals", "Running states that began on any replica.", ("model",), **this
+            "acclimate_running_state_renewals",
+            "Running states that began on any replica.",
+            ("model",),
+            **this,
         )
         self.backlog_bytes = Gauge(
             "acclimate_journal_backlog_bytes",
@@ -167,11 +186,15 @@ class ServingMetrics:
             **this,
         )
         self.quarantined = Counter(
-            "acclimate_journal_quarantined", "Damaged batches and files found while recovering a journal.", **this
+            "acclimate_journal_quarantined",
+            "Damaged batches and files found while recovering a journal.",
+            **this,
         )
 
     def follow(self, model: str, distance: float, *, rows: int) -> None:
-        """Tell how far this replica's running state of the model has moved, and how many rows it stands on."""
+        """Tell how far this replica's running state of the model has moved, and how many rows it
+        stands on.
+        """
         self.state_distance.labels(model).set(distance)
         self.state_rows.labels(model).set(rows)
 
@@ -193,7 +216,8 @@ class ServingMetrics:
 def observe_all(histogram: Histogram, observed: Floats) -> None:
     """As `observe` for each value, at the price of one value a bucket.
 
-    The library has no such verb; one call a row through a memory map would cost more than answering the row.
+    The library has no such verb; one call a row through a memory map would cost more than answering
+    the row.
     """
     edges = histogram._upper_bounds
     buckets = np.minimum(np.searchsorted(edges, observed), len(edges) - 1)
@@ -206,7 +230,8 @@ def observe_all(histogram: Histogram, observed: Floats) -> None:
 def serve_openly(app: FastAPI, host: str, port: int) -> None:
     """A second port that answers /metrics without a key, for a private network.
 
-    Of several replicas on one machine the first has it, and tells the numbers of all; when it dies, another takes it.
+    Of several replicas on one machine the first has it, and tells the numbers of all; when it dies,
+    another takes it.
     """
 
     class Everything:
@@ -228,7 +253,9 @@ def serve_openly(app: FastAPI, host: str, port: int) -> None:
                 return
             except OSError as error:
                 if not said:
-                    log.warning("the metrics port is taken; trying again", port=port, error=str(error))
+                    log.warning(
+                        "the metrics port is taken; trying again", port=port, error=str(error)
+                    )
                 said = True
                 time.sleep(PORT_RETRY_SECONDS)
 
@@ -236,6 +263,10 @@ def serve_openly(app: FastAPI, host: str, port: int) -> None:
 
 
 def names() -> frozenset[str]:
-    """Every metric that a running API exports, as Prometheus names it, without _bucket, _sum and _count."""
+    """Every metric that a running API exports, as Prometheus names it, without _bucket, _sum and
+    _count.
+    """
     found = [*ServingMetrics().registry.collect(), *families().values()]
-    return frozenset(f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in found)
+    return frozenset(
+        f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in found
+    )

@@ -24,7 +24,8 @@ DATABASE = re.compile(r"\[.*\b(sqlite|postgres)\b")
 
 
 class ByService(LoadScopeScheduling):
-    """For `-n 2`: what shares a service stays in one process, and so does every other file; the services' tests start first.
+    """For `-n 2`: what shares a service stays in one process, and so does every other file; the
+    services' tests start first.
 
     xdist's own groups need a node's private id, which this pytest has under another name.
     """
@@ -78,7 +79,8 @@ def service(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Serv
     environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_LOG_LEVEL": "DEBUG"}
     environment["ACCLIMATE_WORKER_METRICS_PORT"] = str(free_port())
     environment["ACCLIMATE_DRILLS"] = str(short_folder / f"drills-{request.param}")
-    # A network that is not acclimate's own: a user's module on the server's path, and allowed there.
+    # A network that is not acclimate's own: a user's module on the server's path, and allowed
+    # there.
     found = (str(ROOT / "examples" / "own_module"), os.environ.get("PYTHONPATH", ""))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))
     environment["ACCLIMATE_NETWORK_ALLOWLIST"] = "own_network:build"

@@ -1,4 +1,6 @@
-"""A small real model for journeys: handwritten digits as vectors of 64, upright as seed set, turned as traffic."""
+"""A small real model for journeys: handwritten digits as vectors of 64, upright as seed set, turned
+as traffic.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def create(
     max_rows: int = 0,
     policy: str = "on_drift = false",
 ) -> dict[str, Any]:
-    """The ended run that trained version 1 of a new model, which serves when this returns; `policy` has its other lines."""
+    """The ended run that trained version 1 of a new model, which serves when this returns; `policy`
+    has its other lines.
+    """
     spec = SPEC.format(name=name, durability=durability, schedule=schedule, max_rows=max_rows)
     spec = spec.replace("on_drift = false", policy)
     files = {"spec": ("spec.toml", spec), "seed": ("seed.npz", seed_file())}
@@ -77,7 +81,9 @@ def send(http: httpx.Client, name: str, x: np.ndarray, *, size: int = 100) -> li
     """The answers to the rows, sent in several requests."""
     answers = []
     for start in range(0, len(x), size):
-        reply = http.post(f"/api/v1/models/{name}/predict", json={"rows": x[start : start + size].tolist()})
+        reply = http.post(
+            f"/api/v1/models/{name}/predict", json={"rows": x[start : start + size].tolist()}
+        )
         assert reply.status_code == 200, reply.text
         answers.append(reply.json())
     return answers

@@ -19,7 +19,9 @@ def folder(service: Service) -> Path:
 
 @contextmanager
 def held(service: Service, *stages: str) -> Iterator[None]:
-    """Every trainer that enters one of the stages waits there until `release`, at the latest until this ends."""
+    """Every trainer that enters one of the stages waits there until `release`, at the latest until
+    this ends.
+    """
     for stage in stages:
         (folder(service) / stage).touch()
     try:
@@ -37,6 +39,12 @@ def reached(service: Service, run_id: str, stage: str, *, attempt: int = 1) -> N
     """Returns when that attempt at the run has entered the stage, as its events tell."""
     with Client(service.url, service.key) as client:
         for event in client.events(run_id):
-            if event.kind == "stage" and event.content["stage"] == stage and event.content["attempt"] == attempt:
+            if (
+                event.kind == "stage"
+                and event.content["stage"] == stage
+                and event.content["attempt"] == attempt
+            ):
                 return
-    raise AssertionError(f"run {run_id} ended without {stage} in attempt {attempt}: {service.logs()}")
+    raise AssertionError(
+        f"run {run_id} ended without {stage} in attempt {attempt}: {service.logs()}"
+    )

@@ -1,4 +1,6 @@
-"""A model with two versions, and rows that were answered by them: in real sealed segments, in the catalog."""
+"""A model with two versions, and rows that were answered by them: in real sealed segments, in the
+catalog.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +9,33 @@ from pathlib import Path
 import numpy as np
 from memories import DIGEST, new_model, new_run
 
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.values import Floats, Json
-from acclimate.storage import catalog, registry, runs
-from acclimate.storage.catalog import SegmentLine
+from acclimate.learning.data import Floats, Json
+from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from acclimate.storage.journal import Journal
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.catalog import SegmentLine
+from acclimate.storage.log.journal import Journal
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry, runs
 from acclimate.storage.store import Store
 
-PASSED: Json = {"gate": "class_flow", "value": 0.0, "limit": 0.25, "n": 60, "verdict": "pass", "binds": True}
+PASSED: Json = {
+    "gate": "class_flow",
+    "value": 0.0,
+    "limit": 0.25,
+    "n": 60,
+    "verdict": "pass",
+    "binds": True,
+}
 
 
 def answers(n: int, *, of_a: float = 0.5, confidence: float = 0.9) -> Floats:
     """Of two classes, in turn: this share says "a"."""
     says_a = np.floor(np.arange(1, n + 1) * of_a + 1e-9) > np.floor(np.arange(n) * of_a + 1e-9)
-    return np.where(says_a[:, None], [confidence, 1 - confidence], [1 - confidence, confidence]).astype(np.float32)
+    return np.where(
+        says_a[:, None], [confidence, 1 - confidence], [1 - confidence, confidence]
+    ).astype(np.float32)
 
 
 USUAL = Behaviour.of(answers(60))
@@ -44,12 +56,25 @@ class Live:
     def policy(self, **changes: object) -> None:
         with self.database.write() as connection:
             number, content = registry.revision(connection, self.model_id, "policy")
-            registry.revise(connection, self.model_id, "policy", content | changes, actor="test", expected=number)
+            registry.revise(
+                connection,
+                self.model_id,
+                "policy",
+                content | changes,
+                actor="test",
+                expected=number,
+            )
 
     def add_version(
-        self, *, first: bool = False, gates: tuple[Json, ...] = (PASSED,), windows: tuple[int, ...] = ()
+        self,
+        *,
+        first: bool = False,
+        gates: tuple[Json, ...] = (PASSED,),
+        windows: tuple[int, ...] = (),
     ) -> int:
-        """Promote a new version, which learnt from these windows and was expected to answer as usual; its number."""
+        """Promote a new version, which learnt from these windows and was expected to answer as
+        usual; its number.
+        """
         with self.database.write() as connection:
             current = registry.champion(connection, self.model_id)
             run_id = new_run(connection, self.model_id, windows=list(windows))
@@ -67,15 +92,34 @@ class Live:
                 expected=EXPECTED,
             )
             kind = "first" if first else "promote"
-            registry.promote(connection, self.model_id, number, kind=kind, actor="loop", reason=None, run_id=run_id)
+            registry.promote(
+                connection,
+                self.model_id,
+                number,
+                kind=kind,
+                actor="loop",
+                reason=None,
+                run_id=run_id,
+            )
             runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
         return number
 
-    def log(self, version: int, given: Floats, *, request: str | None = None, behind_seconds: float = 0.0) -> None:
-        """These answers of this version, in one sealed and registered segment of a replica whose clock is so far behind."""
+    def log(
+        self,
+        version: int,
+        given: Floats,
+        *,
+        request: str | None = None,
+        behind_seconds: float = 0.0,
+    ) -> None:
+        """These answers of this version, in one sealed and registered segment of a replica whose
+        clock is so far behind.
+        """
         with self.database.read() as connection:
             at = clock(connection) - behind_seconds
-        schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0")
+        schema = JournalSchema(
+            kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0"
+        )
         journal = Journal.open(self.folder / "journal", schema, at)
         journal.append(self._request(version, given, at, request))
         sealed = journal.seal()
@@ -94,13 +138,17 @@ class Live:
         with self.database.write() as connection:
             catalog.register(connection, line)
 
-    def _request(self, version: int, given: Floats, at: float, request: str | None = None) -> LoggedRows:
+    def _request(
+        self, version: int, given: Floats, at: float, request: str | None = None
+    ) -> LoggedRows:
         self.requests += 1
         return LoggedRows.of_request(
             prediction_id=request or f"r{self.requests}",
             version=str(version),
             logged_at=at,
             client="key",
-            x=np.array([(self.requests, row) for row in range(len(given))], np.float32),  # each row its own
+            x=np.array(
+                [(self.requests, row) for row in range(len(given))], np.float32
+            ),  # each row its own
             probabilities=given,
         )

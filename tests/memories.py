@@ -1,4 +1,6 @@
-"""Small models, versions, runs and segments for the tests of the memory's SQL side, and writers that meet."""
+"""Small models, versions, runs and segments for the tests of the memory's SQL side, and writers
+that meet.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, text
 from ulid import ULID
 
-from acclimate.learning.values import InputSpec, ModelSpec, NetworkSpec
-from acclimate.storage import catalog, registry, runs
-from acclimate.storage.catalog import SegmentLine
+from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
+from acclimate.storage.log import catalog
+from acclimate.storage.log.catalog import SegmentLine
+from acclimate.storage.registry import registry, runs
 
 DIGEST = "sha256:" + "0" * 64
 T0 = 1_800_000_000.0
@@ -35,8 +38,19 @@ def new_model(database: Database, name: str = "gas") -> str:
 
 
 def new_run(connection: Connection, model_id: str, **changes: Any) -> str:
-    values: dict[str, Any] = {"trigger": "operator", "reason": None, "recipe": "self_training", "windows": []}
-    values |= {"rows": None, "data_digest": None, "policy_revision": 1, "gates_revision": 1, "parent_version": None}
+    values: dict[str, Any] = {
+        "trigger": "operator",
+        "reason": None,
+        "recipe": "self_training",
+        "windows": [],
+    }
+    values |= {
+        "rows": None,
+        "data_digest": None,
+        "policy_revision": 1,
+        "gates_revision": 1,
+        "parent_version": None,
+    }
     return runs.create(connection, model_id, **(values | changes))
 
 
@@ -67,11 +81,19 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
             run_id=run_id,
             evidence="label_free",
         )
-    runs.finish(connection, claim, state="succeeded" if promoted else "rejected", version=number, promoted=promoted)
+    runs.finish(
+        connection,
+        claim,
+        state="succeeded" if promoted else "rejected",
+        version=number,
+        promoted=promoted,
+    )
     return number
 
 
-def segment(model_id: str, *, rows: int = 100, size: int = 1000, logged_at: float = T0) -> SegmentLine:
+def segment(
+    model_id: str, *, rows: int = 100, size: int = 1000, logged_at: float = T0
+) -> SegmentLine:
     id = str(ULID())
     return SegmentLine(
         id=id,
@@ -96,18 +118,24 @@ def log_segment(database: Database, model_id: str, **values: Any) -> SegmentLine
 def expire_lease(database: Database, run_id: str) -> None:
     """What the passing of time does to a run whose trainer is dead."""
     with database.write() as connection:
-        connection.execute(text("UPDATE runs SET lease_expires_at = 1.0 WHERE id = :id"), {"id": run_id})
+        connection.execute(
+            text("UPDATE runs SET lease_expires_at = 1.0 WHERE id = :id"), {"id": run_id}
+        )
 
 
 def let_die(database: Database, replica: str, *, seconds: float) -> None:
     """The replica's last sign of life is so many seconds old."""
     with database.write() as connection:
-        query = text("UPDATE replicas SET heartbeat_at = heartbeat_at - :seconds WHERE replica = :replica")
+        query = text(
+            "UPDATE replicas SET heartbeat_at = heartbeat_at - :seconds WHERE replica = :replica"
+        )
         connection.execute(query, {"seconds": seconds, "replica": replica})
 
 
 def at_once(database: Database, deeds: list[Callable[[Connection], Any]]) -> list[Any]:
-    """What each deed returned or raised, each in a thread and a transaction of its own, all started together."""
+    """What each deed returned or raised, each in a thread and a transaction of its own, all started
+    together.
+    """
     start = threading.Barrier(len(deeds))
 
     def act(deed: Callable[[Connection], Any]) -> Any:

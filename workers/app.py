@@ -1,6 +1,8 @@
-"""The Celery processes: `python -m workers.app worker` and `... beat`. Trainers are processes of their own: no torch here.
+"""The Celery processes: `python -m workers.app worker` and `... beat`. Trainers are processes of
+their own: no torch here.
 
-A message is a doorbell; every task looks at the database and does what is due there. Late, lost and doubled messages do no harm.
+A message is a doorbell; every task looks at the database and does what is due there. Late, lost and
+doubled messages do no harm.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
 from acclimate.storage.database import Database, Unavailable
 from workers import metrics, tasks
-from workers.ringer import Ringer, every
+from workers.scheduler import Ringer, every
 
 log = structlog.get_logger()
 
@@ -36,7 +38,8 @@ def build(settings: Settings) -> Celery:
         accept_content=["json"],
         result_backend=None,
         task_ignore_result=True,
-        # Taken off the queue at once: a lost run comes back by its lease, never by the broker's own redelivery.
+        # Taken off the queue at once: a lost run comes back by its lease, never by the broker's own
+        # redelivery.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -64,15 +67,20 @@ def build(settings: Settings) -> Celery:
         beat_max_loop_interval=1,
         timezone="UTC",
     )
-    # Shared with the processes that Celery forks: they end their trainers when this one is told to stop.
+    # Shared with the processes that Celery forks: they end their trainers when this one is told to
+    # stop.
     leaving = multiprocessing.get_context("fork").Event()
     signals.worker_shutting_down.connect(lambda **_: leaving.set(), weak=False)
-    tasks.register(app, settings, owner=f"{socket.gethostname()}:{os.getpid()}", leaving=leaving.is_set)
+    tasks.register(
+        app, settings, owner=f"{socket.gethostname()}:{os.getpid()}", leaving=leaving.is_set
+    )
     return app
 
 
 def await_database(settings: Settings) -> None:
-    """Returns when the database answers and has what this code knows: a run taken up before would only use up its attempts."""
+    """Returns when the database answers and has what this code knows: a run taken up before would
+    only use up its attempts.
+    """
     database = Database(settings.database_address)
     try:
         while True:
@@ -92,7 +100,9 @@ def main() -> None:
     role = parser.parse_args().role
     settings = server_settings()
     configure(settings.log_level, process=role)
-    signals.setup_logging.connect(lambda **_: None, weak=False)  # somebody listens: Celery leaves logging as it is
+    signals.setup_logging.connect(
+        lambda **_: None, weak=False
+    )  # somebody listens: Celery leaves logging as it is
     if role == "worker" and settings.worker_metrics_port is not None:
         metrics.prepare(settings.home / "metrics" / f"worker-{settings.worker_metrics_port}")
     app = build(settings)
@@ -103,7 +113,13 @@ def main() -> None:
         metrics.serve(settings)
     await_database(settings)
     # Two processes: one for a run, one that stays free for control tasks.
-    options = ["--pool=prefork", "--concurrency=2", "--queues=train,control", "--without-mingle", "--without-gossip"]
+    options = [
+        "--pool=prefork",
+        "--concurrency=2",
+        "--queues=train,control",
+        "--without-mingle",
+        "--without-gossip",
+    ]
     app.worker_main(["worker", *options, f"--hostname=worker-{os.getpid()}@%h"])
 
 

@@ -1,4 +1,6 @@
-"""The answers of versions as the log has them: inputs are left alone, and nothing waits for a replica to seal."""
+"""The answers of versions as the log has them: inputs are left alone, and nothing waits for a
+replica to seal.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from acclimate.learning.behaviour import Behaviour
-from acclimate.storage.segments import Answers, SegmentDamaged, Segments, first_copies
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.storage.log.segments import Answers, SegmentDamaged, Segments, first_copies
 from acclimate.storage.store import StoreError
 
 if TYPE_CHECKING:
@@ -20,11 +22,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GROWTH = 0.2
-"""A look costs a seal, and a seal makes a file: the next one waits until the rows have grown by this share."""
+"""A look costs a seal, and a seal makes a file: the next one waits until the rows have grown by
+this share.
+"""
 
 
 class Seen:
-    """What the last look at each thing had before it. Lost with the process, which then looks once more."""
+    """What the last look at each thing had before it. Lost with the process, which then looks once
+    more.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, Hashable] = {}
@@ -41,10 +47,14 @@ def ids(lines: Iterable[RowMapping]) -> frozenset[str]:
     return frozenset(line["id"] for line in lines)
 
 
-def behaviour(segments: Segments, lines: Iterable[RowMapping], *, version: int, most: int) -> Behaviour | None:
-    """How the version answered in these segments, in their order, until `most` rows are found; None where it did not.
+def behaviour(
+    segments: Segments, lines: Iterable[RowMapping], *, version: int, most: int
+) -> Behaviour | None:
+    """How the version answered in these segments, in their order, until `most` rows are found; None
+    where it did not.
 
-    Answers of other versions and repeated rows do not count. A segment that cannot be read is left out.
+    Answers of other versions and repeated rows do not count. A segment that cannot be read is left
+    out.
     """
     found: list[NDArray[np.float32]] = []
     rows = 0
@@ -57,7 +67,9 @@ def behaviour(segments: Segments, lines: Iterable[RowMapping], *, version: int, 
 
 
 def served(segments: Segments, lines: Iterable[RowMapping]) -> tuple[int, Behaviour] | None:
-    """The version that answered most rows of these segments, and how it did; None where none can be read."""
+    """The version that answered most rows of these segments, and how it did; None where none can be
+    read.
+    """
     found: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for answers in _first_copies(segments, lines):
         for version in np.unique(answers.version).tolist():
@@ -78,6 +90,10 @@ def _first_copies(segments: Segments, lines: Iterable[RowMapping]) -> Iterator[A
             log.warning("a segment is left out of the look", segment=line["id"], error=str(error))
             continue
         addresses = list(zip(found.prediction_id, found.row.tolist(), strict=True))
-        places = [place for place in first_copies(found.prediction_id, found.row) if addresses[place] not in known]
+        places = [
+            place
+            for place in first_copies(found.prediction_id, found.row)
+            if addresses[place] not in known
+        ]
         known.update(addresses)
         yield found.take(np.array(places, dtype=np.intp))

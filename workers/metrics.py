@@ -1,4 +1,6 @@
-"""The worker's own numbers, exact over its forked children: prometheus_client's multiprocess files in one folder a worker."""
+"""The worker's own numbers, exact over its forked children: prometheus_client's multiprocess files
+in one folder a worker.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.settings import Settings, share_metrics_in
-from acclimate.storage import runs
 from acclimate.storage.database import Database, Unavailable
+from acclimate.storage.registry import runs
 
 
 def prepare(folder: Path) -> None:
-    """An empty folder for the counts of this worker and its children. Call before anything counts."""
+    """An empty folder for the counts of this worker and its children. Call before anything
+    counts.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     share_metrics_in(folder)
@@ -49,7 +53,9 @@ def serve(settings: Settings) -> None:
             finally:
                 database.close()
             yield GaugeMetricFamily(
-                "acclimate_queue_oldest_task_age_seconds", "Age of the oldest run that nobody has taken.", age
+                "acclimate_queue_oldest_task_age_seconds",
+                "Age of the oldest run that nobody has taken.",
+                age,
             )
 
     registry = CollectorRegistry()

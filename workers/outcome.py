@@ -1,4 +1,6 @@
-"""The outcome of a run as the memory keeps it: what it found of its window, the version it made, and whether that is champion."""
+"""The outcome of a run as the memory keeps it: what it found of its window, the version it made,
+and whether that is champion.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +10,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from acclimate.learning.values import Gates, Json, ModelSpec, Policy, Verdict
-from acclimate.storage import audit, catalog, registry, runs
-from acclimate.storage.runs import Claim
+from acclimate.learning.data import Json
+from acclimate.learning.results import Verdict
+from acclimate.learning.spec import Gates, ModelSpec, Policy
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import audit_log, registry, runs
+from acclimate.storage.registry.runs import Claim
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
-    from acclimate.learning.loop import Turn
+    from acclimate.learning.pipeline import Turn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one attempt works on: its claim, the run and its model, and the rules that the run obeys."""
+    """What one attempt works on: its claim, the run and its model, and the rules that the run
+    obeys.
+    """
 
     claim: Claim
     run: RowMapping
@@ -37,7 +44,11 @@ class Task:
     @property
     def config_digest(self) -> str:
         """One digest over all settings that this run obeys."""
-        settings = {"spec": self.spec.as_json(), "policy": asdict(self.policy), "gates": asdict(self.gates)}
+        settings = {
+            "spec": self.spec.as_json(),
+            "policy": asdict(self.policy),
+            "gates": asdict(self.gates),
+        }
         return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -50,11 +61,12 @@ def publish(
     weights_digest: str | None = None,
     estimates: Mapping[int, Json],
 ) -> dict[str, Any]:
-    """End the run with all it found; its results. `digest` names the student's artifact, where there is one that can serve.
+    """End the run with all it found; its results. `digest` names the student's artifact, where
+    there is one that can serve.
 
-    `weights_digest` names the one that lends it its weights, if any. `estimates` has what the answers of each window told that
-    had told nothing before. Raises `LeaseLost` and `RunCancelled`: then the transaction must not be committed, and nothing is
-    published.
+    `weights_digest` names the one that lends it its weights, if any. `estimates` has what the
+    answers of each window told that had told nothing before. Raises `LeaseLost` and `RunCancelled`:
+    then the transaction must not be committed, and nothing is published.
     """
     registry.lock(connection, task.model["id"])
     _note_window(connection, task, turn, estimates)
@@ -65,8 +77,15 @@ def publish(
     if digest is not None and turn.verdict is not None:
         expected = expectation(turn, estimates)
         mode = turn.student.mode.name if turn.student is not None else "plain"
-        made = {"digest": digest, "weights_digest": weights_digest, "mode": mode, "expected": expected}
-        made["lineage"] = turn.lineage.as_json(task.spec.input.classes) if turn.lineage is not None else None
+        made = {
+            "digest": digest,
+            "weights_digest": weights_digest,
+            "mode": mode,
+            "expected": expected,
+        }
+        made["lineage"] = (
+            turn.lineage.as_json(task.spec.input.classes) if turn.lineage is not None else None
+        )
         made["rehearsal"] = turn.rehearsal.as_json() if turn.rehearsal is not None else None
         found["version"] = _add_version(connection, task, turn.verdict, promoted, **made)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
@@ -79,7 +98,9 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
-def _add_version(connection: Connection, task: Task, verdict: Verdict, promoted: bool, **made: Any) -> int:
+def _add_version(
+    connection: Connection, task: Task, verdict: Verdict, promoted: bool, **made: Any
+) -> int:
     number = registry.add_version(
         connection,
         task.model["id"],
@@ -103,19 +124,30 @@ def _add_version(connection: Connection, task: Task, verdict: Verdict, promoted:
             evidence=evidence,
         )
         content = {"version": number, "epoch": epoch, "run": task.run["id"]}
-        audit.write(connection, actor="loop", action="version.promote", target=task.model["name"], **content)
+        audit_log.write(
+            connection, actor="loop", action="version.promote", target=task.model["name"], **content
+        )
     return number
 
 
 def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
-    """How student and champion answered held-out rows, which were drawn at random, and how restless the window's traffic was."""
+    """How student and champion answered held-out rows, which were drawn at random, and how restless
+    the window's traffic was.
+    """
     unrest = max((told["served"]["answers"]["unrest"] for told in estimates.values()), default=0.0)
     known = {name: answers.as_json() for name, answers in turn.expected.items()}
-    return {name: {**answers, "unrest": max(answers["unrest"], unrest)} for name, answers in known.items()} or None
+    return {
+        name: {**answers, "unrest": max(answers["unrest"], unrest)}
+        for name, answers in known.items()
+    } or None
 
 
-def _note_window(connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]) -> None:
-    """What the run found, written beside the window it learnt from; an alarm quarantines a window that nobody vouched for."""
+def _note_window(
+    connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]
+) -> None:
+    """What the run found, written beside the window it learnt from; an alarm quarantines a window
+    that nobody vouched for.
+    """
     if turn.drift is None:
         return
     labels = turn.labels

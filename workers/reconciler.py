@@ -1,4 +1,6 @@
-"""Puts right what was lost or left over: runs that nobody works on are rung for again, and what is not needed is deleted."""
+"""Puts right what was lost or left over: runs that nobody works on are rung for again, and what is
+not needed is deleted.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from acclimate.learning.values import LogPolicy
-from acclimate.storage import catalog, idempotency, registry, run_events, runs, stages, subjects
-from acclimate.storage.artifacts import Artifacts
+from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import SegmentDamaged, Segments
+from acclimate.storage.log import catalog, erasure
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
 from workers.live_answers import Seen
 
 if TYPE_CHECKING:
@@ -34,7 +37,11 @@ def ring_again(database: Database, ring: Callable[[str], None]) -> None:
 def bound_logs(database: Database, segments: Segments) -> None:
     """Delete the oldest segments of each model until its log keeps to `keep_days` and `max_gib`."""
     with database.read() as connection:
-        surplus = [segment for model in registry.all_models(connection) for segment in _surplus(connection, model)]
+        surplus = [
+            segment
+            for model in registry.all_models(connection)
+            for segment in _surplus(connection, model)
+        ]
     for segment in surplus:
         segments.delete(segment["key"])
         with database.write() as connection:
@@ -43,7 +50,9 @@ def bound_logs(database: Database, segments: Segments) -> None:
 
 
 def erase_again(database: Database, segments: Segments, artifacts: Artifacts, seen: Seen) -> None:
-    """Rows of erased subjects that a backup of database or store brought back go again: looked for once in a process."""
+    """Rows of erased subjects that a backup of database or store brought back go again: looked for
+    once in a process.
+    """
     with database.read() as connection:
         models = [model["id"] for model in registry.all_models(connection)]
     for model_id in models:
@@ -51,18 +60,27 @@ def erase_again(database: Database, segments: Segments, artifacts: Artifacts, se
         if not buried or seen.same(("erased", model_id), buried):
             continue
         try:
-            subjects.clean_all(database, segments, artifacts, model_id)
+            erasure.clean_all(database, segments, artifacts, model_id)
         except SegmentDamaged as error:
-            log.error("rows of erased subjects may be in a damaged segment", model=model_id, error=str(error))
+            log.error(
+                "rows of erased subjects may be in a damaged segment",
+                model=model_id,
+                error=str(error),
+            )
         seen.note(("erased", model_id), buried)
 
 
 def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
-    """Delete what ended runs had kept for another attempt, their outdated events and logs, and outdated idempotency keys."""
+    """Delete what ended runs had kept for another attempt, their outdated events and logs, and
+    outdated idempotency keys.
+    """
     with database.read() as connection:
         left = stages.left_over(connection)
         needed = {row["digest"] for row in left if stages.is_needed(connection, row["digest"])}
-        outdated = [runs.get(connection, run_id) for run_id in run_events.outdated(connection, keep_days=HISTORY_DAYS)]
+        outdated = [
+            runs.get(connection, run_id)
+            for run_id in run_events.outdated(connection, keep_days=HISTORY_DAYS)
+        ]
     for row in left:
         if row["digest"] not in needed:
             artifacts.delete(row["digest"])

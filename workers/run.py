@@ -1,4 +1,6 @@
-"""Works on one run: claims it, starts its trainer as a process, keeps its log, and lets go of the lease at once when it dies."""
+"""Works on one run: claims it, starts its trainer as a process, keeps its log, and lets go of the
+lease at once when it dies.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +16,34 @@ from pathlib import Path
 import structlog
 
 from acclimate.settings import Settings, child_environment
-from acclimate.storage import runs
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.run_logs import RunLogs, newest
-from acclimate.storage.runs import Claim
+from acclimate.storage.registry import runs
+from acclimate.storage.registry.run_logs import RunLogs, newest
+from acclimate.storage.registry.runs import Claim
 from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()
 LEAVING_SECONDS = 10.0
 """How long a trainer may take to leave when its run has ended or is somebody else's."""
 LOG_SECONDS = 2.0
-"""How old the stored log of a running attempt gets; what a worker that is killed with its trainer loses at most."""
+"""How old the stored log of a running attempt gets; what a worker that is killed with its trainer
+loses at most.
+"""
 
 
 def work(
-    settings: Settings, database: Database, run_id: str, *, owner: str, leaving: Callable[[], bool] = lambda: False
+    settings: Settings,
+    database: Database,
+    run_id: str,
+    *,
+    owner: str,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Returns when the run has ended or is somebody else's, and at once when this worker is busy: the reconciler rings again.
+    """Returns when the run has ended or is somebody else's, and at once when this worker is busy:
+    the reconciler rings again.
 
-    A worker that is `leaving` ends its trainer and gives the run back: what its stages have kept, another one goes on from.
+    A worker that is `leaving` ends its trainer and gives the run back: what its stages have kept,
+    another one goes on from.
     """
     while not leaving():
         with database.write() as connection:
@@ -49,12 +60,25 @@ def work(
             runs.give_back(connection, claim)
 
 
-def _train(settings: Settings, database: Database, claim: Claim, leaving: Callable[[], bool]) -> int:
+def _train(
+    settings: Settings, database: Database, claim: Claim, leaving: Callable[[], bool]
+) -> int:
     """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
     kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
-    command = [sys.executable, "-m", "workers.trainer", claim.run_id, str(claim.token), str(claim.attempt)]
+    command = [
+        sys.executable,
+        "-m",
+        "workers.trainer",
+        claim.run_id,
+        str(claim.token),
+        str(claim.attempt),
+    ]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, env=child_environment()
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=child_environment(),
     )
     pid_file = settings.home / "run" / f"trainer-{claim.run_id}.pid"
     try:
@@ -74,7 +98,9 @@ def _train(settings: Settings, database: Database, claim: Claim, leaving: Callab
 class Patience:
     """How long a trainer is waited for: one that hangs would keep its worker for ever."""
 
-    def __init__(self, database: Database, claim: Claim, leaving: Callable[[], bool], *, lease_seconds: float) -> None:
+    def __init__(
+        self, database: Database, claim: Claim, leaving: Callable[[], bool], *, lease_seconds: float
+    ) -> None:
         self._database = database
         self._claim = claim
         self._leaving = leaving
@@ -83,8 +109,8 @@ class Patience:
         self._lost_at: float | None = None
 
     def ended_by(self) -> str | None:
-        """Why the trainer is to be killed now, in words: this worker leaves; two leases after the last one has expired; some time
-        after the run has ended without the trainer.
+        """Why the trainer is to be killed now, in words: this worker leaves; two leases after the
+        last one has expired; some time after the run has ended without the trainer.
 
         A database that does not answer is no reason: it keeps the trainer waiting too.
         """
@@ -110,8 +136,8 @@ class Patience:
 class AttemptLog:
     """The log lines of one attempt, on their way from its trainer to the store.
 
-    Only lines that are JSON objects are kept: those are the trainer's own, which hold no values of rows; what a user's network
-    prints is seen in the worker's log alone.
+    Only lines that are JSON objects are kept: those are the trainer's own, which hold no values of
+    rows; what a user's network prints is seen in the worker's log alone.
     """
 
     def __init__(self, logs: RunLogs, claim: Claim) -> None:
@@ -126,7 +152,9 @@ class AttemptLog:
         """The next bytes that the trainer wrote, also passed on to this process's own log."""
         os.write(sys.stderr.fileno(), data)
         *whole, self._rest = (self._rest + data).split(b"\n")
-        self._lines += b"".join(line + b"\n" for line in whole if line.startswith(b"{") and line.endswith(b"}"))
+        self._lines += b"".join(
+            line + b"\n" for line in whole if line.startswith(b"{") and line.endswith(b"}")
+        )
         self._lines = newest(self._lines)
 
     def store_when_due(self) -> None:
@@ -142,7 +170,9 @@ class AttemptLog:
             self._logs.write(self._claim.run_id, self._claim.attempt, self._lines)
             self._stored = self._lines
         except (StoreError, OSError) as error:
-            log.warning("the log of an attempt is not stored", run=self._claim.run_id, error=str(error))
+            log.warning(
+                "the log of an attempt is not stored", run=self._claim.run_id, error=str(error)
+            )
 
     def end(self, code: int) -> None:
         """The trainer has ended with this code, which is the last line."""
@@ -163,8 +193,12 @@ def _last_line(claim: Claim, code: int) -> dict[str, object]:
     return structlog.processors.TimeStamper(fmt="iso", utc=True)(log, "info", line)
 
 
-def follow_log(process: subprocess.Popen[bytes], kept: AttemptLog, ended_by: Callable[[], str | None]) -> None:
-    """Returns when the trainer has closed its log, which its death does too; one that is no longer waited for is killed."""
+def follow_log(
+    process: subprocess.Popen[bytes], kept: AttemptLog, ended_by: Callable[[], str | None]
+) -> None:
+    """Returns when the trainer has closed its log, which its death does too; one that is no longer
+    waited for is killed.
+    """
     assert process.stderr is not None
     with process.stderr as pipe:
         while True:

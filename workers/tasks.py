@@ -1,4 +1,6 @@
-"""The three tasks: work on a run, ring again for runs that nobody has, look at new champions and for triggers that are due."""
+"""The three tasks: work on a run, ring again for runs that nobody has, look at new champions and
+for triggers that are due.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,22 @@ import structlog
 from celery import Celery
 
 from acclimate.settings import Settings
-from acclimate.storage import copies, erasure, periodic_tasks
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import copies
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import deletion, periodic_tasks
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
-from workers import label_checks, metrics, monitor, promotion_watch, reconciler, run
+from workers import metrics, pseudo_label_checks, reconciler, rollback_watch, run, triggers
 from workers.live_answers import Seen
 
 log = structlog.get_logger()
 
 
 def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[], bool]) -> None:
-    """Make the tasks known to the application. Each task opens the database in its own process, after the fork.
+    """Make the tasks known to the application. Each task opens the database in its own process,
+    after the fork.
 
     `leaving` is asked there too, whether this worker was told to stop.
     """
@@ -51,10 +55,10 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 reconciler.bound_logs(database, Segments(store))
                 reconciler.erase_again(database, Segments(store), Artifacts(store), counted)
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
-                label_checks.forget_outdated(database, Artifacts(store))
-                erasure.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
+                pseudo_label_checks.forget_outdated(database, Artifacts(store))
+                deletion.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
                 copies.forget(database, Segments(store), Artifacts(store))
-                label_checks.look(database, Artifacts(store), counted)
+                pseudo_label_checks.look(database, Artifacts(store), counted)
                 note_done(database, "reconcile")
             finally:
                 database.close()
@@ -66,10 +70,11 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
             try:
                 segments = Segments(Store(settings.store_address, settings.cache))
                 try:
-                    # First: starting a run may wait for a replica that is stuck, and a rollback must not.
-                    promotion_watch.look(database, segments, seen)
+                    # First: starting a run may wait for a replica that is stuck, and a rollback
+                    # must not.
+                    rollback_watch.look(database, segments, seen)
                 finally:
-                    monitor.start_due_runs(database, segments, seen, ring)
+                    triggers.start_due_runs(database, segments, seen, ring)
                 note_done(database, "trigger")
             finally:
                 database.close()

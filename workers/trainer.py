@@ -1,8 +1,9 @@
-"""The trainer: a process of its own for one attempt at one run, `python -m workers.trainer RUN TOKEN ATTEMPT`.
+"""The trainer: a process of its own for one attempt at one run, `python -m workers.trainer RUN
+TOKEN ATTEMPT`.
 
-It walks one turn of the loop, keeps the result of each stage so that another attempt goes on from there, and publishes the
-outcome in one transaction under the run's fencing token. It exits 0 when the run has ended, or is no longer its own; anything
-else means that another attempt may follow.
+It walks one turn of the loop, keeps the result of each stage so that another attempt goes on from
+there, and publishes the outcome in one transaction under the run's fencing token. It exits 0 when
+the run has ended, or is no longer its own; anything else means that another attempt may follow.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ import numpy as np
 import structlog
 import torch
 
-from acclimate.learning import network, stage_results
-from acclimate.learning.loop import Turn, begin, run_seed, stage_rng, turn
-from acclimate.learning.network import Bundle, BundleError
-from acclimate.learning.rehearsed import Rehearsal
+from acclimate.learning import stage_results
+from acclimate.learning.data import UNLABELLED, SeedSet, Snapshot, Window
+from acclimate.learning.evaluation.simulation_report import Rehearsal
+from acclimate.learning.models import network
+from acclimate.learning.models.network import Bundle, BundleError
+from acclimate.learning.pipeline import Turn, begin, run_seed, stage_rng, turn
+from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
-from acclimate.learning.student import NonFiniteLoss
-from acclimate.learning.values import UNLABELLED, ModelSpec, SeedSet, Snapshot, Window
+from acclimate.learning.training.student import NonFiniteLoss
 from acclimate.logs import configure
 from acclimate.parenthood import die_with_parent
 from acclimate.settings import Settings, server_settings
-from acclimate.storage import catalog, lessons, pseudo_labels, registry, runs, stages, window_rows
-from acclimate.storage.artifacts import ArtifactError, Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.logged_rows import LoggedRows
-from acclimate.storage.runs import Claim, LeaseLost, RunCancelled
-from acclimate.storage.segments import SegmentDamaged, Segments
+from acclimate.storage.log import catalog, window_rows
+from acclimate.storage.log.logged_rows import LoggedRows
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.registry import label_snapshot, pseudo_labels, registry, runs, stages
+from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
+from acclimate.storage.registry.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.store import Store, StoreError
-from workers import label_checks, outcome, window_estimates
+from workers import outcome, pseudo_label_checks, window_estimates
 from workers.outcome import Task
 
 log = structlog.get_logger()
@@ -82,7 +86,9 @@ class Trainer:
         self.enter("snapshot")
         digest, seed = self.task.model["weights_digest"], self.read_seed()
         weights = self.artifacts.read(digest)[1] if digest else None
-        return begin(self.task.spec, seed, step=self.step, allowlist=self.settings.allowlist, weights=weights)
+        return begin(
+            self.task.spec, seed, step=self.step, allowlist=self.settings.allowlist, weights=weights
+        )
 
     def learn(self) -> Turn:
         """One turn of the loop over the run's windows."""
@@ -92,27 +98,45 @@ class Trainer:
         with self.database.read() as connection:
             told = registry.version(connection, task.model["id"], 1)["rehearsal"]
         rehearsal = Rehearsal.from_json(told) if told is not None else None
-        return turn(window, seed, champion, anchor, task.policy, task.gates, step=self.step, rehearsal=rehearsal)
+        return turn(
+            window,
+            seed,
+            champion,
+            anchor,
+            task.policy,
+            task.gates,
+            step=self.step,
+            rehearsal=rehearsal,
+        )
 
     def step(self, stage: str, verb: Callable[..., Any], /, *args: Any) -> Any:
-        """The result of the stage: the one that an earlier attempt kept, else that of the verb, kept for the next.
+        """The result of the stage: the one that an earlier attempt kept, else that of the verb,
+        kept for the next.
 
-        The verb gets the stage's own random state and gives signs of life. Raises `RunCancelled` and `LeaseLost`.
+        The verb gets the stage's own random state and gives signs of life. Raises `RunCancelled`
+        and `LeaseLost`.
         """
         self.enter(stage)
         started = time.monotonic()
         result = self.kept(stage)
         if result is None:
-            # Layers and users' modules draw from torch's global generator: seeded per stage, so that attempts are equal.
+            # Layers and users' modules draw from torch's global generator: seeded per stage, so
+            # that attempts are equal.
             torch.manual_seed(int(stage_rng(self.seed, stage).integers(2**31)))
-            result = self.keep(stage, verb(*args, rng=stage_rng(self.seed, stage), tick=self.ticker(stage)))
+            result = self.keep(
+                stage, verb(*args, rng=stage_rng(self.seed, stage), tick=self.ticker(stage))
+            )
         log.info("stage done", stage=stage, seconds=round(time.monotonic() - started, 3))
         return result
 
     def enter(self, stage: str) -> None:
-        """Say that the run begins this stage. Where a drill holds the stage, this returns when the drill is over."""
+        """Say that the run begins this stage. Where a drill holds the stage, this returns when the
+        drill is over.
+        """
         with self.database.write() as connection:
-            state = runs.enter(connection, self.task.claim, stage, lease_seconds=self.settings.lease_seconds)
+            state = runs.enter(
+                connection, self.task.claim, stage, lease_seconds=self.settings.lease_seconds
+            )
         if state == "cancelling":
             raise RunCancelled(self.task.run["id"])
         drill = self.settings.drills / stage if self.settings.drills is not None else None
@@ -124,12 +148,16 @@ class Trainer:
         """A sign of life. Raises `RunCancelled` and `LeaseLost`."""
         seconds = self.settings.lease_seconds
         with self.database.write() as connection:
-            state = runs.beat(connection, self.task.claim, stage=stage, progress=progress, lease_seconds=seconds)
+            state = runs.beat(
+                connection, self.task.claim, stage=stage, progress=progress, lease_seconds=seconds
+            )
         if state == "cancelling":
             raise RunCancelled(self.task.run["id"])
 
     def ticker(self, stage: str) -> Tick:
-        """What a verb calls to say how far it is: a sign of life, at most one each `BEAT_SECONDS`."""
+        """What a verb calls to say how far it is: a sign of life, at most one each
+        `BEAT_SECONDS`.
+        """
         started = last = time.monotonic()
 
         def tick(done: int, total: int) -> None:
@@ -138,7 +166,9 @@ class Trainer:
             if now - last >= BEAT_SECONDS:
                 last = now
                 eta = (now - started) / done * (total - done) if done else None
-                self.beat(stage, {"done": done, "total": total, "unit": "steps", "eta_seconds": eta})
+                self.beat(
+                    stage, {"done": done, "total": total, "unit": "steps", "eta_seconds": eta}
+                )
 
         return tick
 
@@ -150,16 +180,23 @@ class Trainer:
         try:
             manifest, arrays = self.artifacts.read(digest)
         except ArtifactError as error:
-            log.warning("the kept result is lost, the stage is done again", stage=stage, error=str(error))
+            log.warning(
+                "the kept result is lost, the stage is done again", stage=stage, error=str(error)
+            )
             return None
         log.info("going on from the kept result", stage=stage)
         return stage_results.unpack(manifest["content"], arrays, allowlist=self.settings.allowlist)
 
     def keep(self, stage: str, result: StageResult) -> StageResult:
-        """The result as it was kept: later stages work on that in every attempt, whether or not it was read back."""
+        """The result as it was kept: later stages work on that in every attempt, whether or not it
+        was read back.
+        """
         content, arrays = stage_results.pack(result)
-        # The run's own, by its name in the manifest: no other artifact can have this digest, so it is deleted with the run's end.
-        digest = self.artifacts.write({"run": self.task.run["id"], "stage": stage, "content": content}, arrays)
+        # The run's own, by its name in the manifest: no other artifact can have this digest, so it
+        # is deleted with the run's end.
+        digest = self.artifacts.write(
+            {"run": self.task.run["id"], "stage": stage, "content": content}, arrays
+        )
         with self.database.write() as connection:
             stages.finish(connection, self.task.claim, stage, digest)
         return stage_results.unpack(content, arrays, allowlist=self.settings.allowlist)
@@ -168,22 +205,32 @@ class Trainer:
         return SeedSet.of(self.artifacts.read(self.task.model["seed_digest"])[1])
 
     def read_window(self) -> Window:
-        """The rows of the run's windows, the first copy of each, with the labels that came before the run was asked for."""
+        """The rows of the run's windows, the first copy of each, with the labels that came before
+        the run was asked for.
+        """
         self.enter("snapshot")
         with self.database.read() as connection:
             lines = catalog.segments_of(connection, self.task.model["id"], self.task.run["windows"])
         if not lines:
-            raise StoreError("the rows of this window are no longer kept: the bounds of the log deleted them")
+            raise StoreError(
+                "the rows of this window are no longer kept: the bounds of the log deleted them"
+            )
         rows = window_rows.read(self.segments, lines, self.ticker("snapshot"))
         snapshot = self.kept("snapshot") or self.keep("snapshot", self.snapshot(rows))
         assert isinstance(snapshot, Snapshot)
         labelled = int((snapshot.labels != UNLABELLED).sum())
         taught = len(snapshot.taught or ())
         with self.database.write() as connection:
-            runs.note(connection, self.task.claim, rows=len(rows), rows_labelled=labelled, rows_taught=taught)
+            runs.note(
+                connection,
+                self.task.claim,
+                rows=len(rows),
+                rows_labelled=labelled,
+                rows_taught=taught,
+            )
         # The same split of the rows' places says which rows the pseudo-labels are about.
         learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
-        self.learnt = label_checks.numbers(self.task.model["id"], rows)[learnt]
+        self.learnt = pseudo_label_checks.numbers(self.task.model["id"], rows)[learnt]
         known = {**window_rows.clients(rows), **snapshot.known}
         return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **known)
 
@@ -191,10 +238,12 @@ class Trainer:
         return stage_rng(self.seed, stage)
 
     def snapshot(self, rows: LoggedRows) -> Snapshot:
-        """Labels and decisions about other windows go on changing while the run works; what it goes by is this."""
+        """Labels and decisions about other windows go on changing while the run works; what it goes
+        by is this.
+        """
         with self.database.read() as connection:
-            words = lessons.words(connection, self.task.run)
-        return lessons.snapshot(self.segments, words, rows)
+            words = label_snapshot.words(connection, self.task.run)
+        return label_snapshot.snapshot(self.segments, words, rows)
 
     def version(self, number: int) -> Bundle:
         with self.database.read() as connection:
@@ -203,11 +252,17 @@ class Trainer:
         return network.build(manifest, arrays, allowlist=self.settings.allowlist)
 
     def publish(self, found: Turn) -> None:
-        """The artifact first, then one commit: version, verdict, epoch and the run's end, if the token is still the newest."""
+        """The artifact first, then one commit: version, verdict, epoch and the run's end, if the
+        token is still the newest.
+        """
         task, digest, lender = self.task, None, None
         if found.student is not None and not network.non_finite_weights(found.student):
             manifest, arrays = network.pack(found.student)
-            manifest |= {"run": task.run["id"], "parent": task.run["parent_version"], "config": task.config_digest}
+            manifest |= {
+                "run": task.run["id"],
+                "parent": task.run["parent_version"],
+                "config": task.config_digest,
+            }
             lender = self.lender(arrays)
             digest = self.artifacts.write(manifest, arrays, lender=lender)
         estimates = window_estimates.made(self.database, self.segments, task, found)
@@ -218,26 +273,40 @@ class Trainer:
             results = outcome.publish(
                 connection, task, found, digest=digest, weights_digest=lender, estimates=estimates
             )
-        log.info("run ended", state=results["state"], version=results.get("version"), detail=results["detail"])
+        log.info(
+            "run ended",
+            state=results["state"],
+            version=results.get("version"),
+            detail=results["detail"],
+        )
 
     def accepted(self, found: Turn) -> str | None:
         """The artifact of the pseudo-labels that the student learnt from, where there is one."""
         if found.student is None or found.labels is None:
             return None
-        digest = label_checks.write(self.artifacts, self.task.run["id"], self.learnt, found.labels)
+        digest = pseudo_label_checks.write(
+            self.artifacts, self.task.run["id"], self.learnt, found.labels
+        )
         with self.database.write() as connection:
             # As a stage's result it goes with the run's end, unless the run comes to name it.
             stages.finish(connection, self.task.claim, "publish", digest)
         return digest
 
     def lender(self, arrays: dict[str, Any]) -> str | None:
-        """The artifact of anchor or parent that holds these weights already, where a new version differs in its mode alone."""
-        weights = {name: array.tobytes() for name, array in arrays.items() if name.startswith("member.")}
+        """The artifact of anchor or parent that holds these weights already, where a new version
+        differs in its mode alone.
+        """
+        weights = {
+            name: array.tobytes() for name, array in arrays.items() if name.startswith("member.")
+        }
         for number in [] if self.task.first else sorted({1, self.task.run["parent_version"]}):
             with self.database.read() as connection:
                 row = registry.version(connection, self.task.model["id"], number)
             held = self.artifacts.read(row["digest"])[1]
-            if all(name in held and held[name].tobytes() == content for name, content in weights.items()):
+            if all(
+                name in held and held[name].tobytes() == content
+                for name, content in weights.items()
+            ):
                 return str(row["weights_digest"] or row["digest"])
         return None
 

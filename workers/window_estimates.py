@@ -1,4 +1,6 @@
-"""What the answers of a run's windows tell without a label: the estimate, how the version answered, how pseudo-labels lean."""
+"""What the answers of a run's windows tell without a label: the estimate, how the version answered,
+how pseudo-labels lean.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.estimate import estimate
-from acclimate.learning.values import Json, PseudoLabels
-from acclimate.storage import catalog, registry
+from acclimate.learning.data import Json, PseudoLabels
+from acclimate.learning.evaluation.accuracy_estimate import estimate
+from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry
 from workers.live_answers import served
 from workers.outcome import Task
 
 if TYPE_CHECKING:
-    from acclimate.learning.loop import Turn
+    from acclimate.learning.pipeline import Turn
 
 FROZEN = 1
 """Version 1, which learnt from the seed set alone."""
 
 
 def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict[int, Json]:
-    """By number of the window: the estimate, with the answers it was made of. Windows that have one keep it.
+    """By number of the window: the estimate, with the answers it was made of. Windows that have one
+    keep it.
 
     A later run over the same window may know labels of it, the first estimate did not.
     """
@@ -43,7 +47,9 @@ def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict
             known = registry.version(connection, task.model["id"], version)["expected"] or {}
         expected = Behaviour.from_json(known["student"]) if "student" in known else None
         second = turn.second if version == task.run["parent_version"] else None
-        told = estimate(answers, expected=expected, drift=turn.drift, frozen=version == FROZEN, second=second)
+        told = estimate(
+            answers, expected=expected, drift=turn.drift, frozen=version == FROZEN, second=second
+        )
         found[number] = {
             **told.as_json(),
             "served": {"version": version, "answers": answers.as_json()},
@@ -53,7 +59,9 @@ def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict
 
 
 def _divergence(labels: PseudoLabels | None) -> float | None:
-    """Total variation between the classes of the accepted pseudo-labels and those of all: how the selection leans."""
+    """Total variation between the classes of the accepted pseudo-labels and those of all: how the
+    selection leans.
+    """
     if labels is None or not labels.accepted.any():
         return None
     shares: list[Any] = []

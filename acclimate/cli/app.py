@@ -9,7 +9,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from acclimate.cli import audit, doctor, keys, models, output, processes, rows, rules, runs, versions, windows
+from acclimate.cli import (
+    audit,
+    doctor,
+    keys,
+    models,
+    output,
+    processes,
+    rows,
+    rules,
+    runs,
+    versions,
+    windows,
+)
 from acclimate.client.errors import (
     AccessError,
     ClientError,
@@ -22,12 +34,15 @@ from acclimate.client.errors import (
 FAILED, USAGE, CONFLICT, ACCESS, UNREACHABLE, INTERRUPTED = 1, 2, 4, 5, 6, 130
 ABOUT = """A served classifier that keeps learning from its own unlabeled traffic.
 
-The service is named by --home, or by ACCLIMATE_URL and ACCLIMATE_API_KEY. Exit codes: 0 done, 1 failed, 2 wrong usage,
-3 run rejected, 4 not found or conflict, 5 key refused, 6 unreachable, 130 interrupted."""
+The service is named by --home, or by ACCLIMATE_URL and ACCLIMATE_API_KEY.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 run rejected, 4 not found or conflict,
+5 key refused, 6 unreachable, 130 interrupted."""
 
 
 class ListedGroup(TyperGroup):
-    """A group whose bare name lists: `acclimate runs` is `acclimate runs list`, `acclimate windows gas` likewise."""
+    """A group whose bare name lists: `acclimate runs` is `acclimate runs list`, `acclimate windows
+    gas` likewise.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
@@ -37,17 +52,34 @@ class ListedGroup(TyperGroup):
 
 def build() -> typer.Typer:
     """The whole command line."""
-    app = typer.Typer(help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
     _add(app, processes.up, doctor.doctor)
     _add(app, processes.serve, processes.worker, processes.beat, processes.migrate, pass_on=True)
-    _add(app, models.create, models.status, models.pause, models.resume, models.delete, runs.retrain)
+    _add(
+        app, models.create, models.status, models.pause, models.resume, models.delete, runs.retrain
+    )
     _add(app, rows.predict, rows.feedback, rows.label_queue)
-    _add(app, versions.promote, versions.rollback, rules.gates, rules.policy, rules.drift, rules.calibration)
+    _add(
+        app,
+        versions.promote,
+        versions.rollback,
+        rules.gates,
+        rules.policy,
+        rules.drift,
+        rules.calibration,
+    )
     verbs = (runs.list_, runs.show, runs.logs, runs.cancel, runs.retry)
     _add_group(app, "runs", "Runs: list, show, logs, cancel, retry.", *verbs)
     _add_group(app, "versions", "Versions: list, show.", versions.list_, versions.show)
     _add_group(
-        app, "windows", "Windows: list, quarantine, release.", windows.list_, windows.quarantine, windows.release
+        app,
+        "windows",
+        "Windows: list, quarantine, release.",
+        windows.list_,
+        windows.quarantine,
+        windows.release,
     )
     _add_group(app, "keys", "Keys: list, create, revoke.", keys.list_, keys.create, keys.revoke)
     _add_group(app, "audit", "Who did what when: list, verify.", audit.list_, audit.verify)
@@ -56,7 +88,9 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command of `sys.argv` and leave with its exit code; errors are one sentence on stderr, never a traceback."""
+    """Run the command of `sys.argv` and leave with its exit code; errors are one sentence on
+    stderr, never a traceback.
+    """
     try:
         build()(prog_name="acclimate")
     except ClientError as error:
@@ -83,7 +117,9 @@ def exit_code(error: ClientError) -> int:
 def _add(app: typer.Typer, *commands: Callable[..., None], pass_on: bool = False) -> None:
     for command in commands:
         settings = processes.PASS_ON if pass_on and command is not processes.migrate else None
-        app.command(command.__name__.strip("_").replace("_", "-"), context_settings=settings)(command)
+        app.command(command.__name__.strip("_").replace("_", "-"), context_settings=settings)(
+            command
+        )
 
 
 def _add_group(app: typer.Typer, name: str, about: str, *commands: Callable[..., None]) -> None:

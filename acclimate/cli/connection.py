@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def connect(home: Path | None, url: str | None, *, patience: float = 0.0) -> Client:
     """A client for the service that the options and the environment name.
 
-    In this order: `--home`; `--url` or ACCLIMATE_URL with ACCLIMATE_API_KEY; the home of ACCLIMATE_HOME (default .acclimate).
-    A key from a home goes only to that home's address. Raises `UnreachableError` when the home holds no address.
+    In this order: `--home`; `--url` or ACCLIMATE_URL with ACCLIMATE_API_KEY; the home of
+    ACCLIMATE_HOME (default .acclimate). A key from a home goes only to that home's address. Raises
+    `UnreachableError` when the home holds no address.
     """
     address, key = target(home, url)
     return Client(address, key, patience=patience)
@@ -35,12 +36,15 @@ def target(home: Path | None, url: str | None) -> tuple[str, str | None]:
 
 
 def read_home(home: Path) -> tuple[str, str | None]:
-    """Address and admin key of the embedded service in this home; the key is None where it may not be read."""
+    """Address and admin key of the embedded service in this home; the key is None where it may not
+    be read.
+    """
     try:
         address = (home / "url").read_text(encoding="utf-8").strip()
     except OSError:
         raise UnreachableError(
-            f"{home / 'url'} is not there: start `acclimate up --home {home}`, or set ACCLIMATE_URL and ACCLIMATE_API_KEY"
+            f"{home / 'url'} is not there: start `acclimate up --home {home}`, or set "
+            f"ACCLIMATE_URL and ACCLIMATE_API_KEY"
         ) from None
     try:
         key = (home / "admin.key").read_text(encoding="utf-8").strip()

@@ -1,4 +1,6 @@
-"""The command `demo`, which is what `make run` shows: digits that slowly turn, learnt without labels, on a real service."""
+"""The command `demo`, which is what `make run` shows: digits that slowly turn, learnt without
+labels, on a real service.
+"""
 
 from __future__ import annotations
 
@@ -47,21 +49,28 @@ class ServiceEndedError(Exception):
 def demo(
     home: Annotated[
         Path | None,
-        typer.Option("--home", metavar="DIR", help="Folder of everything it keeps (ACCLIMATE_HOME or .acclimate)."),
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            help="Folder of everything it keeps (ACCLIMATE_HOME or .acclimate).",
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65_535, help="Port to serve on; 0 takes a free one.")
     ] = 8000,
 ) -> None:
-    """Serve handwritten digits that slowly turn, and watch the model follow them without labels. Ctrl-C stops all of it."""
+    """Serve handwritten digits that slowly turn, and watch the model follow them without labels.
+    Ctrl-C stops all of it.
+    """
     from acclimate.settings import client_settings
 
     raise typer.Exit(run((home or client_settings().home).absolute(), port))
 
 
 def run(home: Path, port: int) -> int:
-    """The whole show; its exit code: 0 stopped while serving, 1 the show did not go as promised, 130 stopped before its end,
-    else that of `acclimate up` when it ended by itself."""
+    """The whole show; its exit code: 0 stopped while serving, 1 the show did not go as promised,
+    130 stopped before its end, else that of `acclimate up` when it ended by itself.
+    """
     started = time.monotonic()
     shown = False
     _stop_on_signals()
@@ -90,12 +99,24 @@ def run(home: Path, port: int) -> int:
 
 @contextmanager
 def serving(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Address and process of `acclimate up` in this home, stopped at the end, however that comes."""
+    """Address and process of `acclimate up` in this home, stopped at the end, however that
+    comes.
+    """
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "acclimate.cli.app", "up", "--home", str(home), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "acclimate.cli.app",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(port),
+    ]
     print(f"starting: acclimate up --home {home} --port {port}", flush=True)
     with (home / "demo.log").open("a", encoding="utf-8") as log:
-        # A session of its own: Ctrl-C reaches the demo alone, which then ends the service once, in order.
+        # A session of its own: Ctrl-C reaches the demo alone, which then ends the service once, in
+        # order.
         up = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -120,43 +141,68 @@ def show(home: Path, url: str, started: float) -> list[str]:
         folder = home / "digits"
         spec = digits.write(folder, name=name)
         run = client.create(spec)
-        print(f"model {name}: {digits.SEED_ROWS} labeled digits; the run {run['id']} trains version 1", flush=True)
+        print(
+            f"model {name}: {digits.SEED_ROWS} labeled digits; the run {run['id']} trains "
+            f"version 1",
+            flush=True,
+        )
         run = follow(client, run["id"], home)
         if run["state"] != "succeeded":
-            return [f"version 1 was not made: the run {run['id']} ended {run['state']}: {run.get('detail')}"]
+            return [
+                f"version 1 was not made: the run {run['id']} ended {run['state']}: "
+                f"{run.get('detail')}"
+            ]
         print(
-            f"version 1 serves {time.monotonic() - started:.0f} s after the start; now the digits turn, unlabeled",
+            f"version 1 serves {time.monotonic() - started:.0f} s after the start; now the "
+            f"digits turn, unlabeled",
             flush=True,
         )
         windows = play_shown(client, name, playing.read(folder / "stream.npz"))
         return _conclude(client, name, windows, home / "digits" / f"play-{name}.json", started)
 
 
-def _conclude(client: Client, name: str, windows: Sequence[Played], report: Path, started: float) -> list[str]:
+def _conclude(
+    client: Client, name: str, windows: Sequence[Played], report: Path, started: float
+) -> list[str]:
     """Print table, picture and what they show; what was not as promised."""
     output.print_table(windows_table(name, windows))
     print(summary(scoring.report(windows)))
-    print(keep(windows, report, title="Handwritten digits, turned 5 to 50 degrees, learnt without labels"))
-    print("the windows draw from 900 digits: each returns about three times, at another angle", flush=True)
+    print(
+        keep(
+            windows,
+            report,
+            title="Handwritten digits, turned 5 to 50 degrees, learnt without labels",
+        )
+    )
+    print(
+        "the windows draw from 900 digits: each returns about three times, at another angle",
+        flush=True,
+    )
     states = {window["id"]: window["state"] for window in client.windows(name)}
     quarantined = []
     for played in windows:
         if played.mark and played.run:
             window = (client.run(played.run).get("window") or {}).get("id")
-            print(f"window {played.window} ({played.mark}): run {played.state}, window {window} {states.get(window)}")
+            print(
+                f"window {played.window} ({played.mark}): run {played.state}, window {window} "
+                f"{states.get(window)}"
+            )
             quarantined += [window] if states.get(window) == "quarantined" else []
     faults = judge(windows, len(quarantined))
     if not faults:
         promotions = sum(window.promoted for window in windows)
         print(
-            f"learning went on: {promotions} promotions in all, {time.monotonic() - started:.0f} s after the start",
+            f"learning went on: {promotions} promotions in all, "
+            f"{time.monotonic() - started:.0f} s after the start",
             flush=True,
         )
     return faults
 
 
 def exit_code(code: int) -> int:
-    """The code to end with when the service ended by itself: its own, 128 + n for signal n as shells say, never 0."""
+    """The code to end with when the service ended by itself: its own, 128 + n for signal n as
+    shells say, never 0.
+    """
     return 128 - code if code < 0 else code or 1
 
 
@@ -170,7 +216,10 @@ def judge(windows: Sequence[Played], quarantined: int) -> list[str]:
     for place in marked:
         window = windows[place]
         if window.state != "rejected":
-            faults.append(f"the run over window {window.window} ({window.mark}) ended {window.state}, not rejected")
+            faults.append(
+                f"the run over window {window.window} ({window.mark}) ended {window.state}, "
+                f"not rejected"
+            )
         if not any(later.promoted for later in windows[place + 1 :]):
             faults.append(f"nothing was promoted after window {window.window}")
     if quarantined < len(marked):
@@ -187,13 +236,17 @@ def _free_name(taken: Sequence[str]) -> str:
 
 
 def _end_with_parent() -> None:
-    """On Linux: the child is asked to end when this process is killed, which leaves it no time to do so itself."""
+    """On Linux: the child is asked to end when this process is killed, which leaves it no time to
+    do so itself.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _wait_until_ready(up: subprocess.Popen[str]) -> str:
-    """The address of the ready line; what comes after it is read and dropped, or a full pipe would stop the service."""
+    """The address of the ready line; what comes after it is read and dropped, or a full pipe would
+    stop the service.
+    """
     found: list[str] = []
     assert up.stdout is not None
     reader = threading.Thread(target=_read, args=(up.stdout, found), daemon=True)

@@ -23,7 +23,8 @@ JUNK_AFTER = 3
 MARK = "permuted on purpose"
 
 SPEC = """\
-# Handwritten digits as images of 8 x 8 points; prepare.py (or `acclimate demo`) writes seed.npz beside this file.
+# Handwritten digits as images of 8 x 8 points; prepare.py (or `acclimate demo`) writes seed.npz
+# beside this file.
 [model]
 name = "{name}"
 network = "cnn"
@@ -52,7 +53,9 @@ class MissingExtraError(ClientError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Labeled rows in the order of their windows: x (N, 8, 8) in 0..16, y (N,), t (N,) from 1; marks by window."""
+    """Labeled rows in the order of their windows: x (N, 8, 8) in 0..16, y (N,), t (N,) from 1;
+    marks by window.
+    """
 
     x: Floats
     y: Integers
@@ -68,15 +71,19 @@ class Stream:
 def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
     """Seed set x (897, 8, 8), y (897,), and the stream that turns away from it.
 
-    The 1,797 digits are shuffled once; 897 are the seed set, the other 900 the stream: ten windows of 300, turned by 5, 10, ...
-    50 degrees and up to 2.5 more or less for each row. A window draws without replacement, the next one anew: each of the 900
-    returns about three times, at another angle. After the third window comes one of 300 digits whose 64 pixels are permuted
-    anew in each row: junk that nobody should learn from, and marked so. Raises `MissingExtraError` without scikit-learn.
+    The 1,797 digits are shuffled once; 897 are the seed set, the other 900 the stream: ten windows
+    of 300, turned by 5, 10, ... 50 degrees and up to 2.5 more or less for each row. A window draws
+    without replacement, the next one anew: each of the 900 returns about three times, at another
+    angle. After the third window comes one of 300 digits whose 64 pixels are permuted anew in each
+    row: junk that nobody should learn from, and marked so. Raises `MissingExtraError` without
+    scikit-learn.
     """
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
-        raise MissingExtraError("the digits come with scikit-learn: install the extra, acclimate[demo]") from None
+        raise MissingExtraError(
+            "the digits come with scikit-learn: install the extra, acclimate[demo]"
+        ) from None
     rng = np.random.default_rng(seed)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
@@ -85,9 +92,17 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
     windows: list[tuple[Floats, Integers]] = []
     for degrees in DEGREES:
         drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
-        windows.append((turn(pool_x[drawn], degrees + rng.uniform(-SPREAD, SPREAD, WINDOW_ROWS)), pool_y[drawn]))
+        windows.append(
+            (
+                turn(pool_x[drawn], degrees + rng.uniform(-SPREAD, SPREAD, WINDOW_ROWS)),
+                pool_y[drawn],
+            )
+        )
     drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
-    windows.insert(JUNK_AFTER, (rng.permuted(pool_x[drawn].reshape(-1, 64), axis=1).reshape(-1, 8, 8), pool_y[drawn]))
+    windows.insert(
+        JUNK_AFTER,
+        (rng.permuted(pool_x[drawn].reshape(-1, 64), axis=1).reshape(-1, 8, 8), pool_y[drawn]),
+    )
     stream = Stream(
         x=np.concatenate([window[0] for window in windows]),
         y=np.concatenate([window[1] for window in windows]),
@@ -98,10 +113,13 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
 
 
 def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
-    """The digits x (N, 8, 8), each turned about its middle by its own angle, with linear interpolation and empty corners."""
+    """The digits x (N, 8, 8), each turned about its middle by its own angle, with linear
+    interpolation and empty corners.
+    """
     from scipy.ndimage import rotate  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is lost at one degree.
+    # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is
+    # lost at one degree.
     turned = [
         rotate(image, angle, reshape=False, order=1, mode="grid-constant")
         for image, angle in zip(x, degrees, strict=True)

@@ -23,7 +23,9 @@ LEAST_FREE = 2 * GIB
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing looked at: whether it is as it should be, what was found, and the exit code it asks for when not."""
+    """One thing looked at: whether it is as it should be, what was found, and the exit code it asks
+    for when not.
+    """
 
     check: str
     ok: bool
@@ -32,7 +34,9 @@ class Check:
 
 
 def doctor(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """Look at Python, torch, the disk, the service's address and the key. Exit 0 when all is well, 6 or 5 or 1 when not."""
+    """Look at Python, torch, the disk, the service's address and the key. Exit 0 when all is well,
+    6 or 5 or 1 when not.
+    """
     from acclimate.settings import client_settings
 
     checks = [*machine(home or client_settings().home), *service(home, url)]
@@ -46,19 +50,27 @@ def doctor(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
 
 
 def machine(home: Path) -> Iterator[Check]:
-    """Python, torch (asked for its version without loading it), and the disk that the home is on."""
+    """Python, torch (asked for its version without loading it), and the disk that the home
+    is on.
+    """
     yield Check(
-        check="python", ok=sys.version_info >= (3, 11), found=f"{platform.python_version()}, 3.11 or newer is needed"
+        check="python",
+        ok=sys.version_info >= (3, 11),
+        found=f"{platform.python_version()}, 3.11 or newer is needed",
     )
     try:
         yield Check(check="torch", ok=True, found=importlib.metadata.version("torch"))
     except importlib.metadata.PackageNotFoundError:
-        yield Check(check="torch", ok=False, found="not installed; the service and the worker need it")
+        yield Check(
+            check="torch", ok=False, found="not installed; the service and the worker need it"
+        )
     folder = home.absolute()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    yield Check(check="disk", ok=free >= LEAST_FREE, found=f"{free / GIB:.1f} GiB free where {home} is")
+    yield Check(
+        check="disk", ok=free >= LEAST_FREE, found=f"{free / GIB:.1f} GiB free where {home} is"
+    )
 
 
 def service(home: Path | None, url: str | None) -> Iterator[Check]:

@@ -24,12 +24,14 @@ LABEL_KEYS = ("prediction_id", "row", "label", "source")
 def read_rows(path: Path, kind: str = "vector") -> list[Any]:
     """The rows of a file for a model of this kind of input, in file order, unchecked.
 
-    Numbers: each row a list, nested where the file nests it. npy: the array's first axis; npz: its `x`; parquet: its column
-    `x`, else all columns but y, t, label, class; csv: the same with a header, or every column without one; jsonl: one array a
-    line, or an object with `x`. What is no number in a csv stays text, so that the row can be refused and the others kept.
+    Numbers: each row a list, nested where the file nests it. npy: the array's first axis; npz: its
+    `x`; parquet: its column `x`, else all columns but y, t, label, class; csv: the same with a
+    header, or every column without one; jsonl: one array a line, or an object with `x`. What is no
+    number in a csv stays text, so that the row can be refused and the others kept.
 
-    Text: each row a string. npy, npz: a unicode array; parquet and csv: the column `x` or `text`, or the only column of a csv
-    without a header; jsonl: one string a line, or an object with `x` or `text`.
+    Text: each row a string. npy, npz: a unicode array; parquet and csv: the column `x` or `text`,
+    or the only column of a csv without a header; jsonl: one string a line, or an object with `x` or
+    `text`.
     """
     match _suffix(path):
         case ".npy":
@@ -37,7 +39,9 @@ def read_rows(path: Path, kind: str = "vector") -> list[Any]:
         case ".npz":
             with _load(path) as arrays:
                 if "x" not in arrays.files:
-                    raise FileError(f"{path}: no array x; it holds {', '.join(arrays.files) or 'nothing'}")
+                    raise FileError(
+                        f"{path}: no array x; it holds {', '.join(arrays.files) or 'nothing'}"
+                    )
                 return _listed(path, arrays["x"], kind)
         case ".parquet":
             return _rows_of_columns(path, _parquet(path), kind)
@@ -48,9 +52,11 @@ def read_rows(path: Path, kind: str = "vector") -> list[Any]:
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
-    """The labels of a file, each `{"prediction_id", "row", "label", "source"}`; `source` is "file" where the file has none.
+    """The labels of a file, each `{"prediction_id", "row", "label", "source"}`; `source` is "file"
+    where the file has none.
 
-    A label that is a whole number is a class index, an empty one (null) says that the row is none of the classes.
+    A label that is a whole number is a class index, an empty one (null) says that the row is none
+    of the classes.
     """
     suffix = _suffix(path)
     if suffix == ".npy":
@@ -102,12 +108,16 @@ def _text(row: Any) -> tuple[str | None, str | None]:
 
 
 def _sequence(row: Any, length: int) -> tuple[list[int] | None, str | None]:
-    """The ids as whole numbers, of which none passes through a float that a file did not already hold."""
+    """The ids as whole numbers, of which none passes through a float that a file did not already
+    hold.
+    """
     if not isinstance(row, list):
         return None, "not a list of ids"
     if len(row) > length:
         return None, f"has {len(row)} ids, the model takes at most {length}"
-    if not all(type(value) is int or (isinstance(value, float) and value.is_integer()) for value in row):
+    if not all(
+        type(value) is int or (isinstance(value, float) and value.is_integer()) for value in row
+    ):
         return None, "not all whole numbers"
     return [int(value) for value in row], None
 
@@ -131,9 +141,14 @@ def _load(path: Path) -> Any:
 def _listed(path: Path, array: NDArray[Any], kind: str) -> list[Any]:
     if kind == "text":
         if array.dtype.kind != "U" or array.ndim < 1:
-            raise FileError(f"{path}: the model takes text: a unicode array is needed, it holds {array.dtype}")
+            raise FileError(
+                f"{path}: the model takes text: a unicode array is needed, it holds {array.dtype}"
+            )
     elif array.ndim < 2:
-        raise FileError(f"{path}: one axis of rows and at least one of numbers are needed; its shape is {array.shape}")
+        raise FileError(
+            f"{path}: one axis of rows and at least one of numbers are needed; its shape is "
+            f"{array.shape}"
+        )
     rows: list[Any] = array.tolist()
     return rows
 
@@ -188,7 +203,9 @@ def _csv_texts(path: Path, table: list[list[str]]) -> list[Any]:
         return ["".join(line) if len(line) < 2 else line for line in table]
     place = header.index(_text_column(path, header))
     # An empty line is an empty string where there is one column, else it is no line.
-    return [line[place] if place < len(line) else "" for line in table[1:] if line or len(header) == 1]
+    return [
+        line[place] if place < len(line) else "" for line in table[1:] if line or len(header) == 1
+    ]
 
 
 def _without_end(row: list[Any]) -> list[Any]:
@@ -222,7 +239,9 @@ def _row_of_line(path: Path, number: int, value: Any, kind: str) -> Any:
     if kind == "text":
         row = value.get("x", value.get("text")) if isinstance(value, dict) else value
         if not isinstance(row, str | list):
-            raise FileError(f"{path}: line {number} is neither a string nor an object with a string x or text")
+            raise FileError(
+                f"{path}: line {number} is neither a string nor an object with a string x or text"
+            )
         return row
     row = value.get("x") if isinstance(value, dict) else value
     if not isinstance(row, list):
@@ -241,7 +260,9 @@ def _label(path: Path, number: int, record: Any) -> dict[str, Any]:
     try:
         row = int(record["row"])
     except (TypeError, ValueError):
-        raise FileError(f"{path}: entry {number}: row {record['row']!r} is not a whole number") from None
+        raise FileError(
+            f"{path}: entry {number}: row {record['row']!r} is not a whole number"
+        ) from None
     label = record["label"]
     if isinstance(label, str) and path.suffix.lower() == ".csv":
         label = None if label == "" else int(label) if label.isdecimal() else label

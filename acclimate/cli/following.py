@@ -1,4 +1,6 @@
-"""Following a run to its end, with its stages as bars on a terminal and as plain lines elsewhere."""
+"""Following a run to its end, with its stages as bars on a terminal and as plain lines
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Bar:
 
 
 def watch(client: Client, run: str, show: Callable[[Json], None]) -> Json:
-    """The run when it has ended; `show` sees after every event where it is: its state, stage and progress."""
+    """The run when it has ended; `show` sees after every event where it is: its state, stage and
+    progress.
+    """
     where: Json = {"state": None, "stage": None, "progress": None}
     for event in client.events(run):
         if event.kind == "state":
@@ -48,12 +52,17 @@ def follow(client: Client, run: str, home: Path | None) -> Json:
         with output.bars() as progress:
             if progress.disable:
                 return watch(client, run, _line_teller(run))
-            tasks = {stage: progress.add_task(stage, total=None, start=False, note="") for stage in STAGES}
+            tasks = {
+                stage: progress.add_task(stage, total=None, start=False, note="")
+                for stage in STAGES
+            }
 
             def show(found: Json) -> None:
                 for bar in stage_bars(found):
                     progress.start_task(tasks[bar.stage])
-                    progress.update(tasks[bar.stage], completed=bar.done, total=bar.total, note=bar.note)
+                    progress.update(
+                        tasks[bar.stage], completed=bar.done, total=bar.total, note=bar.note
+                    )
 
             return watch(client, run, show)
     except KeyboardInterrupt:
@@ -73,14 +82,20 @@ def stage_bars(run: Json) -> Iterator[Bar]:
         yield Bar(stage=stage, done=1, total=1, note="")
     else:
         unit = str(progress.get("unit") or "")
-        yield Bar(stage=stage, done=progress.get("done") or 0, total=progress.get("total"), note=unit)
+        yield Bar(
+            stage=stage, done=progress.get("done") or 0, total=progress.get("total"), note=unit
+        )
 
 
 def _line_teller(run: str) -> Callable[[Json], None]:
     told: list[str] = []
 
     def tell(found: Json) -> None:
-        now = found["state"] if found["state"] in TERMINAL or not found.get("stage") else found["stage"]
+        now = (
+            found["state"]
+            if found["state"] in TERMINAL or not found.get("stage")
+            else found["stage"]
+        )
         if [now] != told[-1:]:
             told.append(now)
             output.say(f"run {run}: {now}")

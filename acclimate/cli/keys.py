@@ -27,7 +27,10 @@ def list_(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
 
 def create(
     name: Annotated[str, typer.Argument(help="Whom or what the key is for.")],
-    scope: Annotated[list[str], typer.Option("--scope", "-s", help=f"One of {', '.join(SCOPES)}; may be given again.")],
+    scope: Annotated[
+        list[str],
+        typer.Option("--scope", "-s", help=f"One of {', '.join(SCOPES)}; may be given again."),
+    ],
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -44,7 +47,9 @@ def create(
 
 
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as `acclimate keys list` shows it.")],
+    key: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the key, as `acclimate keys list` shows it.")
+    ],
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,

@@ -25,9 +25,14 @@ WATCH_SECONDS = 2.0
 
 def create(
     spec: Annotated[
-        Path, typer.Argument(metavar="SPEC.toml", help="The model's spec; its seed set is read beside it.")
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml", help="The model's spec; its seed set is read beside it."
+        ),
     ],
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until version 1 is the champion.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the run until version 1 is the champion.")
+    ] = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -52,24 +57,36 @@ def delete(
     model: Model,
     version: Annotated[
         str | None,
-        typer.Option("--version", metavar="V", help="Only this version: neither champion, previous nor anchor."),
+        typer.Option(
+            "--version",
+            metavar="V",
+            help="Only this version: neither champion, previous nor anchor.",
+        ),
     ] = None,
     subject: Annotated[
-        str | None, typer.Option("--subject", metavar="S", help="Only the logged rows and labels of this data subject.")
+        str | None,
+        typer.Option(
+            "--subject", metavar="S", help="Only the logged rows and labels of this data subject."
+        ),
     ] = None,
     yes: Yes = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model with its versions, logged rows, labels and runs; or one version; or a data subject's rows. Asks first;
-    elsewhere needs --yes."""
+    """Delete a model with its versions, logged rows, labels and runs; or one version; or a data
+    subject's rows. Asks first; elsewhere needs --yes.
+    """
     if version and subject:
         output.say("acclimate: say --version or --subject, one of them")
         raise typer.Exit(2)
     what = f"{model} with all its versions, logged rows, labels and runs"
     if version or subject:
-        what = f"version {version} of {model}" if version else f"the rows and labels of {subject} in {model}"
+        what = (
+            f"version {version} of {model}"
+            if version
+            else f"the rows and labels of {subject} in {model}"
+        )
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             output.say(f"acclimate: this would delete {what}, for good: say --yes")
@@ -84,21 +101,31 @@ def delete(
         else:
             client.delete(model)
     if as_json:
-        output.print_json(erased if subject else {"model": model, "version": version, "deleted": True})
+        output.print_json(
+            erased if subject else {"model": model, "version": version, "deleted": True}
+        )
     else:
         print(f"deleted {what}")
         if subject:
-            saw = f"seen by version {', '.join(erased['versions'])}" if erased["versions"] else "seen by no version"
+            saw = (
+                f"seen by version {', '.join(erased['versions'])}"
+                if erased["versions"]
+                else "seen by no version"
+            )
             print(f"{erased['rows']} rows so far, {saw}")
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds.")
+    ] = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """The three lamps with their reasons, champions, active runs. Exit 0 only when all lamps are ok."""
+    """The three lamps with their reasons, champions, active runs. Exit 0 only when all lamps are
+    ok.
+    """
     with connect(home, url, patience=0.0) as client:
         found = client.status()
         if watch and sys.stdout.isatty() and not as_json:
@@ -120,20 +147,30 @@ def status(
 
 
 def pause(
-    model: Model, reason: Reason = NO_REASON, home: Home = None, url: Url = None, as_json: AsJson = False
+    model: Model,
+    reason: Reason = NO_REASON,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """Stop learning; serving goes on."""
     _set_learning(model, "paused", reason, home, url, as_json)
 
 
 def resume(
-    model: Model, reason: Reason = NO_REASON, home: Home = None, url: Url = None, as_json: AsJson = False
+    model: Model,
+    reason: Reason = NO_REASON,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let the model learn again."""
     _set_learning(model, "on", reason, home, url, as_json)
 
 
-def _set_learning(model: str, state: str, reason: str, home: Path | None, url: str | None, as_json: bool) -> None:
+def _set_learning(
+    model: str, state: str, reason: str, home: Path | None, url: str | None, as_json: bool
+) -> None:
     with connect(home, url) as client:
         found = client.learning(model, state, reason)
     if as_json:
@@ -149,7 +186,10 @@ def status_view(status: dict[str, Any]) -> Group:
 
 def status_tables(status: dict[str, Any]) -> Iterator[Table]:
     """The lamps, and the models when there are any."""
-    lamps = [(lamp, status[lamp]["state"], "; ".join(status[lamp].get("reasons") or [])) for lamp in LAMPS]
+    lamps = [
+        (lamp, status[lamp]["state"], "; ".join(status[lamp].get("reasons") or []))
+        for lamp in LAMPS
+    ]
     yield output.table(None, ("lamp", "state", "why"), lamps)
     if status.get("models"):
         columns = ("model", *LAMPS, "champion", "active run")

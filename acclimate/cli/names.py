@@ -12,21 +12,33 @@ ALIASES = ("champion", "previous", "challenger", "anchor")
 
 
 def version_id(client: Client, model: str, word: str) -> str:
-    """The version that a word names: an alias of the model, `latest` for the highest number, else the word itself."""
+    """The version that a word names: an alias of the model, `latest` for the highest number, else
+    the word itself.
+    """
     if word in ALIASES:
         version = client.model(model).get(word)
         if version is None:
             raise _nothing(f"{model} has no {word} now")
         return str(version)
     if word == "latest":
-        return str(max(_some(client.versions(model), f"{model} has no versions yet"), key=_number)["version"])
+        return str(
+            max(_some(client.versions(model), f"{model} has no versions yet"), key=_number)[
+                "version"
+            ]
+        )
     return word
 
 
 def run_id(client: Client, word: str, model: str | None) -> str:
-    """The run that a word names: `latest`, or the run that made an aliased version of the model, else the word itself."""
+    """The run that a word names: `latest`, or the run that made an aliased version of the model,
+    else the word itself.
+    """
     if word == "latest":
-        return str(max(_some(client.runs(model=model), "no runs yet"), key=lambda run: run["created_at"])["id"])
+        return str(
+            max(_some(client.runs(model=model), "no runs yet"), key=lambda run: run["created_at"])[
+                "id"
+            ]
+        )
     if word in ALIASES and model is not None:
         run = client.version(model, version_id(client, model, word)).get("run")
         if run is None:
@@ -36,11 +48,19 @@ def run_id(client: Client, word: str, model: str | None) -> str:
 
 
 def window_id(client: Client, model: str, word: str) -> str:
-    """The window that a word names: `open`, `latest` for the last one closed, else the word itself."""
+    """The window that a word names: `open`, `latest` for the last one closed, else the word
+    itself.
+    """
     if word not in ("open", "latest"):
         return word
-    fitting = [window for window in client.windows(model) if (window["state"] == "open") == (word == "open")]
-    return str(_some(fitting, f"{model} has no {'open' if word == 'open' else 'closed'} window")[-1]["id"])
+    fitting = [
+        window
+        for window in client.windows(model)
+        if (window["state"] == "open") == (word == "open")
+    ]
+    return str(
+        _some(fitting, f"{model} has no {'open' if word == 'open' else 'closed'} window")[-1]["id"]
+    )
 
 
 def _some(items: Sequence[Json], otherwise: str) -> Sequence[Json]:

@@ -1,4 +1,6 @@
-"""What a command prints: results on stdout, progress on stderr, bars only on a terminal and plain lines elsewhere."""
+"""What a command prints: results on stdout, progress on stderr, bars only on a terminal and plain
+lines elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ STYLES = {
     "bad": "bold red",
     "failed": "bold red",
 }
-"""Colours of states. `rejected` has none on purpose: it is a normal end, the gates did their work."""
+"""Colours of states. `rejected` has none on purpose: it is a normal end, the gates did their work.
+"""
 
 
 def stdout() -> Console:
@@ -53,13 +56,19 @@ def say(text: str) -> None:
 
 
 def table(
-    title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Iterable[str] = (),
 ) -> Table:
     """A table of cells as `cell` writes them; the columns named in `right` are numbers."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     numbers = set(right)
     for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", no_wrap=name in numbers)
+        made.add_column(
+            name, justify="right" if name in numbers else "left", no_wrap=name in numbers
+        )
     for row in rows:
         made.add_row(*(cell(value) for value in row))
     return made
@@ -67,7 +76,11 @@ def table(
 
 def print_table(made: Table) -> None:
     """The table on stdout, as wide as it needs to be where stdout is no terminal."""
-    console = stdout() if sys.stdout.isatty() else Console(file=sys.stdout, highlight=False, width=UNFOLDED)
+    console = (
+        stdout()
+        if sys.stdout.isatty()
+        else Console(file=sys.stdout, highlight=False, width=UNFOLDED)
+    )
     console.print(made)
 
 
@@ -76,7 +89,9 @@ def print_fields(fields: Mapping[str, Any], *, indent: int = 0) -> None:
     known = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in known), default=0)
     for name, value in known.items():
-        if isinstance(value, Mapping) and any(isinstance(part, (Mapping, list)) for part in value.values()):
+        if isinstance(value, Mapping) and any(
+            isinstance(part, (Mapping, list)) for part in value.values()
+        ):
             print(f"{' ' * indent}{name}")
             print_fields(value, indent=indent + 2)
         elif isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
@@ -88,7 +103,9 @@ def print_fields(fields: Mapping[str, Any], *, indent: int = 0) -> None:
 
 
 def pick(item: Mapping[str, Any], *paths: str) -> list[Any]:
-    """The values at these paths, `window.rows` standing for the `rows` of `window`; None where there is nothing."""
+    """The values at these paths, `window.rows` standing for the `rows` of `window`; None where
+    there is nothing.
+    """
     found = []
     for path in paths:
         value: Any = item
@@ -129,7 +146,11 @@ def duration(seconds: float | None) -> str | None:
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    for unit, size, lower, lower_size in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+    for unit, size, lower, lower_size in (
+        ("d", 86_400, "h", 3600),
+        ("h", 3600, "m", 60),
+        ("m", 60, "s", 1),
+    ):
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // lower_size} {lower}"
     raise AssertionError(whole)
@@ -148,7 +169,9 @@ def instant(text: str | None) -> datetime | None:
 
 
 def bars() -> Progress:
-    """Bars on stderr that vanish at the end; where that is no terminal they are disabled, and callers say plain lines."""
+    """Bars on stderr that vanish at the end; where that is no terminal they are disabled, and
+    callers say plain lines.
+    """
     console = stderr()
     return Progress(
         TextColumn("{task.description:<14}"),

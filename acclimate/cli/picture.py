@@ -1,4 +1,6 @@
-"""The picture of a play: served accuracy against the frozen anchor, window by window, with the promotions."""
+"""The picture of a play: served accuracy against the frozen anchor, window by window, with the
+promotions.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ SERVED, FROZEN, SHADE = "#1f6f8b", "#b9b9b9", "#e9c46a"
 def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     """Write the PNG; False when matplotlib (extra `demo`) is not installed.
 
-    A triangle stands after the window whose run was promoted, with the number of the version that serves from there on. Windows
-    with a mark are shaded, named, and left out of both lines.
+    A triangle stands after the window whose run was promoted, with the number of the version that
+    serves from there on. Windows with a mark are shaded, named, and left out of both lines.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,21 +37,62 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     ):
         share = np.array([100 * getattr(window, name) for window in windows])
         mean = f", mean {share[~marked].mean():.1f} %" if (~marked).any() else ""
-        axes.plot(at[~marked], share[~marked], color=colour, lw=width, marker="o", ms=5, label=label + mean, zorder=3)
+        axes.plot(
+            at[~marked],
+            share[~marked],
+            color=colour,
+            lw=width,
+            marker="o",
+            ms=5,
+            label=label + mean,
+            zorder=3,
+        )
         axes.plot(at[marked], share[marked], color=colour, ls="", marker="x", ms=6, zorder=3)
     for place, window in enumerate(windows, start=1):
         if window.mark is not None:
             axes.axvspan(place - 0.5, place + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
             words = f"{window.mark}\nrun {window.state or 'not made'}"
-            axes.text(place, 50, words, rotation=90, ha="center", va="center", fontsize=8, color="#6b4e00", zorder=4)
+            axes.text(
+                place,
+                50,
+                words,
+                rotation=90,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="#6b4e00",
+                zorder=4,
+            )
         if window.promoted:
-            axes.plot(place + 0.5, 3.5, marker="^", ms=9, color="#2a9d4a", ls="", zorder=5, clip_on=False)
-            axes.text(place + 0.5, 7.5, window.version_after, ha="center", va="bottom", fontsize=8, color="#1e7a38")
+            axes.plot(
+                place + 0.5, 3.5, marker="^", ms=9, color="#2a9d4a", ls="", zorder=5, clip_on=False
+            )
+            axes.text(
+                place + 0.5,
+                7.5,
+                window.version_after,
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color="#1e7a38",
+            )
     if any(window.promoted for window in windows):
         axes.plot(
-            [], [], marker="^", ms=9, color="#2a9d4a", ls="", label="promotion, with the version that serves from there"
+            [],
+            [],
+            marker="^",
+            ms=9,
+            color="#2a9d4a",
+            ls="",
+            label="promotion, with the version that serves from there",
         )
-    axes.set(xlim=(0.5, len(windows) + 0.9), ylim=(0, 103), xlabel="window", ylabel="accuracy, per cent", title=title)
+    axes.set(
+        xlim=(0.5, len(windows) + 0.9),
+        ylim=(0, 103),
+        xlabel="window",
+        ylabel="accuracy, per cent",
+        title=title,
+    )
     axes.set_xticks(at, [str(window.window) for window in windows])
     if len(windows) > 25:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,6 @@
-"""The command `play`, and what it shares with the demo: live lines, the table, the report, the picture."""
+"""The command `play`, and what it shares with the demo: live lines, the table, the report, the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,32 @@ PATIENCE = 15.0
 def play(
     model: Model,
     stream: Annotated[
-        Path, typer.Argument(metavar="STREAM.npz", help="Rows x, classes y, and t numbering the windows.")
+        Path,
+        typer.Argument(
+            metavar="STREAM.npz", help="Rows x, classes y, and t numbering the windows."
+        ),
     ],
     audit: Annotated[
-        int, typer.Option("--audit", min=0, help="True labels handed in for each window before its run.")
+        int,
+        typer.Option(
+            "--audit", min=0, help="True labels handed in for each window before its run."
+        ),
     ] = 0,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="The JSON report, the picture beside it [play-MODEL.json]."),
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="The JSON report, the picture beside it [play-MODEL.json].",
+        ),
     ] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play a labeled stream as unlabeled traffic and score the answers against the withheld truth and the frozen anchor."""
+    """Play a labeled stream as unlabeled traffic and score the answers against the withheld truth
+    and the frozen anchor.
+    """
     labeled = playing.read(stream)
     path = report or Path(f"play-{model}.json")
     with connect(home, url, patience=PATIENCE) as client:
@@ -49,8 +63,12 @@ def play(
     output.say(keep(windows, path, title=f"{model}: {stream.name}"))
 
 
-def play_shown(client: Client, model: str, stream: playing.LabeledStream, *, audit: int = 0) -> list[Played]:
-    """Plays the stream: a bar for what goes on now where stderr is a terminal, and everywhere a line for each window."""
+def play_shown(
+    client: Client, model: str, stream: playing.LabeledStream, *, audit: int = 0
+) -> list[Played]:
+    """Plays the stream: a bar for what goes on now where stderr is a terminal, and everywhere a
+    line for each window.
+    """
     windows: list[Played] = []
     with output.bars() as progress:
         task = progress.add_task("", total=None, note="")
@@ -74,7 +92,8 @@ def line(window: Played) -> str:
     why = f": {window.detail}" if window.detail and not window.promoted else ""
     mark = f" ({window.mark})" if window.mark else ""
     return (
-        f"window {window.window}{mark}: {window.rows} rows, served {output.percent(window.served_accuracy)}, "
+        f"window {window.window}{mark}: {window.rows} rows, served "
+        f"{output.percent(window.served_accuracy)}, "
         f"frozen {output.percent(window.frozen_accuracy)}, {end}{after}{why}"
     )
 
@@ -95,17 +114,22 @@ def windows_table(model: str, windows: Sequence[Played]) -> Table:
         ]
         for window in windows
     ]
-    return output.table(model, columns, rows, right=("window", "rows", "frozen", "served", "ECE", "version after"))
+    return output.table(
+        model, columns, rows, right=("window", "rows", "frozen", "served", "ECE", "version after")
+    )
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The means over the windows without a mark, and how many challengers were promoted and refused."""
+    """The means over the windows without a mark, and how many challengers were promoted and
+    refused.
+    """
     mean = report["mean"]
     if mean["served_accuracy"] is None:
         means = "no window without a mark"
     else:
         means = (
-            f"mean: frozen {output.percent(mean['frozen_accuracy'])}, served {output.percent(mean['served_accuracy'])}, "
+            f"mean: frozen {output.percent(mean['frozen_accuracy'])}, served "
+            f"{output.percent(mean['served_accuracy'])}, "
             f"ECE {mean['ece']:.3f}"
         )
     return f"{means}; promotions {report['promotions']}, rejections {report['rejections']}"

@@ -1,4 +1,6 @@
-"""Playing a labeled stream as unlabeled traffic: ask, score against the withheld truth, let the model learn, go on."""
+"""Playing a labeled stream as unlabeled traffic: ask, score against the withheld truth, let the
+model learn, go on.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from acclimate.client.http import Client
 
 LABELS_AT_ONCE = 5000
 SERVED_SECONDS = 5.0
-"""How much longer than the run's end the next window waits for every replica to answer with the new champion."""
+"""How much longer than the run's end the next window waits for every replica to answer with the new
+champion.
+"""
 
 Say = Callable[[str, int, int], None]
 """Called with what goes on, how much of it is done, and of how much."""
@@ -30,7 +34,8 @@ Say = Callable[[str, int, int], None]
 class LabeledStream:
     """Rows x, classes y (N,), window numbers t (N,), and what is odd about some windows.
 
-    x (N, *shape) is float32, whole numbers as the file has them, or text: a unicode array (N,) or (N, 1).
+    x (N, *shape) is float32, whole numbers as the file has them, or text: a unicode array (N,) or
+    (N, 1).
     """
 
     x: NDArray[Any]
@@ -46,7 +51,9 @@ class LabeledStream:
 
 
 def read(path: Path) -> LabeledStream:
-    """The stream of an .npz file: arrays x, y, t, and perhaps `meta`, JSON whose `marks` name windows. Raises `FileError`."""
+    """The stream of an .npz file: arrays x, y, t, and perhaps `meta`, JSON whose `marks` name
+    windows. Raises `FileError`.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
@@ -55,7 +62,8 @@ def read(path: Path) -> LabeledStream:
     missing = [name for name in ("x", "y", "t") if name not in held]
     if missing:
         raise FileError(
-            f"{path}: lacks {', '.join(missing)}; a stream has rows x, classes y, and t numbering the windows"
+            f"{path}: lacks {', '.join(missing)}; a stream has rows x, classes y, and t "
+            f"numbering the windows"
         )
     if not len(held["x"]) == len(held["y"]) == len(held["t"]):
         lengths = ", ".join(f"{name} {len(held[name])}" for name in ("x", "y", "t"))
@@ -74,7 +82,9 @@ def _inputs(path: Path, x: NDArray[Any]) -> NDArray[Any]:
     if x.dtype.kind == "f":
         return x.astype(np.float32)
     if x.dtype.kind != "U":
-        raise FileError(f"{path}: x holds {x.dtype}; a stream has numbers, or text as a unicode array")
+        raise FileError(
+            f"{path}: x holds {x.dtype}; a stream has numbers, or text as a unicode array"
+        )
     for place, text in enumerate(x.reshape(-1).tolist()):
         try:
             text.encode()
@@ -83,16 +93,18 @@ def _inputs(path: Path, x: NDArray[Any]) -> NDArray[Any]:
     return x
 
 
-def play(client: Client, model: str, stream: LabeledStream, *, audit: int = 0, say: Say) -> Iterator[Played]:
+def play(
+    client: Client, model: str, stream: LabeledStream, *, audit: int = 0, say: Say
+) -> Iterator[Played]:
     """Plays the windows in order and yields each when its run has ended and its champion is served.
 
-    The truth of `audit` random rows a window is handed in as feedback before the run; all else is withheld. Raises what the
-    client raises.
+    The truth of `audit` random rows a window is handed in as feedback before the run; all else is
+    withheld. Raises what the client raises.
     """
     rng = np.random.default_rng(0)
     for window, x, y in stream.windows():
         before = str(client.model(model)["champion"])
-        answers, places = _ask(client, model, x, lambda done: say(f"window {window}: rows", done, len(x)))  # noqa: B023
+        answers, places = _ask(client, model, x, say, f"window {window}: rows")
         frozen = _ask_anchor(client, model, x)
         if audit:
             _hand_in(client, model, places, y, rng.permutation(len(y))[:audit])
@@ -103,7 +115,9 @@ def play(client: Client, model: str, stream: LabeledStream, *, audit: int = 0, s
             rows=len(x),
             served_accuracy=scoring.accuracy(classes, y),
             frozen_accuracy=scoring.accuracy(frozen, y),
-            ece=scoring.calibration_error([answer["confidence"] for answer in answers], classes == y),
+            ece=scoring.calibration_error(
+                [answer["confidence"] for answer in answers], classes == y
+            ),
             run=run.get("id"),
             state=run.get("state"),
             detail=run.get("detail"),
@@ -114,7 +128,7 @@ def play(client: Client, model: str, stream: LabeledStream, *, audit: int = 0, s
 
 
 def _ask(
-    client: Client, model: str, x: NDArray[Any], tick: Callable[[int], None]
+    client: Client, model: str, x: NDArray[Any], say: Say, what: str
 ) -> tuple[list[dict[str, Any]], list[tuple[str, int]]]:
     """The champion's answers, and where each row is kept: (prediction id, index)."""
     answers: list[dict[str, Any]] = []
@@ -123,7 +137,7 @@ def _ask(
         reply = client.predict(model, x[request])
         answers += reply["predictions"]
         places += [(reply["id"], index) for index in range(len(reply["predictions"]))]
-        tick(len(answers))
+        say(what, len(answers), len(x))
     return answers, places
 
 
@@ -131,13 +145,19 @@ def _ask_anchor(client: Client, model: str, x: NDArray[Any]) -> NDArray[Any]:
     """The classes that version 1 says of the same rows, which are not logged for it."""
     classes: list[int] = []
     for request in portions.cut(x):
-        reply = client.infer(model, x[request], version="1", parameters={"log": False}, outputs=("class",))
+        reply = client.infer(
+            model, x[request], version="1", parameters={"log": False}, outputs=("class",)
+        )
         classes += next(output["data"] for output in reply["outputs"] if output["name"] == "class")
     return np.array(classes)
 
 
 def _hand_in(
-    client: Client, model: str, places: list[tuple[str, int]], y: NDArray[Any], chosen: NDArray[np.int64]
+    client: Client,
+    model: str,
+    places: list[tuple[str, int]],
+    y: NDArray[Any],
+    chosen: NDArray[np.int64],
 ) -> None:
     """The truth of the chosen rows; a negative class says that a row is none of the classes."""
     labels = [
@@ -164,7 +184,11 @@ def _learn(client: Client, model: str, reason: str, say: Say) -> dict[str, Any]:
             continue
         except NotEnoughRowsError as few:
             return {"detail": f"not enough rows: {few.rows} of {few.needed}"}
-        run = watch(client, run["id"], lambda run: say(f"{reason}: {run['stage'] or run['state']}", *_done(run)))
+        run = watch(
+            client,
+            run["id"],
+            lambda run: say(f"{reason}: {run['stage'] or run['state']}", *_done(run)),
+        )
         return _wait_until_served(client, run)
 
 

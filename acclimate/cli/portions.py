@@ -18,7 +18,9 @@ CHARACTER_BYTES = 6
 
 
 def cut(rows: Sequence[Any] | NDArray[Any]) -> Iterator[slice]:
-    """The rows in their order, as few requests as rows and bytes allow; a row that is too large alone goes alone."""
+    """The rows in their order, as few requests as rows and bytes allow; a row that is too large
+    alone goes alone.
+    """
     start, size = 0, 0
     for index in range(len(rows)):
         row_bytes = most_bytes(rows[index])
@@ -31,7 +33,9 @@ def cut(rows: Sequence[Any] | NDArray[Any]) -> Iterator[slice]:
 
 
 def most_bytes(row: Any) -> int:
-    """No JSON of this row is longer: a string, a number, an array of numbers, or a list of those."""
+    """No JSON of this row is longer: a string, a number, an array of numbers, or a list of
+    those.
+    """
     if isinstance(row, str):
         return CHARACTER_BYTES * len(row) + 3
     if isinstance(row, list):

@@ -16,20 +16,35 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 def up(
     home: Annotated[
         Path | None,
-        typer.Option("--home", metavar="DIR", help="Folder of everything it keeps (ACCLIMATE_HOME or .acclimate)."),
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            help="Folder of everything it keeps (ACCLIMATE_HOME or .acclimate).",
+        ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+        int,
+        typer.Option("--port", min=0, max=65_535, help="Port to listen on; 0 takes a free one."),
     ] = 8000,
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="API processes.")] = 1,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
 ) -> None:
-    """Start all of it on this machine: database, broker, API, worker, beat. Prints `ready URL`; Ctrl-C stops it."""
+    """Start all of it on this machine: database, broker, API, worker, beat. Prints `ready URL`;
+    Ctrl-C stops it.
+    """
     from acclimate.settings import client_settings
     from acclimate.supervisor import run
 
-    raise typer.Exit(run(home=home or client_settings().home, host=host, port=port, replicas=replicas, workers=workers))
+    raise typer.Exit(
+        run(
+            home=home or client_settings().home,
+            host=host,
+            port=port,
+            replicas=replicas,
+            workers=workers,
+        )
+    )
 
 
 def serve(context: typer.Context) -> None:
@@ -43,14 +58,20 @@ def worker(context: typer.Context) -> None:
 
 
 def beat(context: typer.Context) -> None:
-    """Become the beat, which closes windows by schedule and rings lost runs again; settings from the environment."""
+    """Become the beat, which closes windows by schedule and rings lost runs again; settings from
+    the environment.
+    """
     become("workers.app", "beat", *context.args)
 
 
 def migrate(
     admin_key: Annotated[
         Path | None,
-        typer.Option("--admin-key", metavar="FILE", help="Also make an admin key and write it here (mode 600)."),
+        typer.Option(
+            "--admin-key",
+            metavar="FILE",
+            help="Also make an admin key and write it here (mode 600).",
+        ),
     ] = None,
 ) -> None:
     """Bring the database to this version's tables."""

@@ -30,12 +30,16 @@ def predict(
     model: Model,
     file: File,
     rejects: Rejects = None,
-    log: Annotated[bool, typer.Option("--log/--no-log", help="Whether the rows may be stored and learnt from.")] = True,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Whether the rows may be stored and learnt from.")
+    ] = True,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the champion about every row of a file: csv on stdout, or one JSON object a row. Exit 1 when rows were refused."""
+    """Ask the champion about every row of a file: csv on stdout, or one JSON object a row. Exit 1
+    when rows were refused.
+    """
     from acclimate.cli import files, portions
 
     with connect(home, url) as client:
@@ -60,7 +64,9 @@ def feedback(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hand in labels: columns prediction_id, row, label, and perhaps source. Exit 1 when some were refused."""
+    """Hand in labels: columns prediction_id, row, label, and perhaps source. Exit 1 when some were
+    refused.
+    """
     from acclimate.cli import files
 
     labels = files.read_labels(file)
@@ -71,19 +77,33 @@ def feedback(
             reply = client.feedback(model, part)
             total["accepted"] += reply["accepted"]
             total["duplicates"] += reply["duplicates"]
-            total["rejected"] += [{**entry, "index": entry["index"] + start} for entry in reply["rejected"]]
+            total["rejected"] += [
+                {**entry, "index": entry["index"] + start} for entry in reply["rejected"]
+            ]
             tick(len(part))
     if as_json:
         output.print_json(total)
     else:
-        print(f"accepted {total['accepted']}, duplicates {total['duplicates']}, rejected {len(total['rejected'])}")
-    _settle({entry["index"]: entry["reason"] for entry in total["rejected"]}, len(labels), rejects, "labels")
+        print(
+            f"accepted {total['accepted']}, duplicates {total['duplicates']}, rejected "
+            f"{len(total['rejected'])}"
+        )
+    _settle(
+        {entry["index"]: entry["reason"] for entry in total["rejected"]},
+        len(labels),
+        rejects,
+        "labels",
+    )
 
 
 def label_queue(
     model: Model,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many rows.")] = 25,
-    with_input: Annotated[bool, typer.Option("--input", help="With the rows themselves; in the table too.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=500, help="At most so many rows.")
+    ] = 25,
+    with_input: Annotated[
+        bool, typer.Option("--input", help="With the rows themselves; in the table too.")
+    ] = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -96,33 +116,54 @@ def label_queue(
         return
     if found["reason"]:
         output.say(found["reason"])
-    columns = ["prediction_id", "row", "version", "label", "confidence", "why", "value", "propensity", "logged_at"]
+    columns = [
+        "prediction_id",
+        "row",
+        "version",
+        "label",
+        "confidence",
+        "why",
+        "value",
+        "propensity",
+        "logged_at",
+    ]
     columns += ["input"] if with_input else []
     rows = [output.pick(item, *columns) for item in found["items"]]
-    output.print_table(output.table(None, columns, rows, right=("row", "confidence", "value", "propensity")))
+    output.print_table(
+        output.table(None, columns, rows, right=("row", "confidence", "value", "propensity"))
+    )
 
 
 def answers(
-    client: Client, model: str, rows: Sequence[tuple[int, Any]], log: bool | None, refused: dict[int, str]
+    client: Client,
+    model: str,
+    rows: Sequence[tuple[int, Any]],
+    log: bool | None,
+    refused: dict[int, str],
 ) -> Iterator[tuple[int, Json]]:
     """The answer to each (place in the file, row), with prediction id, index and version.
 
-    A bad row refuses its whole request: the rows that the service names go to `refused` and the others are asked again; where
-    it names none, all of them are refused for its reason.
+    A bad row refuses its whole request: the rows that the service names go to `refused` and the
+    others are asked again; where it names none, all of them are refused for its reason.
     """
     while rows:
         try:
             reply = client.predict(model, [row for _, row in rows], log=log)
         except InvalidError as error:
             named = {
-                int(found[1]) for problem in error.errors if (found := ROW_POINTER.match(problem.get("pointer", "")))
+                int(found[1])
+                for problem in error.errors
+                if (found := ROW_POINTER.match(problem.get("pointer", "")))
             }
             bad = named & set(range(len(rows))) or set(range(len(rows)))
             refused.update({rows[index][0]: str(error) for index in bad})
             rows = [row for index, row in enumerate(rows) if index not in bad]
             continue
         for index, ((place, _), answer) in enumerate(zip(rows, reply["predictions"], strict=True)):
-            yield place, {"prediction_id": reply["id"], "row": index, "version": reply["version"], **answer}
+            yield (
+                place,
+                {"prediction_id": reply["id"], "row": index, "version": reply["version"], **answer},
+            )
         return
 
 
@@ -148,7 +189,10 @@ def _csv_writer() -> Any:
     def write(place: int, answer: Json) -> None:
         values = {**answer, "file_row": place, "confidence": f"{answer['confidence']:.6g}"}
         lines.writerow(
-            [str(values.get(name, "")).lower() if name == "abstain" else values.get(name) for name in columns]
+            [
+                str(values.get(name, "")).lower() if name == "abstain" else values.get(name)
+                for name in columns
+            ]
         )
 
     return write
@@ -189,7 +233,10 @@ def _settle(refused: dict[int, str], total: int, rejects: Path | None, what: str
     if refused:
         place = min(refused)
         where = f"; all of them in {rejects}" if rejects else "; --rejects FILE lists them"
-        output.say(f"{len(refused)} of {total} {what} refused, the first at {place}: {refused[place]}{where}")
+        output.say(
+            f"{len(refused)} of {total} {what} refused, the first at {place}: "
+            f"{refused[place]}{where}"
+        )
         raise typer.Exit(1)
 
 

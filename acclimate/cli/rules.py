@@ -12,11 +12,18 @@ from acclimate.cli import output
 from acclimate.cli.connection import connect
 from acclimate.cli.options import AsJson, Home, Model, Url
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one; may be given again.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one; may be given again."),
+]
 
 
-def gates(model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """The gates' limits, or a new revision of them with --set. Exit 4 when somebody else was first."""
+def gates(
+    model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """The gates' limits, or a new revision of them with --set. Exit 4 when somebody else
+    was first.
+    """
     changes = parse_changes(change or ())
     with connect(home, url) as client:
         found, etag = client.gates(model)
@@ -25,8 +32,12 @@ def gates(model: Model, change: Set = None, home: Home = None, url: Url = None, 
     _print(found, as_json)
 
 
-def policy(model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """When the model learns and from how much, or a new revision of it with --set. Exit 4 when somebody else was first."""
+def policy(
+    model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """When the model learns and from how much, or a new revision of it with --set. Exit 4 when
+    somebody else was first.
+    """
     changes = parse_changes(change or ())
     with connect(home, url) as client:
         found, etag = client.policy(model)
@@ -36,18 +47,24 @@ def policy(model: Model, change: Set = None, home: Home = None, url: Url = None,
 
 
 def drift(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """How far each window lay from the seed set; every sign beside the value from which on it counts."""
+    """How far each window lay from the seed set; every sign beside the value from which on it
+    counts.
+    """
     with connect(home, url) as client:
         found = client.drift(model)
     if as_json:
         output.print_json(found)
         return
-    effects = list(dict.fromkeys(name for item in found["items"] for name in item.get("effects") or {}))
+    effects = list(
+        dict.fromkeys(name for item in found["items"] for name in item.get("effects") or {})
+    )
     rows = [
         [*output.pick(item, "window", "kind", "amount"), *(effect(item, name) for name in effects)]
         for item in found["items"]
     ]
-    output.print_table(output.table(None, ("window", "kind", "amount", *effects), rows, right=("amount", *effects)))
+    output.print_table(
+        output.table(None, ("window", "kind", "amount", *effects), rows, right=("amount", *effects))
+    )
 
 
 def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
@@ -58,8 +75,14 @@ def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJso
         output.print_json(found)
         return
     columns = ("gate", "value", "limit", "n", "verdict")
-    rows = [[item["version"], *output.pick(gate, *columns)] for item in found["items"] for gate in item["gates"]]
-    output.print_table(output.table(None, ("version", *columns), rows, right=("value", "limit", "n")))
+    rows = [
+        [item["version"], *output.pick(gate, *columns)]
+        for item in found["items"]
+        for gate in item["gates"]
+    ]
+    output.print_table(
+        output.table(None, ("version", *columns), rows, right=("value", "limit", "n"))
+    )
 
 
 def effect(item: dict[str, Any], name: str) -> str | None:
@@ -71,7 +94,9 @@ def effect(item: dict[str, Any], name: str) -> str | None:
 
 
 def parse_changes(changes: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """`KEY=VALUE` texts as values: numbers, true, false and null as in JSON, everything else as text."""
+    """`KEY=VALUE` texts as values: numbers, true, false and null as in JSON, everything else as
+    text.
+    """
     parsed: dict[str, Any] = {}
     for change in changes:
         key, equals, text = change.partition("=")

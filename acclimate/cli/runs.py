@@ -18,28 +18,46 @@ EXIT_CODES = {"succeeded": 0, "rejected": 3}
 SHOWN_APART = ("timestamp", "level", "attempt", "event", "run", "process")
 
 Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id of the run, or latest; with --model also champion, previous.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="Id of the run, or latest; with --model also champion, previous."
+    ),
 ]
 OfModel = Annotated[str | None, typer.Option("--model", "-m", help="Only this model's runs.")]
 Follow = Annotated[
-    bool, typer.Option("--follow", "--wait", help="One bar a stage until it ends; Ctrl-C leaves the run alone.")
+    bool,
+    typer.Option(
+        "--follow", "--wait", help="One bar a stage until it ends; Ctrl-C leaves the run alone."
+    ),
 ]
 
 
 def retrain(
     model: Model,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be learnt and what refused.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the run's record.")] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Another recipe than the policy's.")] = None,
-    window: Annotated[list[str] | None, typer.Option("--window", help="A closed window to learn from again.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be learnt and what refused.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why, for the run's record.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Another recipe than the policy's.")
+    ] = None,
+    window: Annotated[
+        list[str] | None, typer.Option("--window", help="A closed window to learn from again.")
+    ] = None,
     follow_it: Follow = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close the open window and learn from it. Exit 3 when the run was followed and its challenger rejected."""
+    """Close the open window and learn from it. Exit 3 when the run was followed and its challenger
+    rejected.
+    """
     with connect(home, url) as client:
-        run = client.start_run(model, reason=reason, recipe=recipe, windows=window or (), dry_run=dry_run)
+        run = client.start_run(
+            model, reason=reason, recipe=recipe, windows=window or (), dry_run=dry_run
+        )
         if follow_it and not dry_run:
             run = follow(client, run["id"], home)
     if as_json:
@@ -60,7 +78,9 @@ def list_(
 ) -> None:
     """The runs, newest first."""
     with connect(home, url) as client:
-        found = sorted(client.runs(model=model), key=lambda run: str(run["created_at"]), reverse=True)
+        found = sorted(
+            client.runs(model=model), key=lambda run: str(run["created_at"]), reverse=True
+        )
     if as_json:
         output.print_json({"items": found, "next_page_token": None})
         return
@@ -93,7 +113,9 @@ def show(
 def logs(
     run: Run = "latest",
     model: OfModel = None,
-    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Only this attempt's lines.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Only this attempt's lines.")
+    ] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -106,12 +128,18 @@ def logs(
         return
     for line in found:
         told = {name: value for name, value in line.items() if name not in SHOWN_APART}
-        rest = " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, (list, dict)))
+        rest = " ".join(
+            f"{name}={value}" for name, value in told.items() if not isinstance(value, (list, dict))
+        )
         print(*(line.get(name, "") for name in ("timestamp", "level", "attempt", "event")), rest)
 
 
 def cancel(
-    run: Run = "latest", model: OfModel = None, home: Home = None, url: Url = None, as_json: AsJson = False
+    run: Run = "latest",
+    model: OfModel = None,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """Stop a run; the champion stays."""
     with connect(home, url) as client:
@@ -123,7 +151,11 @@ def cancel(
 
 
 def retry(
-    run: Run = "latest", model: OfModel = None, home: Home = None, url: Url = None, as_json: AsJson = False
+    run: Run = "latest",
+    model: OfModel = None,
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """A new run over the same window."""
     with connect(home, url) as client:
@@ -164,9 +196,17 @@ def print_run(run: Json) -> None:
         }
     )
     if run.get("gates"):
-        rows = [(gate["gate"], gate["value"], gate["limit"], gate["n"], verdict(gate)) for gate in run["gates"]]
+        rows = [
+            (gate["gate"], gate["value"], gate["limit"], gate["n"], verdict(gate))
+            for gate in run["gates"]
+        ]
         output.print_table(
-            output.table(None, ("gate", "value", "limit", "n", "verdict"), rows, right=("value", "limit", "n"))
+            output.table(
+                None,
+                ("gate", "value", "limit", "n", "verdict"),
+                rows,
+                right=("value", "limit", "n"),
+            )
         )
 
 

@@ -1,4 +1,6 @@
-"""The arithmetic of `acclimate play`: how good the answers of a window were, and the report over all windows."""
+"""The arithmetic of `acclimate play`: how good the answers of a window were, and the report over
+all windows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """One window of a stream after it was played. Accuracies and `ece` are in 0..1; `run` is None when none was made."""
+    """One window of a stream after it was played. Accuracies and `ece` are in 0..1; `run` is None
+    when none was made.
+    """
 
     window: int
     rows: int
@@ -55,11 +59,14 @@ def accuracy(answers: Sequence[int] | NDArray[Any], truth: Sequence[int] | NDArr
     return float(right.mean()) if right.size else float("nan")
 
 
-def calibration_error(confidence: Sequence[float] | NDArray[Any], right: Sequence[bool] | NDArray[Any]) -> float:
-    """The expected calibration error of confidences (N,) in 0..1 over 15 equal bins (Guo et al. 2017); NaN of no rows.
+def calibration_error(
+    confidence: Sequence[float] | NDArray[Any], right: Sequence[bool] | NDArray[Any]
+) -> float:
+    """The expected calibration error of confidences (N,) in 0..1 over 15 equal bins (Guo et al.
+    2017); NaN of no rows.
 
-    The mean distance, weighted by rows, between a bin's mean confidence and its share of right answers. It is the raw one: at
-    few rows a perfectly calibrated model shows some too.
+    The mean distance, weighted by rows, between a bin's mean confidence and its share of right
+    answers. It is the raw one: at few rows a perfectly calibrated model shows some too.
     """
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if not sure.size:
@@ -70,12 +77,16 @@ def calibration_error(confidence: Sequence[float] | NDArray[Any], right: Sequenc
 
 
 def report(windows: Sequence[Played]) -> dict[str, Any]:
-    """The JSON of a play. `mean` is over the windows without a mark, each counting alike; promotions and rejections count all."""
+    """The JSON of a play. `mean` is over the windows without a mark, each counting alike;
+    promotions and rejections count all.
+    """
     good = [window for window in windows if window.mark is None]
     return {
         "windows": [window.as_json() for window in windows],
         "mean": {
-            name: round(float(np.mean([getattr(window, name) for window in good])), 6) if good else None
+            name: round(float(np.mean([getattr(window, name) for window in good])), 6)
+            if good
+            else None
             for name in ("served_accuracy", "frozen_accuracy", "ece")
         },
         "promotions": sum(window.promoted for window in windows),

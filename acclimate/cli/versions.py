@@ -13,7 +13,10 @@ from acclimate.cli.names import version_id
 from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url, Yes
 
 Version = Annotated[
-    str, typer.Argument(metavar="VERSION", help="Number, or latest, champion, previous, challenger, anchor.")
+    str,
+    typer.Argument(
+        metavar="VERSION", help="Number, or latest, champion, previous, challenger, anchor."
+    ),
 ]
 
 
@@ -24,13 +27,27 @@ def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = Fa
     if as_json:
         output.print_json({"items": found, "next_page_token": None})
         return
-    columns = ("version", "state", "mode", "aliases", "parent", "run", "windows", "evidence", "created")
+    columns = (
+        "version",
+        "state",
+        "mode",
+        "aliases",
+        "parent",
+        "run",
+        "windows",
+        "evidence",
+        "created",
+    )
     rows = [output.pick(version, *columns[:-1], "created_at") for version in found]
     output.print_table(output.table(None, columns, rows))
 
 
 def show(
-    model: Model, version: Version = "champion", home: Home = None, url: Url = None, as_json: AsJson = False
+    model: Model,
+    version: Version = "champion",
+    home: Home = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
     """One version: parent, run, windows, gates, promotions."""
     with connect(home, url) as client:
@@ -65,20 +82,30 @@ def promote(
 def rollback(
     model: Model,
     to: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The earlier version; else the previous one.")
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="The earlier version; else the previous one."),
     ] = None,
     reason: Reason = NO_REASON,
-    keep_learning: Annotated[bool, typer.Option("--keep-learning", help="Do not pause learning with it.")] = False,
+    keep_learning: Annotated[
+        bool, typer.Option("--keep-learning", help="Do not pause learning with it.")
+    ] = False,
     yes: Yes = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an earlier version again and pause learning, or the next run might promote the same thing."""
+    """Serve an earlier version again and pause learning, or the next run might promote the same
+    thing.
+    """
     with connect(home, url) as client:
         version = version_id(client, model, to) if to else None
-        _ask(f"{model}: roll back to {f'version {version}' if version else 'the previous version'}?", yes)
-        found = client.rollback(model, reason, to=version, pause_learning=False if keep_learning else None)
+        _ask(
+            f"{model}: roll back to {f'version {version}' if version else 'the previous version'}?",
+            yes,
+        )
+        found = client.rollback(
+            model, reason, to=version, pause_learning=False if keep_learning else None
+        )
     _say_served(model, found, version, as_json)
 
 
@@ -86,7 +113,10 @@ def _say_served(model: str, promotion: dict[str, Any], version: str | None, as_j
     if as_json:
         output.print_json(promotion)
     else:
-        print(f"{model}: version {promotion.get('to') or promotion.get('version') or version} is the champion")
+        print(
+            f"{model}: version {promotion.get('to') or promotion.get('version') or version} is "
+            f"the champion"
+        )
 
 
 def _ask(question: str, yes: bool) -> None:

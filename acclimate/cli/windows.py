@@ -11,7 +11,10 @@ from acclimate.cli.connection import connect
 from acclimate.cli.names import window_id
 from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url
 
-Window = Annotated[str, typer.Argument(metavar="WINDOW", help="Id of the window, or latest for the last one closed.")]
+Window = Annotated[
+    str,
+    typer.Argument(metavar="WINDOW", help="Id of the window, or latest for the last one closed."),
+]
 
 
 def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
@@ -36,7 +39,9 @@ def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = Fa
     numbers = ("rows", "rows_pseudo_labelled", "rows_refused", "rows_labelled")
     paths = ("id", "state", *numbers, "drift.kind", "closed_by", "closed_at", "runs")
     rows = [output.pick(window, *paths) for window in found]
-    output.print_table(output.table(None, columns, rows, right=("rows", "pseudo-labelled", "refused", "labelled")))
+    output.print_table(
+        output.table(None, columns, rows, right=("rows", "pseudo-labelled", "refused", "labelled"))
+    )
 
 
 def quarantine(

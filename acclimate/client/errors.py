@@ -1,4 +1,6 @@
-"""What can go wrong between a client and the service, one class for each answer that a caller treats differently."""
+"""What can go wrong between a client and the service, one class for each answer that a caller
+treats differently.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +14,39 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """No usable answer came: nothing listens at the address, it went silent, or it answered 503 until patience ended."""
+    """No usable answer came: nothing listens at the address, it went silent, or it answered 503
+    until patience ended.
+    """
 
 
 class FileError(ClientError):
-    """A local file is not what it should be; the message names file and place, and what would be right."""
+    """A local file is not what it should be; the message names file and place, and what would be
+    right.
+    """
 
 
 class ProblemError(ClientError):
-    """The service answered with an error: `status`, `slug` (last part of the problem's type), `errors`, the whole `body`."""
+    """The service answered with an error: `status`, `slug` (last part of the problem's type),
+    `errors`, the whole `body`.
+    """
 
     def __init__(self, status: int, body: Json, *, location: str | None = None) -> None:
         self.status = status
         self.body = body
         self.location = location
         self.slug = str(body.get("type") or "").rstrip("/").rsplit("/", 1)[-1]
-        self.errors: list[Json] = [error for error in body.get("errors") or [] if isinstance(error, dict)]
+        self.errors: list[Json] = [
+            error for error in body.get("errors") or [] if isinstance(error, dict)
+        ]
         super().__init__(self._message())
 
     def _message(self) -> str:
         body = self.body
         text = str(
-            body.get("detail") or body.get("error") or body.get("title") or f"the service answered {self.status}"
+            body.get("detail")
+            or body.get("error")
+            or body.get("title")
+            or f"the service answered {self.status}"
         )
         places = [f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors]
         return "\n  ".join([text, *(place for place in places if place not in text)])
@@ -52,7 +65,9 @@ class ConflictError(ProblemError):
 
 
 class RunActiveError(ConflictError):
-    """409 run-active: the model learns already; `run` is the id of that run, when the service named it."""
+    """409 run-active: the model learns already; `run` is the id of that run, when the service named
+    it.
+    """
 
     @property
     def run(self) -> str | None:
@@ -79,7 +94,9 @@ class ModelExistsError(ConflictError):
 
 
 class GateNotPassedError(ConflictError):
-    """409 gate-not-passed: the version was refused by a gate; only an override makes it champion."""
+    """409 gate-not-passed: the version was refused by a gate; only an override makes it
+    champion.
+    """
 
 
 class PreconditionError(ProblemError):
@@ -87,7 +104,9 @@ class PreconditionError(ProblemError):
 
 
 class InvalidError(ProblemError):
-    """400, 413, 415 or 422: the request is wrong in the places that `errors` lists; nothing of it was stored."""
+    """400, 413, 415 or 422: the request is wrong in the places that `errors` lists; nothing of it
+    was stored.
+    """
 
 
 SLUGS: dict[str, type[ProblemError]] = {
@@ -110,7 +129,9 @@ STATUSES: dict[int, type[ProblemError]] = {
 
 
 def problem(status: int, body: Json, *, location: str | None = None) -> ProblemError:
-    """The error for an answer of 400 or above: by its slug where it has a known one, else by its status."""
+    """The error for an answer of 400 or above: by its slug where it has a known one, else by its
+    status.
+    """
     plain = ProblemError(status, body)
     kind = SLUGS.get(plain.slug) or STATUSES.get(status, ProblemError)
     return kind(status, body, location=location)

@@ -26,17 +26,22 @@ class Event:
     content: Json
 
 
-def follow(http: httpx.Client, path: str, *, after: str | None = None, patience: float = 0.0) -> Iterator[Event]:
+def follow(
+    http: httpx.Client, path: str, *, after: str | None = None, patience: float = 0.0
+) -> Iterator[Event]:
     """The events under `path` up to `end`, over as many connections as that takes.
 
-    A stream that breaks is gone on with after the last event; a service that cannot be reached is asked again for `patience`
-    seconds, then `UnreachableError` is raised. What the service refuses raises the classes of `acclimate.client.errors`.
+    A stream that breaks is gone on with after the last event; a service that cannot be reached is
+    asked again for `patience` seconds, then `UnreachableError` is raised. What the service refuses
+    raises the classes of `acclimate.client.errors`.
     """
     heard_at = time.monotonic()
     while True:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         try:
-            with http.stream("GET", path, headers=headers, timeout=httpx.Timeout(30.0, read=SILENT_SECONDS)) as reply:
+            with http.stream(
+                "GET", path, headers=headers, timeout=httpx.Timeout(30.0, read=SILENT_SECONDS)
+            ) as reply:
                 if reply.status_code == 204:
                     return
                 if reply.status_code >= 400 and reply.status_code != 503:
@@ -60,7 +65,9 @@ def follow(http: httpx.Client, path: str, *, after: str | None = None, patience:
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of a stream's lines; comments and fields that an event of ours does not have are passed over."""
+    """The events of a stream's lines; comments and fields that an event of ours does not have are
+    passed over.
+    """
     fields: dict[str, str] = {}
     for line in lines:
         if line:
@@ -68,7 +75,9 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
             fields[name] = value.removeprefix(" ")
         elif "data" in fields:
             yield Event(
-                id=fields.get("id", ""), kind=fields.get("event", "message"), content=json.loads(fields["data"])
+                id=fields.get("id", ""),
+                kind=fields.get("event", "message"),
+                content=json.loads(fields["data"]),
             )
             fields = {}
         else:

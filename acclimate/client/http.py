@@ -1,4 +1,6 @@
-"""The HTTP client: one method for each verb of the service, with the service's words. Values are its JSON, untouched."""
+"""The HTTP client: one method for each verb of the service, with the service's words. Values are
+its JSON, untouched.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,15 @@ BUSY_RETRIES = 6
 class Client:
     """Speaks to one service with one key; close it, or use it in `with`.
 
-    Errors: `UnreachableError` when no usable answer comes, else the classes of `acclimate.client.errors`. A 503 is asked again
-    after its Retry-After, at most six times. For `patience` seconds a refused connection is tried again, and so is a broken
-    one where asking twice does no harm (reads, and runs, which carry an Idempotency-Key).
+    Errors: `UnreachableError` when no usable answer comes, else the classes of
+    `acclimate.client.errors`. A 503 is asked again after its Retry-After, at most six times. For
+    `patience` seconds a refused connection is tried again, and so is a broken one where asking
+    twice does no harm (reads, and runs, which carry an Idempotency-Key).
     """
 
-    def __init__(self, url: str, key: str | None = None, *, patience: float = 0.0, timeout: float = 30.0) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, *, patience: float = 0.0, timeout: float = 30.0
+    ) -> None:
         self.url = url.rstrip("/")
         self.patience = patience
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -46,7 +51,10 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -71,17 +79,20 @@ class Client:
         return self._json("GET", _model(model))
 
     def create(self, spec_path: Path) -> Json:
-        """Register the model of a SPEC.toml with the seed set and weights it names; the run that trains version 1.
+        """Register the model of a SPEC.toml with the seed set and weights it names; the run that
+        trains version 1.
 
-        Raises `OSError` when a file is missing, `FileError` when the spec is not TOML or names no seed set,
-        `ModelExistsError`, and `InvalidError` with every wrong place.
+        Raises `OSError` when a file is missing, `FileError` when the spec is not TOML or names no
+        seed set, `ModelExistsError`, and `InvalidError` with every wrong place.
         """
         text = spec_path.read_text(encoding="utf-8")
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise FileError(f"{spec_path} is not TOML: {error}") from None
-        seed, weights = (_entry(document, *place) for place in (("seed", "path"), ("model", "weights")))
+        seed, weights = (
+            _entry(document, *place) for place in (("seed", "path"), ("model", "weights"))
+        )
         if not seed:
             raise FileError(f"{spec_path} names no seed set: give [seed] path")
         parts: list[tuple[str, tuple[str, bytes]]] = [("spec", ("spec.toml", text.encode()))]
@@ -99,13 +110,20 @@ class Client:
         return self._json("PATCH", _model(model), json={"learning": state, "reason": reason})
 
     def erase_subject(self, model: str, subject: str) -> Json:
-        """Erase the rows of a data subject; how many were erased so far, and the versions that learnt from one."""
-        return self._json("DELETE", f"{_model(model)}/subjects/{quote(subject, safe='')}", timeout=60.0)
+        """Erase the rows of a data subject; how many were erased so far, and the versions that
+        learnt from one.
+        """
+        return self._json(
+            "DELETE", f"{_model(model)}/subjects/{quote(subject, safe='')}", timeout=60.0
+        )
 
     # rows
 
-    def predict(self, model: str, rows: Any, *, log: bool | None = None, subject: str | None = None) -> Json:
-        """The champion's answers to rows (N, *shape), as lists or an array; a row of text is a string.
+    def predict(
+        self, model: str, rows: Any, *, log: bool | None = None, subject: str | None = None
+    ) -> Json:
+        """The champion's answers to rows (N, *shape), as lists or an array; a row of text is a
+        string.
 
         N is at most 512 where the service sets no more.
         """
@@ -126,9 +144,11 @@ class Client:
         parameters: Mapping[str, Any] | None = None,
         outputs: Sequence[str] = (),
     ) -> Json:
-        """The Open Inference Protocol's reply to rows (N, *shape) as one tensor, by the champion or a version by name.
+        """The Open Inference Protocol's reply to rows (N, *shape) as one tensor, by the champion or
+        a version by name.
 
-        Its datatype follows from the rows: BYTES for strings (N,) or (N, 1), INT64 for whole numbers, else FP32.
+        Its datatype follows from the rows: BYTES for strings (N,) or (N, 1), INT64 for whole
+        numbers, else FP32.
         """
         body: Json = {"inputs": [{"name": "input", **tensors.tensor(rows)}]}
         if id is not None:
@@ -141,8 +161,12 @@ class Client:
         return self._json("POST", f"/v2/models/{quote(model, safe='')}{place}/infer", json=body)
 
     def feedback(self, model: str, labels: Sequence[Mapping[str, Any]]) -> Json:
-        """Hand in labels `{"prediction_id", "row", "label", "source"}`, at most 10,000: accepted, duplicates, rejected."""
-        return self._json("POST", f"{_model(model)}/feedback", json=[dict(label) for label in labels])
+        """Hand in labels `{"prediction_id", "row", "label", "source"}`, at most 10,000: accepted,
+        duplicates, rejected.
+        """
+        return self._json(
+            "POST", f"{_model(model)}/feedback", json=[dict(label) for label in labels]
+        )
 
     def label_queue(self, model: str, *, limit: int = 25, include_input: bool = False) -> Json:
         """The open window's rows whose labels decide most, with why."""
@@ -150,7 +174,12 @@ class Client:
         return self._json("GET", f"{_model(model)}/label-queue", params=params)
 
     def rows(
-        self, model: str, *, window: str | None = None, fields: Sequence[str] = (), page_size: int = 500
+        self,
+        model: str,
+        *,
+        window: str | None = None,
+        fields: Sequence[str] = (),
+        page_size: int = 500,
     ) -> Iterator[Json]:
         """Every stored copy of every row, page by page; `fields` may name input and prediction."""
         params: dict[str, Any] = {"page_size": page_size}
@@ -177,12 +206,18 @@ class Client:
     def quarantine(self, model: str, window: str, reason: str) -> Json:
         """Keep a window from being learnt from."""
         return self._json(
-            "POST", f"{_model(model)}/windows/{quote(window, safe='')}/quarantine", json={"reason": reason}
+            "POST",
+            f"{_model(model)}/windows/{quote(window, safe='')}/quarantine",
+            json={"reason": reason},
         )
 
     def release(self, model: str, window: str, reason: str) -> Json:
         """Let a quarantined window be learnt from again."""
-        return self._json("POST", f"{_model(model)}/windows/{quote(window, safe='')}/release", json={"reason": reason})
+        return self._json(
+            "POST",
+            f"{_model(model)}/windows/{quote(window, safe='')}/release",
+            json={"reason": reason},
+        )
 
     def start_run(
         self,
@@ -194,12 +229,18 @@ class Client:
         dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Close the open window and make the run that learns from it, or the plan of one with `dry_run`.
+        """Close the open window and make the run that learns from it, or the plan of one with
+        `dry_run`.
 
-        Every row acknowledged before this call is in the window. Raises `RunActiveError` and `NotEnoughRowsError`, which leave
-        everything as it was.
+        Every row acknowledged before this call is in the window. Raises `RunActiveError` and
+        `NotEnoughRowsError`, which leave everything as it was.
         """
-        body: Json = {"reason": reason, "recipe": recipe, "windows": list(windows) or None, "dry_run": dry_run or None}
+        body: Json = {
+            "reason": reason,
+            "recipe": recipe,
+            "windows": list(windows) or None,
+            "dry_run": dry_run or None,
+        }
         return self._json(
             "POST",
             f"{_model(model)}/runs",
@@ -213,8 +254,9 @@ class Client:
         return list(self._items("/api/v1/runs", {"model": model} if model else {}))
 
     def run(self, run: str, *, wait: float | None = None) -> Json:
-        """The run now; with `wait`, when its state is terminal or after so many seconds (any number: it asks as often as
-        that takes)."""
+        """The run now; with `wait`, when its state is terminal or after so many seconds (any
+        number: it asks as often as that takes).
+        """
         path = _run(run)
         if wait is None:
             return self._json("GET", path)
@@ -228,12 +270,16 @@ class Client:
                 time.sleep(min(0.2, hold))
 
     def events(self, run: str, *, after: str | None = None) -> Iterator[Event]:
-        """What becomes of the run, up to its `end`; goes on by itself where a connection breaks. `after` is an event's id."""
+        """What becomes of the run, up to its `end`; goes on by itself where a connection breaks.
+        `after` is an event's id.
+        """
         return follow(self._http, f"{_run(run)}/events", after=after, patience=self.patience)
 
     def logs(self, run: str, *, attempt: int | None = None) -> list[Json]:
         """The log lines of every attempt at the run, or of one."""
-        reply = self._request("GET", f"{_run(run)}/logs", params={"attempt": attempt} if attempt is not None else {})
+        reply = self._request(
+            "GET", f"{_run(run)}/logs", params={"attempt": attempt} if attempt is not None else {}
+        )
         return [json.loads(line) for line in reply.text.split("\n") if line.strip()]
 
     def cancel(self, run: str) -> Json:
@@ -252,7 +298,9 @@ class Client:
         return self._json("GET", f"{_model(model)}/versions/{quote(version, safe='')}")
 
     def delete_version(self, model: str, version: str) -> None:
-        """Delete the artifact of a version that no alias names; `ConflictError` for one that has an alias."""
+        """Delete the artifact of a version that no alias names; `ConflictError` for one that has an
+        alias.
+        """
         self._request("DELETE", f"{_model(model)}/versions/{quote(version, safe='')}")
 
     def promotions(self, model: str) -> list[Json]:
@@ -264,14 +312,30 @@ class Client:
         return self._tagged(f"{_model(model)}/aliases/{quote(alias, safe='')}")
 
     def promote(
-        self, model: str, version: str, reason: str, *, override: bool = False, etag: str | None = None
+        self,
+        model: str,
+        version: str,
+        reason: str,
+        *,
+        override: bool = False,
+        etag: str | None = None,
     ) -> Json:
-        """Make a version champion; with `etag` only if nobody was first (`PreconditionError`), else against its state now."""
+        """Make a version champion; with `etag` only if nobody was first (`PreconditionError`), else
+        against its state now.
+        """
         tag = etag or self.alias(model, "champion")[1]
-        body: Json = {"version": version, "reason": reason, **({"override": True} if override else {})}
-        return self._json("PUT", f"{_model(model)}/aliases/champion", json=body, headers={"If-Match": tag})
+        body: Json = {
+            "version": version,
+            "reason": reason,
+            **({"override": True} if override else {}),
+        }
+        return self._json(
+            "PUT", f"{_model(model)}/aliases/champion", json=body, headers={"If-Match": tag}
+        )
 
-    def rollback(self, model: str, reason: str, *, to: str | None = None, pause_learning: bool | None = None) -> Json:
+    def rollback(
+        self, model: str, reason: str, *, to: str | None = None, pause_learning: bool | None = None
+    ) -> Json:
         """Serve an earlier version again: `to`, or the previous one."""
         body: Json = {"to": to, "reason": reason, "pause_learning": pause_learning}
         given = {key: value for key, value in body.items() if value is not None}
@@ -284,14 +348,18 @@ class Client:
         return self._tagged(f"{_model(model)}/policy")
 
     def set_policy(self, model: str, policy: Mapping[str, Any], etag: str) -> Json:
-        return self._json("PUT", f"{_model(model)}/policy", json=dict(policy), headers={"If-Match": etag})
+        return self._json(
+            "PUT", f"{_model(model)}/policy", json=dict(policy), headers={"If-Match": etag}
+        )
 
     def gates(self, model: str) -> tuple[Json, str]:
         """The gates' limits and their ETag."""
         return self._tagged(f"{_model(model)}/gates")
 
     def set_gates(self, model: str, gates: Mapping[str, Any], etag: str) -> Json:
-        return self._json("PUT", f"{_model(model)}/gates", json=dict(gates), headers={"If-Match": etag})
+        return self._json(
+            "PUT", f"{_model(model)}/gates", json=dict(gates), headers={"If-Match": etag}
+        )
 
     def drift(self, model: str) -> Json:
         return self._json("GET", f"{_model(model)}/drift")
@@ -315,8 +383,12 @@ class Client:
         return list(self._items("/api/v1/audit"))
 
     def verify_audit(self, *, expect: str | None = None) -> Json:
-        """Whether the audit log is whole: `intact`, `entries`, `head`, `broken`, `seen` (an entry has the hash `expect`)."""
-        return self._json("GET", "/api/v1/audit/verify", params={"expect": expect} if expect else {})
+        """Whether the audit log is whole: `intact`, `entries`, `head`, `broken`, `seen` (an entry
+        has the hash `expect`).
+        """
+        return self._json(
+            "GET", "/api/v1/audit/verify", params={"expect": expect} if expect else {}
+        )
 
     # the wire
 
@@ -343,7 +415,9 @@ class Client:
             ) from None
         return body
 
-    def _request(self, method: str, path: str, *, harmless: bool | None = None, **options: Any) -> httpx.Response:
+    def _request(
+        self, method: str, path: str, *, harmless: bool | None = None, **options: Any
+    ) -> httpx.Response:
         patient_until = time.monotonic() + self.patience
         busy = 0
         while True:
@@ -362,9 +436,13 @@ class Client:
                 time.sleep(replies.pause(reply))
                 continue
             if reply.status_code == 503:
-                raise UnreachableError(f"{self.url} is not ready: {problem(503, replies.body(reply))}")
+                raise UnreachableError(
+                    f"{self.url} is not ready: {problem(503, replies.body(reply))}"
+                )
             if reply.status_code >= 400:
-                raise problem(reply.status_code, replies.body(reply), location=reply.headers.get("Location"))
+                raise problem(
+                    reply.status_code, replies.body(reply), location=reply.headers.get("Location")
+                )
             return reply
 
 

@@ -15,7 +15,11 @@ def body(reply: httpx.Response) -> Json:
         found = reply.json()
     except ValueError:
         found = None
-    return found if isinstance(found, dict) else {"detail": f"{reply.status_code} {reply.reason_phrase}"}
+    return (
+        found
+        if isinstance(found, dict)
+        else {"detail": f"{reply.status_code} {reply.reason_phrase}"}
+    )
 
 
 def pause(reply: httpx.Response) -> float:
@@ -29,6 +33,8 @@ def pause(reply: httpx.Response) -> float:
 def unreachable(url: str, error: httpx.TransportError) -> str:
     """Why no answer came, in words."""
     said = (
-        "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
+        "it did not answer in time"
+        if isinstance(error, httpx.TimeoutException)
+        else str(error) or type(error).__name__
     )
     return f"cannot reach {url}: {said}"

@@ -13,7 +13,9 @@ def plain(rows: Any) -> Any:
 
 
 def tensor(rows: Any) -> Json:
-    """Datatype, shape and flat data of rows (N, *shape): BYTES of strings (N,) or (N, 1), INT64 of whole numbers, else FP32."""
+    """Datatype, shape and flat data of rows (N, *shape): BYTES of strings (N,) or (N, 1), INT64 of
+    whole numbers, else FP32.
+    """
     if hasattr(rows, "tolist"):
         shape, data = list(rows.shape), rows.reshape(-1).tolist()
     else:

@@ -1,4 +1,6 @@
-"""The result of a stage as a manifest (JSON) and named arrays, and back, bit for bit: another attempt goes on from there."""
+"""The result of a stage as a manifest (JSON) and named arrays, and back, bit for bit: another
+attempt goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning import network
-from acclimate.learning.diagnosis import Drift, Effect
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import Gate, Json, Part, Past, PseudoLabels, Snapshot, Verdict
+from acclimate.learning.data import Json, Part, Past, PseudoLabels, Snapshot
+from acclimate.learning.models import network
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.results import Drift, Effect, Gate, Verdict
 
 Array = NDArray[Any]
 StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict
 
 
 def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
-    """The result taken apart; `unpack` makes an equal one. Raises `TypeError` on what is no result of a stage."""
+    """The result taken apart; `unpack` makes an equal one. Raises `TypeError` on what is no result
+    of a stage.
+    """
     match result:
         case Bundle():
             manifest, arrays = network.pack(result)
@@ -32,12 +36,19 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
                 "number": result.number,
             }
             parts = {"taught": result.taught, "late": result.late}
-            arrays = {f"{name}.{axis}": getattr(part, axis) for name, part in parts.items() if part for axis in "xy"}
+            arrays = {
+                f"{name}.{axis}": getattr(part, axis)
+                for name, part in parts.items()
+                if part
+                for axis in "xy"
+            }
             return {"result": "snapshot", **_text(known)}, {"labels": result.labels, **arrays}
         case PseudoLabels():
             reasons = sorted(set(result.refusal.tolist()))
             arrays = {"label": result.label, "confidence": result.confidence, "votes": result.votes}
-            arrays["refusal"] = np.searchsorted(np.array(reasons, dtype=np.str_), result.refusal).astype(np.int64)
+            arrays["refusal"] = np.searchsorted(
+                np.array(reasons, dtype=np.str_), result.refusal
+            ).astype(np.int64)
             return {"result": "pseudo_labels", "reasons": reasons, "needed": result.needed}, arrays
         case Drift():
             return {"result": "drift", **_text(asdict(result))}, {}
@@ -46,8 +57,12 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
     raise TypeError(f"{type(result).__name__} is no result of a stage")
 
 
-def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ...] = ()) -> StageResult:
-    """The result that `pack` took apart. Raises `network.BundleError` on a bundle that cannot be made."""
+def unpack(
+    manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ...] = ()
+) -> StageResult:
+    """The result that `pack` took apart. Raises `network.BundleError` on a bundle that cannot be
+    made.
+    """
     match manifest["result"]:
         case "bundle":
             return network.build(manifest["bundle"], arrays, allowlist=allowlist)
@@ -61,7 +76,12 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
             # A run that the first release began knows only the agreement.
             agreement, past = known.pop("past_agreement", None), known.pop("past", None)
             past = {"agreement": agreement} if agreement is not None else past
-            return Snapshot(labels=arrays["labels"], past=None if past is None else Past(**past), **parts, **known)
+            return Snapshot(
+                labels=arrays["labels"],
+                past=None if past is None else Past(**past),
+                **parts,
+                **known,
+            )
         case "pseudo_labels":
             refusal = np.array(manifest["reasons"], dtype=np.str_)[arrays["refusal"]]
             same = {name: arrays[name] for name in ("label", "confidence", "votes")}
@@ -69,7 +89,14 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
         case "drift":
             found = json.loads(manifest["text"])
             found["shares"] = tuple(found["shares"])
-            return Drift(**{**found, "effects": {name: Effect(**effect) for name, effect in found["effects"].items()}})
+            return Drift(
+                **{
+                    **found,
+                    "effects": {
+                        name: Effect(**effect) for name, effect in found["effects"].items()
+                    },
+                }
+            )
         case "verdict":
             found = json.loads(manifest["text"])
             return Verdict(**{**found, "gates": tuple(Gate(**gate) for gate in found["gates"])})
@@ -77,5 +104,7 @@ def unpack(manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ..
 
 
 def _text(value: Json) -> Json:
-    """As text, since plain JSON knows no NaN and no infinity; Python's own writes a float so that reading gives the same one."""
+    """As text, since plain JSON knows no NaN and no infinity; Python's own writes a float so that
+    reading gives the same one.
+    """
     return {"text": json.dumps(value, default=lambda number: number.item())}

@@ -1,4 +1,6 @@
-"""When a window closes by itself: enough rows, a slot of the schedule, or drift in the answers. Pure; no torch here."""
+"""When a window closes by itself: enough rows, a slot of the schedule, or drift in the answers.
+Pure; no torch here.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +9,31 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
-from acclimate.learning.behaviour import Behaviour, confidence_fall, share_shift
-from acclimate.learning.values import Policy
+from acclimate.learning.evaluation.behaviour import Behaviour, confidence_fall, share_shift
+from acclimate.learning.spec import Policy
 
 EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 SLIGHT_FALL, SLIGHT_SHIFT = 0.02, 0.10
-"""Less than this a run would call no drift (confidence), or no alarm would care about (total variation of the classes)."""
+"""Less than this a run would call no drift (confidence), or no alarm would care about (total
+variation of the classes).
+"""
 FIRST_COOL_DOWN, LONGEST_COOL_DOWN = 600.0, 86_400.0
 
 
 def rows_due(policy: Policy, open_rows: int) -> bool:
-    """Whether the open window is full: `max_rows`, 0 never; below `min_window_rows` no run could start, so never earlier."""
+    """Whether the open window is full: `max_rows`, 0 never; below `min_window_rows` no run could
+    start, so never earlier.
+    """
     return policy.max_rows > 0 and open_rows >= max(policy.max_rows, policy.min_window_rows)
 
 
 def due_slot(schedule: str, *, since: float, now: float) -> float | None:
     """The newest slot of the schedule in (since, now], unix seconds UTC, or None.
 
-    Slots missed while nobody looked are one slot: only the newest counts. `@every` slots lie at whole multiples of the period
-    since 1970, so two beats that ask name the same slot; cron is read in UTC. Raises ValueError on a schedule that
-    `schedule_problem` finds wrong.
+    Slots missed while nobody looked are one slot: only the newest counts. `@every` slots lie at
+    whole multiples of the period since 1970, so two beats that ask name the same slot; cron is read
+    in UTC. Raises ValueError on a schedule that `schedule_problem` finds wrong.
     """
     if schedule == "never" or now <= since:
         return None
@@ -63,19 +69,31 @@ def _newest_cron_slot(schedule: str, now: float) -> float | None:
 def drift_due(reference: Behaviour, newest: Behaviour) -> str | None:
     """Why the newest answers call for a run now, in words; None while they look like the reference.
 
-    Both are answers of one version: the reference those of the last good window, or how the version answered when it was
-    judged. A mean confidence that fell, or classes whose shares moved, count beyond what chance shows between so many rows and
-    beyond what a run would call no drift.
+    Both are answers of one version: the reference those of the last good window, or how the version
+    answered when it was judged. A mean confidence that fell, or classes whose shares moved, count
+    beyond what chance shows between so many rows and beyond what a run would call no drift.
     """
     fall, chance = confidence_fall(reference, newest)
     if fall > chance + SLIGHT_FALL:
-        return f"mean confidence fell from {reference.confidence:.3f} to {newest.confidence:.3f} on {newest.rows} rows"
+        return (
+            f"mean confidence fell from {reference.confidence:.3f} to "
+            f"{newest.confidence:.3f} on {newest.rows} rows"
+        )
     shift, chance = share_shift(reference, newest)
     if shift > chance + SLIGHT_SHIFT:
-        return f"the classes of the answers moved by {shift:.2f} on {newest.rows} rows (total variation)"
+        return (
+            f"the classes of the answers moved by {shift:.2f} on {newest.rows} rows (total "
+            f"variation)"
+        )
     return None
 
 
 def cool_down_seconds(fruitless: int) -> float:
-    """How long no run is started for drift after so many in a row that taught nothing: 10 minutes, doubled, at most a day."""
-    return 0.0 if fruitless == 0 else min(FIRST_COOL_DOWN * 2.0 ** min(fruitless - 1, 20), LONGEST_COOL_DOWN)
+    """How long no run is started for drift after so many in a row that taught nothing: 10 minutes,
+    doubled, at most a day.
+    """
+    return (
+        0.0
+        if fruitless == 0
+        else min(FIRST_COOL_DOWN * 2.0 ** min(fruitless - 1, 20), LONGEST_COOL_DOWN)
+    )

@@ -1,7 +1,8 @@
 """Connections and transactions: the only file that commits.
 
-Every caller gets short transactions through `Database.read` and `Database.write`; none spans training or a request to another
-service. On SQLite a write begins IMMEDIATE, since a deferred one that turns into a write fails at once under contention.
+Every caller gets short transactions through `Database.read` and `Database.write`; none spans
+training or a request to another service. On SQLite a write begins IMMEDIATE, since a deferred one
+that turns into a write fails at once under contention.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ POSTGRES = {
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
-        "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000",
+        "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c "
+        "idle_in_transaction_session_timeout=30000",
     },
 }
 
@@ -39,15 +41,21 @@ PATIENCE = 12.0
 
 
 class Unavailable(Exception):
-    """The database did not answer; nothing of the transaction happened, or, if it was at its commit, all of it."""
+    """The database did not answer; nothing of the transaction happened, or, if it was at its
+    commit, all of it.
+    """
 
 
 class UnfitValue(ValueError):
-    """A value that no column can hold: a text with NUL, a number out of range. Nothing of the transaction happened."""
+    """A value that no column can hold: a text with NUL, a number out of range. Nothing of the
+    transaction happened.
+    """
 
 
 class now(GenericFunction[float]):  # noqa: N801 - reads as the SQL function that it is
-    """The database's clock, in unix seconds: leases and heartbeats of all processes are judged by this one clock."""
+    """The database's clock, in unix seconds: leases and heartbeats of all processes are judged by
+    this one clock.
+    """
 
     type = Float()
     inherit_cache = True
@@ -70,15 +78,19 @@ def clock(connection: Connection) -> float:
 
 
 class Database:
-    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and its forked child.
+    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and
+    its forked child.
 
-    A server that is frozen is waited for `patience` seconds, a little more than it may take for a statement.
+    A server that is frozen is waited for `patience` seconds, a little more than it may take for a
+    statement.
     """
 
     def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
         self.address = address
         self._watchdog = Watchdog(patience)
-        self.engine = _sqlite(address) if address.startswith("sqlite") else _postgres(address, self._watchdog)
+        self.engine = (
+            _sqlite(address) if address.startswith("sqlite") else _postgres(address, self._watchdog)
+        )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -86,14 +98,17 @@ class Database:
         with _translated(), self.engine.connect() as connection:
             connection.info["write"] = False
             if connection.dialect.name == "postgresql":
-                # Else each statement would see a state of its own; on SQLite a transaction always sees one.
+                # Else each statement would see a state of its own; on SQLite a transaction always
+                # sees one.
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
             connection.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises. Raises `Unavailable`."""
+        """One transaction: committed when the block ends, rolled back when it raises. Raises
+        `Unavailable`.
+        """
         with _translated(), self.engine.connect() as connection:
             connection.info["write"] = True
             yield connection
@@ -130,12 +145,19 @@ def _postgres(address: str, watchdog: Watchdog) -> Engine:
 
 def _sqlite(address: str) -> Engine:
     engine = create_engine(
-        address, hide_parameters=True, connect_args={"timeout": 10, "check_same_thread": False, "isolation_level": None}
+        address,
+        hide_parameters=True,
+        connect_args={"timeout": 10, "check_same_thread": False, "isolation_level": None},
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=10000",
+            "foreign_keys=ON",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -1,8 +1,9 @@
 """Connections to Postgres that wait for no answer longer than they may.
 
-A server that is frozen keeps its connections open: neither its own time limits nor those of TCP end a wait for it, and a
-unix socket has none. So whoever waits says until when, and a thread that finds one overdue ends its connection, which the
-waiting thread then hears of as it would of a server that died.
+A server that is frozen keeps its connections open: neither its own time limits nor those of TCP end
+a wait for it, and a unix socket has none. So whoever waits says until when, and a thread that finds
+one overdue ends its connection, which the waiting thread then hears of as it would of a server that
+died.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ LOOK_SECONDS = 0.25
 
 
 class Watchdog:
-    """Ends connections that are waited for too long. One a process: threads do not outlive a fork."""
+    """Ends connections that are waited for too long. One a process: threads do not outlive
+    a fork.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

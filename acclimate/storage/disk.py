@@ -1,4 +1,6 @@
-"""What a journal does to the disk, in one place, so that a test can put a disk there that fails or forgets."""
+"""What a journal does to the disk, in one place, so that a test can put a disk there that fails or
+forgets.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from pathlib import Path
 
 
 class Disk:
-    """Every change that a journal makes to the disk. Tests put one in its place that fails or forgets."""
+    """Every change that a journal makes to the disk. Tests put one in its place that fails or
+    forgets.
+    """
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)

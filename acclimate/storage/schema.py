@@ -1,4 +1,6 @@
-"""Whether the database has what this code reads and writes. Migrations only add, so one of a newer acclimate has it all."""
+"""Whether the database has what this code reads and writes. Migrations only add, so one of a newer
+acclimate has it all.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from acclimate.storage.tables import metadata
 
 
 class Outdated(Unavailable):
-    """The database is one of an older acclimate, or of none yet: whoever waits for `acclimate migrate` may ask again."""
+    """The database is one of an older acclimate, or of none yet: whoever waits for `acclimate
+    migrate` may ask again.
+    """
 
 
 def require(connection: Connection) -> None:
@@ -21,4 +25,7 @@ def require(connection: Connection) -> None:
         there = {column["name"] for column in found.get_columns(table.name)}
         for column in table.columns:
             if column.name not in there:
-                raise Outdated(f"its table {table.name} has no column {column.name} yet: acclimate migrate adds it")
+                raise Outdated(
+                    f"its table {table.name} has no column {column.name} yet: acclimate "
+                    f"migrate adds it"
+                )

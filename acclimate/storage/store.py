@@ -1,4 +1,6 @@
-"""Files under keys, on a disk or in an object store: segments, artifacts and seed sets stand here, and are never changed."""
+"""Files under keys, on a disk or in an object store: segments, artifacts and seed sets stand here,
+and are never changed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ KEY = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 class StoreError(Exception):
-    """The store cannot do this: the message names the key or the address, and what would be right."""
+    """The store cannot do this: the message names the key or the address, and what would be
+    right.
+    """
 
 
 class StoreMissing(StoreError):
@@ -28,10 +32,12 @@ class StoreMissing(StoreError):
 
 
 class Store:
-    """Files under relative keys below `url` (`file:///absolute/path`, `memory://name`, `s3://bucket/prefix`).
+    """Files under relative keys below `url` (`file:///absolute/path`, `memory://name`,
+    `s3://bucket/prefix`).
 
-    A key holds nothing or a whole file: writers go through a temporary name. On `file://` a returned write also survives a
-    power cut. What another file system than `file://` holds is read through copies in the folder `cache`.
+    A key holds nothing or a whole file: writers go through a temporary name. On `file://` a
+    returned write also survives a power cut. What another file system than `file://` holds is read
+    through copies in the folder `cache`.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
@@ -41,11 +47,14 @@ class Store:
         self._folder: Path | None = None
         if not parts.scheme:
             raise StoreError(
-                f"{url!r} is not an address: write file:///absolute/path, memory://name or s3://bucket/prefix"
+                f"{url!r} is not an address: write file:///absolute/path, memory://name or "
+                f"s3://bucket/prefix"
             )
         if parts.scheme == "file":
             if parts.netloc or not parts.path.startswith("/"):
-                raise StoreError(f"{url!r} is not absolute: write three slashes, as in file:///var/lib/acclimate")
+                raise StoreError(
+                    f"{url!r} is not absolute: write three slashes, as in file:///var/lib/acclimate"
+                )
             self._folder = Path(unquote(parts.path)).resolve()
             return
         try:
@@ -56,7 +65,8 @@ class Store:
     def put_file(self, local: Path, key: str, *, immutable: bool = False) -> None:
         """The bytes of `local` stand under `key` when this returns; `local` stays.
 
-        `immutable` says that nobody will ever write to `local` again, so that a store on the same disk may share its blocks.
+        `immutable` says that nobody will ever write to `local` again, so that a store on the same
+        disk may share its blocks.
         """
         _check(key)
         if self._folder is None:
@@ -88,7 +98,9 @@ class Store:
             raise StoreMissing(f"{key} is not in {self.url}") from None
 
     def local(self, key: str) -> Path:
-        """A path on this machine with the whole file of `key`, not to be written to. Raises `StoreMissing`."""
+        """A path on this machine with the whole file of `key`, not to be written to. Raises
+        `StoreMissing`.
+        """
         _check(key)
         if self._folder is not None:
             path = self._path(key)
@@ -112,28 +124,42 @@ class Store:
             yield Path(folder)
 
     def evict(self, key: str) -> None:
-        """The next `local` asks the store again instead of a cached copy; for `file://` there is none."""
+        """The next `local` asks the store again instead of a cached copy; for `file://` there is
+        none.
+        """
         _check(key)
         if self._folder is None:
             (self._cache / key).unlink(missing_ok=True)
 
     def copies(self, prefix: str) -> Keys:
-        """The keys below the folder `prefix` of which this machine holds a copy, sorted; for `file://` there are none."""
+        """The keys below the folder `prefix` of which this machine holds a copy, sorted; for
+        `file://` there are none.
+        """
         _check(prefix)
         found = [] if self._folder is not None else (self._cache / prefix).rglob("*")
         keys = [path.relative_to(self._cache).as_posix() for path in found if path.is_file()]
-        return sorted(key for key in keys if KEY.fullmatch(key) and not any(part[0] == "." for part in key.split("/")))
+        return sorted(
+            key
+            for key in keys
+            if KEY.fullmatch(key) and not any(part[0] == "." for part in key.split("/"))
+        )
 
     def exists(self, key: str) -> bool:
         _check(key)
-        return self._path(key).is_file() if self._folder is not None else bool(self._remote.isfile(self._address(key)))
+        return (
+            self._path(key).is_file()
+            if self._folder is not None
+            else bool(self._remote.isfile(self._address(key)))
+        )
 
     def size(self, key: str) -> int:
         """Bytes of the file. Raises `StoreMissing`."""
         if not self.exists(key):
             raise StoreMissing(f"{key} is not in {self.url}")
         return (
-            self._path(key).stat().st_size if self._folder is not None else int(self._remote.size(self._address(key)))
+            self._path(key).stat().st_size
+            if self._folder is not None
+            else int(self._remote.size(self._address(key)))
         )
 
     def delete(self, key: str) -> None:
@@ -150,19 +176,27 @@ class Store:
             self._remote.rm_file(self._address(key))
 
     def list(self, prefix: str = "") -> Keys:
-        """Every key below the folder `prefix`, sorted; `""` is all of them. A missing folder is an empty list."""
+        """Every key below the folder `prefix`, sorted; `""` is all of them. A missing folder is an
+        empty list.
+        """
         prefix = prefix.rstrip("/")
         if prefix:
             _check(prefix)
         if self._folder is not None:
             top = self._path(prefix) if prefix else self._folder
-            keys = [path.relative_to(self._folder).as_posix() for path in top.rglob("*") if path.is_file()]
+            keys = [
+                path.relative_to(self._folder).as_posix()
+                for path in top.rglob("*")
+                if path.is_file()
+            ]
         else:
             root = self._root.rstrip("/")
             above = self._address(prefix) if prefix else root
             found: Keys = self._remote.find(above) if self._remote.exists(above) else []
             keys = [address.removeprefix(root).lstrip("/") for address in found]
-        return sorted(key for key in keys if not any(part.startswith(".") for part in key.split("/")))
+        return sorted(
+            key for key in keys if not any(part.startswith(".") for part in key.split("/"))
+        )
 
     def _address(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}"
@@ -176,16 +210,21 @@ class Store:
 
 
 def _check(key: str) -> None:
-    """Keys come from names and digests only; anything that could reach another folder is refused."""
+    """Keys come from names and digests only; anything that could reach another folder is
+    refused.
+    """
     if not KEY.fullmatch(key) or any(not part or part.startswith(".") for part in key.split("/")):
         raise StoreError(
-            f"{key!r} is not a key: use parts of A-Z a-z 0-9 . _ - joined by single slashes, none empty or beginning with a dot"
+            f"{key!r} is not a key: use parts of A-Z a-z 0-9 . _ - joined by single slashes, "
+            f"none empty or beginning with a dot"
         )
 
 
 @contextmanager
 def _arriving(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, whose file stands at `path`, durable, when the block ends without an error."""
+    """A temporary path beside `path`, whose file stands at `path`, durable, when the block ends
+    without an error.
+    """
     make_folders(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

@@ -1,4 +1,6 @@
-"""The tables. All times are unix seconds of the database's clock; JSON columns hold only what is read as a whole."""
+"""The tables. All times are unix seconds of the database's clock; JSON columns hold only what is
+read as a whole.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ models = Table(
     Column("weights_digest", String(71)),
     Column("learning", String(8), nullable=False, server_default="on"),
     Column("learning_reason", Text),
-    # A run that wants every acknowledged row raises `seal`; each replica seals its journal and acknowledges the number.
+    # A run that wants every acknowledged row raises `seal`; each replica seals its journal and
+    # acknowledges the number.
     Column("seal", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
 )
@@ -162,7 +165,8 @@ runs = Table(
     Column("drift", JSON),
     Column("gates", JSON),
     Column("detail", Text),
-    # The artifact of the accepted pseudo-labels, while labels are awaited that confirm or contradict them, and how many do.
+    # The artifact of the accepted pseudo-labels, while labels are awaited that confirm or
+    # contradict them, and how many do.
     Column("pseudo_labels", String(71)),
     Column("pseudo_labels_checked", Integer),
     Column("pseudo_labels_wrong", Integer),
@@ -172,13 +176,21 @@ runs = Table(
     Column("data_digest", String(71)),
     Column("config_digest", String(71)),
     CheckConstraint(
-        "state IN ('queued', 'running', 'cancelling', 'succeeded', 'rejected', 'failed', 'cancelled')", name="state"
+        "state IN ('queued', 'running', 'cancelling', 'succeeded', 'rejected', 'failed', "
+        "'cancelled')",
+        name="state",
     ),
     UniqueConstraint("model_id", "slot"),
     Index(None, "model_id", "created_at"),
 )
 ACTIVE_WHERE = text("state IN ('queued', 'running', 'cancelling')")
-Index("uq_runs_one_active", runs.c.model_id, unique=True, sqlite_where=ACTIVE_WHERE, postgresql_where=ACTIVE_WHERE)
+Index(
+    "uq_runs_one_active",
+    runs.c.model_id,
+    unique=True,
+    sqlite_where=ACTIVE_WHERE,
+    postgresql_where=ACTIVE_WHERE,
+)
 
 # Results of stages that a run has finished, for another attempt to go on from: artifacts by digest.
 run_stages = Table(
@@ -202,7 +214,8 @@ run_events = Table(
     CheckConstraint("kind IN ('state', 'stage', 'progress', 'gate', 'end')", name="kind"),
 )
 
-# A request sent again under the same Idempotency-Key is answered with the run that the first one started.
+# A request sent again under the same Idempotency-Key is answered with the run that the first one
+# started.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -224,7 +237,8 @@ versions = Table(
     Column("run_id", ForeignKey("runs.id")),
     Column("gates", JSON, nullable=False),
     Column("evidence", String(10)),
-    # How the version answered the held-out rows when it was judged: what a watch compares live answers with.
+    # How the version answered the held-out rows when it was judged: what a watch compares live
+    # answers with.
     Column("expected", JSON),
     # How it is served: plain, or following its traffic.
     Column("mode", String(16), nullable=False, server_default="plain"),
@@ -232,7 +246,8 @@ versions = Table(
     Column("lineage", JSON),
     # Of version 1: what it could learn by itself, found before any traffic.
     Column("rehearsal", JSON),
-    # The artifact of another version that holds the weights, where this one differs from it in its mode alone.
+    # The artifact of another version that holds the weights, where this one differs from it in its
+    # mode alone.
     Column("weights_digest", String(71)),
     Column("created_at", Float, nullable=False),
     # The number stays taken; the artifact is gone.
@@ -240,7 +255,8 @@ versions = Table(
     CheckConstraint("state IN ('promoted', 'rejected')", name="state"),
 )
 
-# Append-only. The newest epoch names the champion; a rollback is a new epoch that points at an earlier version.
+# Append-only. The newest epoch names the champion; a rollback is a new epoch that points at an
+# earlier version.
 promotions = Table(
     "promotions",
     metadata,
@@ -255,18 +271,21 @@ promotions = Table(
     Column("reason", Text),
     Column("at", Float, nullable=False),
     Column("served_at", Float),
-    # What the watch over the next rows has found; NULL before it looked, and where nothing is watched.
+    # What the watch over the next rows has found; NULL before it looked, and where nothing is
+    # watched.
     Column("watch", JSON),
     CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
 )
 
-# Data subjects whose rows somebody had erased, by a pseudonym that follows from model and subject, which is written nowhere.
+# Data subjects whose rows somebody had erased, by a pseudonym that follows from model and subject,
+# which is written nowhere.
 erasures = Table(
     "erasures",
     metadata,
     Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
     Column("pseudonym", String(64), primary_key=True),
-    # Rows logged until then are erased wherever they turn up; what the subject sends later is logged.
+    # Rows logged until then are erased wherever they turn up; what the subject sends later is
+    # logged.
     Column("until", Float, nullable=False),
     Column("rows", BigInteger, nullable=False, server_default="0"),
     Column("versions", JSON, nullable=False),
@@ -307,7 +326,12 @@ periodic_tasks = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column(
+        "sequence",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("at", Float, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),

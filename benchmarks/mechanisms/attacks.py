@@ -1,9 +1,12 @@
-"""`python -m benchmarks.mechanisms.attacks`: a sender who wants a region to get another class, through the product's own loop.
+"""`python -m benchmarks.mechanisms.attacks`: a sender who wants a region to get another class,
+through the product's own loop.
 
-He asks the served version of many rows that he makes up, and sends those that it already gives the class wanted, nearest to the
-region: what is learnt from them moves the boundary, and next time they are nearer. Each attack is played beside the same
-traffic without it. Flipped is the share of the region's rows that are given the wanted class after a window was learnt from,
-beside what version 1 says of them: where traffic drifts, the region does too. Taught is the share of his rows that were learnt.
+He asks the served version of many rows that he makes up, and sends those that it already gives the
+class wanted, nearest to the region: what is learnt from them moves the boundary, and next time they
+are nearer. Each attack is played beside the same traffic without it. Flipped is the share of the
+region's rows that are given the wanted class after a window was learnt from, beside what version 1
+says of them: where traffic drifts, the region does too. Taught is the share of his rows that were
+learnt.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import crowd
-from acclimate.learning.answers import answer
-from acclimate.learning.diagnosis import Effect
-from acclimate.learning.loop import Turn
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, Integers, NetworkSpec, Policy, Rows, SeedSet, Window
+from acclimate.learning.data import Floats, Integers, Rows, SeedSet, Window
+from acclimate.learning.models.answers import answer
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.pipeline import Turn
+from acclimate.learning.results import Effect
+from acclimate.learning.screening import contamination
+from acclimate.learning.spec import NetworkSpec, Policy
 from benchmarks.streams import gradual
 from benchmarks.streams.play import Ours
 from benchmarks.streams.starts import Task
@@ -38,7 +42,8 @@ PLANE_ROWS, PLANE_SEED = 500, 600
 REGION_ROWS = 40
 
 COLUMNS = (
-    "scene | seed | keys | sure | outcomes | n | flipped | at most | version 1 | his taught | others' taught | served | "
+    "scene | seed | keys | sure | outcomes | n | flipped | at most | version 1 | his taught | "
+    "others' taught | served | "
     "frozen | seconds"
 )
 
@@ -47,7 +52,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Region:
-    """Rows (K, F) that are to get the class `wanted`, and rows that the attacker can make up to get there."""
+    """Rows (K, F) that are to get the class `wanted`, and rows that the attacker can make up to get
+    there.
+    """
 
     rows: Rows
     wanted: int
@@ -55,7 +62,9 @@ class Region:
     scale: Floats
 
     def nearest(self, ours: Ours, rows: int, sure: float) -> Rows:
-        """So many rows that are given the wanted class with such a confidence, those nearest to the region's middle."""
+        """So many rows that are given the wanted class with such a confidence, those nearest to the
+        region's middle.
+        """
         said = served(ours, self.candidates)
         fitting = self.candidates[(said.argmax(axis=1) == self.wanted) & (said.max(axis=1) >= sure)]
         distance = np.linalg.norm((fitting - self.rows.mean(axis=0)) / self.scale, axis=1)
@@ -67,7 +76,9 @@ class Region:
 
 
 def served(ours: Ours, rows: Rows) -> Floats:
-    """What is answered to rows now, in the state that the version has come to; the state stays as it is."""
+    """What is answered to rows now, in the state that the version has come to; the state stays as
+    it is.
+    """
     running = ours.serving.running
     state = None if running.memory is None else running.memory.state
     return answer(running.bundle, state, rows).probabilities
@@ -84,9 +95,11 @@ class Scene:
 
 @dataclass(kw_only=True)
 class Played:
-    """What came of a scene: accuracies of honest rows, outcomes, the region's share that flipped after each window.
+    """What came of a scene: accuracies of honest rows, outcomes, the region's share that flipped
+    after each window.
 
-    `n`: rows of regions that were asked, in all windows. `taught`: of his rows and of the others to learn from, how many were.
+    `n`: rows of regions that were asked, in all windows. `taught`: of his rows and of the others to
+    learn from, how many were.
     """
 
     outcomes: str = ""
@@ -101,9 +114,15 @@ class Played:
     @property
     def line(self) -> str:
         served, frozen = 100 * np.mean(self.served), 100 * np.mean(self.frozen)
-        flipped = f"{np.mean(self.flipped):.3f} | {max(self.flipped):.3f} | {np.mean(self.frozen_flipped):.3f}"
+        flipped = (
+            f"{np.mean(self.flipped):.3f} | {max(self.flipped):.3f} | "
+            f"{np.mean(self.frozen_flipped):.3f}"
+        )
         his, others = self.taught / np.maximum(self.rows, 1)
-        return f"{self.outcomes:16s} | {self.n} | {flipped} | {his:.3f} | {others:.3f} | {served:.1f} | {frozen:.1f}"
+        return (
+            f"{self.outcomes:16s} | {self.n} | {flipped} | {his:.3f} | {others:.3f} | "
+            f"{served:.1f} | {frozen:.1f}"
+        )
 
 
 class Attacked(Ours):
@@ -111,7 +130,9 @@ class Attacked(Ours):
 
     sent_by: Integers | None = None
     taught: Integers
-    """Of the last window, by whether its rows are the attacker's: how many taught, and how many there were to learn from."""
+    """Of the last window, by whether its rows are the attacker's: how many taught, and how many
+    there were to learn from.
+    """
 
     def known(self) -> dict[str, Any]:
         assert self.sent_by is not None
@@ -122,31 +143,53 @@ class Attacked(Ours):
         turn = super().turn(window, run)
         assert window.client is not None
         his = window.client >= HONEST_KEYS
-        taught = turn.labels.accepted if turn.labels is not None and turn.promoted else np.zeros_like(his)
-        self.taught = np.array([(his & taught).sum(), (~his & taught).sum(), his.sum(), (~his).sum()])
+        taught = (
+            turn.labels.accepted
+            if turn.labels is not None and turn.promoted
+            else np.zeros_like(his)
+        )
+        self.taught = np.array(
+            [(his & taught).sum(), (~his & taught).sum(), his.sum(), (~his).sum()]
+        )
         return turn
 
 
 @contextlib.contextmanager
 def unguarded() -> Iterator[None]:
-    """Inside, nobody has to vouch for any row (docs/decisions/0032 and 0033 undone). For this process alone."""
-    find = crowd.find
+    """Inside, nobody has to vouch for any row (docs/decisions/0032 and 0033 undone). For this
+    process alone.
+    """
+    find = contamination.find
 
-    def nobody(window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy) -> crowd.Crowd:
+    def nobody(
+        window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy
+    ) -> contamination.Crowd:
         found = find(window, seed, champion, anchor, policy).dispersed
-        return replace(found, few=np.zeros_like(found.few), drifted=Effect(value=1.0, threshold=crowd.MOSTLY, n=1))
+        return replace(
+            found,
+            few=np.zeros_like(found.few),
+            drifted=Effect(value=1.0, threshold=contamination.MOSTLY, n=1),
+        )
 
-    crowd.find = nobody
+    contamination.find = nobody
     try:
         yield
     finally:
-        crowd.find = find
+        contamination.find = find
 
 
 def play(
-    scene: Scene, seed: int, *, keys: int, sure: float = 0.0, share: float = SHARE, say: Say = lambda _: None
+    scene: Scene,
+    seed: int,
+    *,
+    keys: int,
+    sure: float = 0.0,
+    share: float = SHARE,
+    say: Say = lambda _: None,
 ) -> Played:
-    """A scene with an attacker of so many keys, or without one; the owner said that the model can learn."""
+    """A scene with an attacker of so many keys, or without one; the owner said that the model can
+    learn.
+    """
     task = Task.of(f"attack-{scene.name}", seed, scene.stream)
     task = replace(task, spec=replace(task.spec, policy=replace(task.spec.policy, learnable="yes")))
     ours = Attacked(task, len(scene.stream.windows))
@@ -164,7 +207,9 @@ def play(
         answers = ours.answers(x[order])
         said = answers[np.argsort(order)[: len(window)]].argmax(axis=1)
         out.served.append(float((said == window.y).mean()))
-        out.frozen.append(float((ours.anchor.probabilities(window.x).argmax(axis=1) == window.y).mean()))
+        out.frozen.append(
+            float((ours.anchor.probabilities(window.x).argmax(axis=1) == window.y).mean())
+        )
         learnt = ours.learn(x[order], y[order], answers)
         out.outcomes += learnt.outcome
         out.taught += ours.taught[:2]
@@ -174,19 +219,24 @@ def play(
         out.frozen_flipped.append(region.flipped(ours.anchor.probabilities(region.rows)))
         mode, refused = learnt.told.get("mode"), learnt.told.get("refused")
         say(
-            f"  {number:2d} {learnt.outcome} {mode} flipped {out.flipped[-1]:.2f}, taught {ours.taught.tolist()}, "
+            f"  {number:2d} {learnt.outcome} {mode} flipped {out.flipped[-1]:.2f}, taught "
+            f"{ours.taught.tolist()}, "
             f"refused {refused} {learnt.detail}"
         )
     return out
 
 
 def plane(seed: int) -> Scene:
-    """Two classes in the plane that do not drift, and a region on one's side of the boundary from where no traffic comes."""
+    """Two classes in the plane that do not drift, and a region on one's side of the boundary from
+    where no traffic comes.
+    """
     rng = np.random.default_rng([seed, 2])
 
     def drawn(rows: int) -> tuple[Rows, Integers]:
         y = rng.integers(2, size=rows)
-        return rng.normal(scale=0.5, size=(rows, 2)) + np.stack([3.0 * y - 1.5, np.zeros(rows)], axis=1), y
+        return rng.normal(scale=0.5, size=(rows, 2)) + np.stack(
+            [3.0 * y - 1.5, np.zeros(rows)], axis=1
+        ), y
 
     seed_x, seed_y = drawn(PLANE_SEED)
     stream = Stream(
@@ -204,7 +254,11 @@ def plane(seed: int) -> Scene:
     def aim(ours: Ours, window: Shown, rng: np.random.Generator) -> Region:
         """Where version 1 is sure of class 1, as near as may be to class 0."""
         rows = (middles[:, None] + around[None]).astype(np.float32)
-        said = ours.anchor.probabilities(rows.reshape(-1, 2))[:, 1].reshape(len(middles), -1).min(axis=1)
+        said = (
+            ours.anchor.probabilities(rows.reshape(-1, 2))[:, 1]
+            .reshape(len(middles), -1)
+            .min(axis=1)
+        )
         distance = np.linalg.norm(middles - np.array([-1.5, 0.0]), axis=1)
         return Region(
             rows=rows[np.where(said > 0.8, distance, np.inf).argmin()],
@@ -217,7 +271,9 @@ def plane(seed: int) -> Scene:
 
 
 def gas(seed: int) -> Scene:
-    """The ageing gas sensors: of what one gas sends in a window, the part that is nearest to another gas is to be called that."""
+    """The ageing gas sensors: of what one gas sends in a window, the part that is nearest to
+    another gas is to be called that.
+    """
     stream = gradual.gas(seed)
     classes = np.random.default_rng([seed, 3]).permutation(np.unique(stream.seed_y))
     target, wanted = int(classes[0]), int(classes[1])
@@ -226,17 +282,25 @@ def gas(seed: int) -> Scene:
     def newest(window: Shown, label: int) -> Rows:
         """Rows of a class from this window, or from the last one before it that had the class."""
         place = next(i for i, other in enumerate(stream.windows) if other is window)
-        past = [(stream.seed_x, stream.seed_y), *((other.x, other.y) for other in stream.windows[: place + 1])]
+        past = [
+            (stream.seed_x, stream.seed_y),
+            *((other.x, other.y) for other in stream.windows[: place + 1]),
+        ]
         return next(x[y == label] for x, y in reversed(past) if (y == label).any())
 
     def aim(ours: Ours, window: Shown, rng: np.random.Generator) -> Region:
         own, others = newest(window, target), newest(window, wanted)
         distance = np.linalg.norm((own - others.mean(axis=0)) / scale, axis=1)
         rows = own[np.argsort(distance)[:REGION_ROWS]]
-        a, b = others[rng.integers(len(others), size=CANDIDATES)], rows[rng.integers(len(rows), size=CANDIDATES)]
+        a, b = (
+            others[rng.integers(len(others), size=CANDIDATES)],
+            rows[rng.integers(len(rows), size=CANDIDATES)],
+        )
         mixed = a + rng.uniform(0, 1, size=(CANDIDATES, 1)) * (b - a)
         noise = 0.02 * scale * rng.standard_normal(mixed.shape)
-        return Region(rows=rows, wanted=wanted, candidates=(mixed + noise).astype(np.float32), scale=scale)
+        return Region(
+            rows=rows, wanted=wanted, candidates=(mixed + noise).astype(np.float32), scale=scale
+        )
 
     return Scene(name="gas", stream=stream, aim=aim)
 
@@ -245,14 +309,24 @@ SCENES = {"plane": plane, "gas": gas}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mechanisms.attacks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mechanisms.attacks", description=__doc__
+    )
     parser.add_argument("--scenes", default="plane,gas", help="by commas [plane,gas]")
     parser.add_argument("--seeds", default="2,3,4,5,6", help="by commas [2,3,4,5,6]")
-    parser.add_argument("--keys", default="0,1,20", help="of the attacker, by commas; 0: nobody attacks [0,1,20]")
-    parser.add_argument("--sure", default="0,0.9", help="least confidence of the rows he sends, by commas [0,0.9]")
-    parser.add_argument("--share", type=float, default=SHARE, help=f"of the traffic that he sends [{SHARE}]")
     parser.add_argument(
-        "--unguarded", action="store_true", help="without decision 0032: nobody has to vouch for any row"
+        "--keys", default="0,1,20", help="of the attacker, by commas; 0: nobody attacks [0,1,20]"
+    )
+    parser.add_argument(
+        "--sure", default="0,0.9", help="least confidence of the rows he sends, by commas [0,0.9]"
+    )
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help=f"of the traffic that he sends [{SHARE}]"
+    )
+    parser.add_argument(
+        "--unguarded",
+        action="store_true",
+        help="without decision 0032: nobody has to vouch for any row",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each window")
     asked = parser.parse_args(arguments)
@@ -270,7 +344,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 with unguarded() if asked.unguarded else contextlib.nullcontext():
                     played = play(scene, seed, keys=keys, sure=sure, share=asked.share, say=say)
                 took = time.monotonic() - began
-                print(f"{name} | {seed} | {keys} | {sure:g} | {played.line} | {took:.0f}", flush=True)
+                print(
+                    f"{name} | {seed} | {keys} | {sure:g} | {played.line} | {took:.0f}", flush=True
+                )
     return 0
 
 

@@ -1,9 +1,11 @@
-"""`python -m benchmarks.mechanisms.gates`: how often the gate against the anchor lets a student pass that it should not.
+"""`python -m benchmarks.mechanisms.gates`: how often the gate against the anchor lets a student
+pass that it should not.
 
-The null: a student whose true accuracy is below the anchor's by exactly the margin, 500 of them on one judging part, through the
-product's own `gates.judge`. A row that the anchor has right is lost with one chance, one it has wrong is won with another, so
-that students differ from the anchor on a share of rows, as real ones do. Power: the same with students that are as good as the
-anchor, and with students that are two points better.
+The null: a student whose true accuracy is below the anchor's by exactly the margin, 500 of them on
+one judging part, through the product's own `gates.judge`. A row that the anchor has right is lost
+with one chance, one it has wrong is won with another, so that students differ from the anchor on a
+share of rows, as real ones do. Power: the same with students that are as good as the anchor, and
+with students that are two points better.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from acclimate.learning import gates, network, normalise
-from acclimate.learning.diagnosis import Drift
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import Gates, InputSpec, NetworkSpec, Part, Verdict, Window
+from acclimate.learning.data import Part, Window
+from acclimate.learning.evaluation import gates
+from acclimate.learning.models import encoding, network
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.results import Drift, Verdict
+from acclimate.learning.spec import Gates, InputSpec, NetworkSpec
 from benchmarks.streams import sources
 
 GATE = "accuracy_against_anchor"
@@ -35,7 +39,9 @@ SIZES = (60, 150, 300, 1000)
 ACCURACIES = (0.75, 0.90, 0.97)
 AMOUNTS = (0.0, 1.0)
 CHANGED = 0.06
-"""Rows that a student has right and the anchor wrong, or the other way round, beyond what the difference itself takes."""
+"""Rows that a student has right and the anchor wrong, or the other way round, beyond what the
+difference itself takes.
+"""
 BETTER = 0.02
 KEPT = Path(".bench/gates.json")
 CODE = "benchmarks.mechanisms.gates"
@@ -43,11 +49,15 @@ SPEC = InputSpec(kind="vector", shape=(1,), classes=("0", "1"))
 
 
 class Right(nn.Module):
-    """Answers row i, which is the number i, with class 1 where it is to be right, since every row has class 1."""
+    """Answers row i, which is the number i, with class 1 where it is to be right, since every row
+    has class 1.
+    """
 
     def __init__(self, right: NDArray[np.bool_], sure: float) -> None:
         super().__init__()
-        self.register_buffer("answer", torch.from_numpy(np.where(right, sure, -sure).astype(np.float32)))
+        self.register_buffer(
+            "answer", torch.from_numpy(np.where(right, sure, -sure).astype(np.float32))
+        )
 
     def forward(self, x_N1: torch.Tensor) -> torch.Tensor:
         logit = self.answer[x_N1[:, 0].long()] / 2
@@ -76,7 +86,7 @@ def version(right: NDArray[np.bool_], accuracy: float) -> Bundle:
         input_spec=SPEC,
         network_spec=NetworkSpec(network="mlp", members=1),
         members=network.seal((Right(right, sure),)),
-        encoding=normalise.fit(x, SPEC, raw=True),
+        encoding=encoding.fit(x, SPEC, raw=True),
         strength=0.0,
         temperature=1.0,
         selftest_x=x[:0],
@@ -85,8 +95,12 @@ def version(right: NDArray[np.bool_], accuracy: float) -> Bundle:
     return network.with_self_test(made, x)
 
 
-def student(anchor_right: NDArray[np.bool_], accuracy: float, difference: float, rng: np.random.Generator) -> Any:
-    """Where a student of a true accuracy of `accuracy` + `difference` is right, drawn row by row beside the anchor."""
+def student(
+    anchor_right: NDArray[np.bool_], accuracy: float, difference: float, rng: np.random.Generator
+) -> Any:
+    """Where a student of a true accuracy of `accuracy` + `difference` is right, drawn row by row
+    beside the anchor.
+    """
     lost_rows = min(CHANGED / 2 + max(-difference, 0.0), accuracy)
     won_rows = min(lost_rows + difference, 1 - accuracy)
     lost_rows = won_rows - difference
@@ -96,9 +110,14 @@ def student(anchor_right: NDArray[np.bool_], accuracy: float, difference: float,
 
 
 def passes(setting: Setting, difference: float, *, runs: int, seed: int) -> float:
-    """The share of such students that the gate lets pass, all on one judging part with one anchor."""
-    rng = np.random.default_rng([seed, setting.rows, round(1000 * setting.accuracy), round(10 * setting.amount)])
-    # The judging part is typical: the anchor's share of right rows is its true accuracy, so that no luck of the part enters.
+    """The share of such students that the gate lets pass, all on one judging part with one
+    anchor.
+    """
+    rng = np.random.default_rng(
+        [seed, setting.rows, round(1000 * setting.accuracy), round(10 * setting.amount)]
+    )
+    # The judging part is typical: the anchor's share of right rows is its true accuracy, so that no
+    # luck of the part enters.
     right = rng.permutation(setting.rows) < round(setting.accuracy * setting.rows)
     accuracy = float(right.mean())
     anchor = version(right, accuracy)
@@ -110,14 +129,24 @@ def passes(setting: Setting, difference: float, *, runs: int, seed: int) -> floa
     for _ in range(runs):
         made = version(student(right, accuracy, difference, rng), max(accuracy, 0.51))
         verdict: Verdict = gates.judge(
-            made, anchor, anchor, judging, window, drift, Gates(), rng=rng, tick=lambda done, total: None
+            made,
+            anchor,
+            anchor,
+            judging,
+            window,
+            drift,
+            Gates(),
+            rng=rng,
+            tick=lambda done, total: None,
         )
         passed += next(gate.verdict == "pass" for gate in verdict.gates if gate.gate == GATE)
     return passed / runs
 
 
 def simulated(*, runs: int = RUNS, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """A document for each judging part: false promotions of students worse by exactly the margin, and power."""
+    """A document for each judging part: false promotions of students worse by exactly the margin,
+    and power.
+    """
     for rows in SIZES:
         for accuracy in ACCURACIES:
             for amount in AMOUNTS:
@@ -131,19 +160,23 @@ def simulated(*, runs: int = RUNS, seed: int = 0) -> Iterator[dict[str, Any]]:
                     "runs": runs,
                     "false_promotions": false,
                     "equal": passes(setting, 0.0, runs=runs, seed=seed + 1),
-                    "better": passes(setting, min(BETTER, (1 - accuracy) / 2), runs=runs, seed=seed + 2),
+                    "better": passes(
+                        setting, min(BETTER, (1 - accuracy) / 2), runs=runs, seed=seed + 2
+                    ),
                 }
 
 
 def line(found: dict[str, Any]) -> str:
     return (
         f"| {found['rows']} | {100 * found['accuracy']:.0f} | {100 * found['margin']:.0f} | "
-        f"{100 * found['false_promotions']:.1f} | {100 * found['equal']:.0f} | {100 * found['better']:.0f} |"
+        f"{100 * found['false_promotions']:.1f} | {100 * found['equal']:.0f} | "
+        f"{100 * found['better']:.0f} |"
     )
 
 
 HEADING = (
-    "| judging rows | anchor right, % | margin, points | false promotions, % | passes if equal, % | if 2 points better, % |\n"
+    "| judging rows | anchor right, % | margin, points | false promotions, % | passes if "
+    "equal, % | if 2 points better, % |\n"
     "| --- | --- | --- | --- | --- | --- |"
 )
 
@@ -157,10 +190,14 @@ def known(path: Path = KEPT) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mechanisms.gates", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mechanisms.gates", description=__doc__
+    )
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=KEPT, help="where the JSON goes, for the report of the streams")
+    parser.add_argument(
+        "--out", type=Path, default=KEPT, help="where the JSON goes, for the report of the streams"
+    )
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print(HEADING, flush=True)
@@ -173,7 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
     asked.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     pooled = float(np.mean([each["false_promotions"] for each in found]))
     worst = max(each["false_promotions"] for each in found)
-    print(f"false promotions: {100 * pooled:.1f} % over all, {100 * worst:.1f} % at worst, {100 * ALPHA:.0f} % allowed")
+    print(
+        f"false promotions: {100 * pooled:.1f} % over all, {100 * worst:.1f} % at worst, "
+        f"{100 * ALPHA:.0f} % allowed"
+    )
     return 0
 
 

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.streams`: play what is missing, then write tables and pictures of all that is there."""
+"""`python -m benchmarks.streams`: play what is missing, then write tables and pictures of all that
+is there.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         print(f"unknown method {unknown[0]!r}; known: {', '.join(MODULES)}", file=sys.stderr)
         return 2
-    seeds = [int(seed) for seed in _split(asked.seeds)] or ([12, 13] if asked.quick else [12, 13, 14, 15, 16])
+    seeds = [int(seed) for seed in _split(asked.seeds)] or (
+        [12, 13] if asked.quick else [12, 13, 14, 15, 16]
+    )
     skipped = {row: path for row in rows if (path := catalogue.definition(row).absent) is not None}
     for row, path in skipped.items():
         print(f"skipped {row}: {path} is not there (ACCLIMATE_STREAMS)", flush=True)
@@ -35,10 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.verbose:
         for cell in plan:
             print(cell.name, flush=True)
-            print(cells.summary(cells.run(cell, say=lambda line: print(line, flush=True))), flush=True)
+            print(
+                cells.summary(cells.run(cell, say=lambda line: print(line, flush=True))), flush=True
+            )
         return 0
     if not asked.report_only:
-        minutes = asked.minutes if asked.minutes is not None else (QUICK_MINUTES if asked.quick else None)
+        minutes = (
+            asked.minutes if asked.minutes is not None else (QUICK_MINUTES if asked.quick else None)
+        )
         for line in cells.run_all(plan, jobs=asked.jobs, minutes=minutes):
             print(line, flush=True)
     from benchmarks.mechanisms import gates
@@ -47,7 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not (asked.report_only or asked.only or asked.quick or gates.known()):
         gates.main([])
     today = datetime.date.today().isoformat()
-    folder = Path(asked.out) if asked.out else RESULTS / f"streams-{today}{'-quick' if asked.quick else ''}"
+    folder = (
+        Path(asked.out)
+        if asked.out
+        else RESULTS / f"streams-{today}{'-quick' if asked.quick else ''}"
+    )
     print(report.write(plan, folder, skipped=sorted(skipped), date=today))
     return 0
 
@@ -57,11 +69,21 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--only", default="", help="streams, patterns or families, by commas")
     out.add_argument("--methods", default="", help=f"by commas, of {', '.join(MODULES)}")
     out.add_argument("--seeds", default="", help="by commas [12,13,14,15,16]")
-    out.add_argument("--jobs", type=int, default=2, help="cells at a time, each in a process of one thread [2]")
-    out.add_argument("--minutes", type=float, default=None, help="begin no cell after so many minutes")
-    out.add_argument("--quick", action="store_true", help="few streams and methods, two seeds, under ten minutes")
-    out.add_argument("--report-only", action="store_true", help="play nothing, report what is known")
-    out.add_argument("--out", default="", help="folder of the report [benchmarks/results/streams-DATE]")
+    out.add_argument(
+        "--jobs", type=int, default=2, help="cells at a time, each in a process of one thread [2]"
+    )
+    out.add_argument(
+        "--minutes", type=float, default=None, help="begin no cell after so many minutes"
+    )
+    out.add_argument(
+        "--quick", action="store_true", help="few streams and methods, two seeds, under ten minutes"
+    )
+    out.add_argument(
+        "--report-only", action="store_true", help="play nothing, report what is known"
+    )
+    out.add_argument(
+        "--out", default="", help="folder of the report [benchmarks/results/streams-DATE]"
+    )
     out.add_argument(
         "-v",
         "--verbose",

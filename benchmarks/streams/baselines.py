@@ -1,7 +1,9 @@
-"""What others do: nothing, one round of self-training, a naive loop, gradual self-training; and what labels would give.
+"""What others do: nothing, one round of self-training, a naive loop, gradual self-training; and
+what labels would give.
 
-Self-training baselines start from one member of version 1 of the same spec, so from the same augmentation; their own training
-is as it is usually written down: no augmentation, no replay, no gates, a student warm started from its teacher.
+Self-training baselines start from one member of version 1 of the same spec, so from the same
+augmentation; their own training is as it is usually written down: no augmentation, no replay, no
+gates, a student warm started from its teacher.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from acclimate.learning import recipes
-from acclimate.learning.network import Bundle
-from acclimate.learning.recipes import Recipe
-from acclimate.learning.values import Floats, Integers, Rows
+from acclimate.learning.data import Floats, Integers, Rows
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.training import recipes
+from acclimate.learning.training.recipes import Recipe
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, anchor, run_number, student
 
@@ -48,20 +50,26 @@ class _Single:
         self.task, self.windows, self.seen = task, windows, 0
         self.anchor = anchor(task)
         network = replace(self.anchor.network_spec, members=1)
-        self.model: Bundle = replace(self.anchor, network_spec=network, members=self.anchor.members[:1], strength=0.0)
+        self.model: Bundle = replace(
+            self.anchor, network_spec=network, members=self.anchor.members[:1], strength=0.0
+        )
 
     def answers(self, x: Rows) -> Floats:
         return self.model.probabilities(x)
 
     def become(self, x: Rows, label: Integers) -> Learnt:
-        """Self-training on these rows alone: ten passes over them, and no fewer steps than the product's recipe takes."""
+        """Self-training on these rows alone: ten passes over them, and no fewer steps than the
+        product's recipe takes.
+        """
         if len(x) < LEAST_ROWS:
             return Learnt(outcome="l")
         ours = recipes.named(self.task.spec.policy.recipe)
         steps = max(ours.steps, math.ceil(EPOCHS * len(x) / ours.window_rows))
         alone: Recipe = replace(ours, steps=steps, replay_rows=0)
         old = self.model
-        self.model = student(self.task, old, x, label, run=run_number(self.task.seed, self.seen), recipe=alone)
+        self.model = student(
+            self.task, old, x, label, run=run_number(self.task.seed, self.seen), recipe=alone
+        )
         return Learnt(outcome="P", replaced=old.probabilities)
 
 
@@ -75,7 +83,9 @@ class Naive(_Single):
 
 
 class Kumar(_Single):
-    """Gradual self-training (Kumar, Ma and Liang, ICML 2020): each window, all but the 10 % least confident rows teach."""
+    """Gradual self-training (Kumar, Ma and Liang, ICML 2020): each window, all but the 10 % least
+    confident rows teach.
+    """
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         self.seen += 1
@@ -83,7 +93,9 @@ class Kumar(_Single):
 
 
 class OneShot(_Single):
-    """Self-training once, as Kumar's, on the rows of the first quarter of the windows; never again."""
+    """Self-training once, as Kumar's, on the rows of the first quarter of the windows;
+    never again.
+    """
 
     def __init__(self, task: Task, windows: int) -> None:
         super().__init__(task, windows)
@@ -102,7 +114,9 @@ class OneShot(_Single):
 
 
 class Oracle:
-    """The same student as ours, trained on the true labels of every row of each past window, never judged."""
+    """The same student as ours, trained on the true labels of every row of each past window, never
+    judged.
+    """
 
     def __init__(self, task: Task, windows: int) -> None:
         self.task, self.seen = task, 0
@@ -117,7 +131,9 @@ class Oracle:
         if known.sum() < LEAST_ROWS:
             return Learnt(outcome="l")
         old = self.model
-        self.model = student(self.task, old, x[known], y[known], run=run_number(self.task.seed, self.seen))
+        self.model = student(
+            self.task, old, x[known], y[known], run=run_number(self.task.seed, self.seen)
+        )
         return Learnt(outcome="P", replaced=old.probabilities)
 
 

@@ -1,4 +1,6 @@
-"""The cells of the benchmark: stream x method x seed, each kept as JSON under the digest of the code that made it."""
+"""The cells of the benchmark: stream x method x seed, each kept as JSON under the digest of the
+code that made it.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,17 @@ class Cell:
 
 
 def digest(cell: Cell) -> str:
-    """Of the code of stream, method and scoring, and of the product's learning as far as the method imports it."""
+    """Of the code of stream, method and scoring, and of the product's learning as far as the method
+    imports it.
+    """
     build = catalogue.definition(cell.row).build
     code = sources.digest((build.__module__, MODULES[cell.method], "benchmarks.streams.scores"))
     return f"{code}-{build.__name__}-{FORMAT}"
 
 
 def planned(rows: Iterable[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """The cells in the order in which they are worth running: ours and the oracle of all seeds first, row by row of each seed.
+    """The cells in the order in which they are worth running: ours and the oracle of all seeds
+    first, row by row of each seed.
 
     One row's cells of a seed are far apart, so that one trains the anchor and the others read it.
     """
@@ -75,7 +80,9 @@ def keep(cell: Cell, record: dict[str, Any], folder: Path = FOLDER) -> None:
     beside.replace(path)
 
 
-def run(cell: Cell, folder: Path = FOLDER, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def run(
+    cell: Cell, folder: Path = FOLDER, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """Play the cell in this process and keep its record."""
     from benchmarks.streams.walk import walk
 
@@ -84,8 +91,12 @@ def run(cell: Cell, folder: Path = FOLDER, say: Callable[[str], None] = lambda l
     return record
 
 
-def run_all(cells: Sequence[Cell], *, jobs: int, minutes: float | None = None, folder: Path = FOLDER) -> Iterator[str]:
-    """Play those that are not known, in so many processes, and say a line for each; begins none after so many minutes."""
+def run_all(
+    cells: Sequence[Cell], *, jobs: int, minutes: float | None = None, folder: Path = FOLDER
+) -> Iterator[str]:
+    """Play those that are not known, in so many processes, and say a line for each; begins none
+    after so many minutes.
+    """
     left = [cell for cell in cells if known(cell, folder) is None]
     yield f"{len(cells)} cells, {len(cells) - len(left)} known, {len(left)} to play"
     if not left:
@@ -97,7 +108,11 @@ def run_all(cells: Sequence[Cell], *, jobs: int, minutes: float | None = None, f
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
         waiting: dict[Future[str], Cell] = {}
         while True:
-            while len(waiting) < jobs and time.monotonic() < until and (cell := next(queue, None)) is not None:
+            while (
+                len(waiting) < jobs
+                and time.monotonic() < until
+                and (cell := next(queue, None)) is not None
+            ):
                 waiting[pool.submit(_played, cell, folder)] = cell
             if not waiting:
                 break
@@ -124,10 +139,14 @@ def summary(record: dict[str, Any]) -> str:
     from benchmarks.streams import scores
 
     windows = record["windows"]
-    frozen, served = (scores.mean(scores.by_group(windows, key)) or 0.0 for key in ("frozen", "served"))
+    frozen, served = (
+        scores.mean(scores.by_group(windows, key)) or 0.0 for key in ("frozen", "served")
+    )
     last = scores.by_group(windows, "frozen")[-1], scores.by_group(windows, "served")[-1]
     letters = "".join(window["outcome"] for window in windows)
     return (
-        f"frozen {100 * frozen:.1f} served {100 * served:.1f} last {100 * last[0]:.0f}/{100 * last[1]:.0f} "
-        f"{letters} strength {record['strength']} begin {record['begin_seconds']:.0f} s, all {record['seconds']:.0f} s"
+        f"frozen {100 * frozen:.1f} served {100 * served:.1f} last "
+        f"{100 * last[0]:.0f}/{100 * last[1]:.0f} "
+        f"{letters} strength {record['strength']} begin {record['begin_seconds']:.0f} s, all "
+        f"{record['seconds']:.0f} s"
     )

@@ -1,4 +1,6 @@
-"""What streams are drawn from: digits that may be turned, Gaussian classes whose planes turn, blocks of class shares."""
+"""What streams are drawn from: digits that may be turned, Gaussian classes whose planes turn,
+blocks of class shares.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from acclimate.learning.values import Floats, InputSpec, Integers, NetworkSpec, Rows
+from acclimate.learning.data import Floats, Integers, Rows
+from acclimate.learning.spec import InputSpec, NetworkSpec
 from benchmarks.streams.stream import Stream, images, shown, vectors
 
 Rng = np.random.Generator
@@ -34,7 +37,9 @@ def turned(x: Floats, angles: NDArray[Any], *, order: int = 1) -> Floats:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Digits:
-    """scikit-learn's digits in an order of their own: about half for the seed set, the others to be drawn and turned."""
+    """scikit-learn's digits in an order of their own: about half for the seed set, the others to be
+    drawn and turned.
+    """
 
     seed_x: Floats
     seed_y: Integers
@@ -56,12 +61,18 @@ class Digits:
         angles = degrees + rng.uniform(-jitter, jitter, size=len(chosen))
         return turned(self.x[chosen], angles), self.y[chosen]
 
-    def of(self, y: Integers, degrees: float, rng: Rng, *, jitter: float = 2.5) -> tuple[Floats, Integers]:
+    def of(
+        self, y: Integers, degrees: float, rng: Rng, *, jitter: float = 2.5
+    ) -> tuple[Floats, Integers]:
         """As `window`, of the classes y (N,) in their order."""
         return self.window(degrees, rng, rows=drawn_by_class(self.y, y, rng), jitter=jitter)
 
-    def stream(self, windows: Sequence[tuple[NDArray[Any], NDArray[Any]]], *, flat: bool = False) -> Stream:
-        """The stream of these windows over this seed: 8x8 images for a cnn, or 64 numbers for an mlp."""
+    def stream(
+        self, windows: Sequence[tuple[NDArray[Any], NDArray[Any]]], *, flat: bool = False
+    ) -> Stream:
+        """The stream of these windows over this seed: 8x8 images for a cnn, or 64 numbers for an
+        mlp.
+        """
         shape = (-1, 64) if flat else (-1, 8, 8)
         return Stream(
             input=vectors(64, 10) if flat else images((8, 8), 10),
@@ -74,13 +85,17 @@ class Digits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gaussians:
-    """Classes of two round modes each, placed by the seed; the planes of neighbouring columns turn together."""
+    """Classes of two round modes each, placed by the seed; the planes of neighbouring columns turn
+    together.
+    """
 
     modes: NDArray[np.float64]  # (C, 2, D)
 
     @staticmethod
     def placed(seed: int, *, classes: int = 5, size: int = 16, apart: float = 0.92) -> Gaussians:
-        return Gaussians(modes=apart * np.random.default_rng([7, seed]).normal(size=(classes, 2, size)))
+        return Gaussians(
+            modes=apart * np.random.default_rng([7, seed]).normal(size=(classes, 2, size))
+        )
 
     @property
     def classes(self) -> int:
@@ -104,7 +119,9 @@ class Gaussians:
         return (x + shift).astype(np.float32), y
 
     def stream(
-        self, seed: tuple[NDArray[Any], NDArray[Any]], windows: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+        self,
+        seed: tuple[NDArray[Any], NDArray[Any]],
+        windows: Sequence[tuple[NDArray[Any], NDArray[Any]]],
     ) -> Stream:
         return Stream(
             input=vectors(self.size, self.classes),
@@ -116,7 +133,9 @@ class Gaussians:
 
 
 def drawn_by_class(pool: Integers, y: Integers, rng: Rng) -> NDArray[np.intp]:
-    """For each class asked for in y (N,) a row of the pool of that class, none twice while there are enough."""
+    """For each class asked for in y (N,) a row of the pool of that class, none twice while there
+    are enough.
+    """
     out = np.empty(len(y), dtype=np.intp)
     for label in np.unique(y):
         places, have = np.flatnonzero(y == label), np.flatnonzero(pool == label)
@@ -125,8 +144,12 @@ def drawn_by_class(pool: Integers, y: Integers, rng: Rng) -> NDArray[np.intp]:
     return out
 
 
-def swinging(shares: Sequence[NDArray[Any]], windows: int, rows: int, block: int, rng: Rng) -> list[Integers]:
-    """The classes of each window's rows where the shares change every `block` rows, which need not end with a window."""
+def swinging(
+    shares: Sequence[NDArray[Any]], windows: int, rows: int, block: int, rng: Rng
+) -> list[Integers]:
+    """The classes of each window's rows where the shares change every `block` rows, which need not
+    end with a window.
+    """
     total = windows * rows
     y = np.empty(total, dtype=np.int64)
     for number, start in enumerate(range(0, total, block)):
@@ -141,7 +164,9 @@ def two_class_blocks() -> list[NDArray[Any]]:
 
 
 def few_classes_dominate(classes: int, blocks: int, rng: Rng) -> list[NDArray[Any]]:
-    """In each block about a third of the classes have six rows of ten between them, on top of their even share."""
+    """In each block about a third of the classes have six rows of ten between them, on top of their
+    even share.
+    """
     shares = []
     for _ in range(blocks):
         share = np.full(classes, 0.4 / classes)
@@ -152,7 +177,9 @@ def few_classes_dominate(classes: int, blocks: int, rng: Rng) -> list[NDArray[An
 
 
 def spec_of_words(size: int) -> tuple[InputSpec, NetworkSpec]:
-    return InputSpec(kind="vector", shape=(size,), classes=("ham", "spam")), NetworkSpec(network="mlp")
+    return InputSpec(kind="vector", shape=(size,), classes=("ham", "spam")), NetworkSpec(
+        network="mlp"
+    )
 
 
 def spec_of_text() -> tuple[InputSpec, NetworkSpec]:

@@ -1,4 +1,6 @@
-"""Streams in which something happens that no gradual drift is: jumps, strangers, noise, odd orders and odd sizes."""
+"""Streams in which something happens that no gradual drift is: jumps, strangers, noise, odd orders
+and odd sizes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import math
 
 import numpy as np
 
-from acclimate.learning.values import NONE_OF_THE_CLASSES, InputSpec
+from acclimate.learning.data import NONE_OF_THE_CLASSES
+from acclimate.learning.spec import InputSpec
 from benchmarks.streams.draws import Digits, Gaussians
 from benchmarks.streams.stream import Definition, Stream, names, shown
 
@@ -26,7 +29,9 @@ def jump_vector(seed: int) -> Stream:
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 51])
     first = classes.of(classes.uniform(600, rng), rng)
     turns = [0.0 if n < JUMP_AT else 0.4 * math.pi for n in range(1, 11)]
-    return classes.stream(first, [classes.of(classes.uniform(300, rng), rng, turn=turn) for turn in turns])
+    return classes.stream(
+        first, [classes.of(classes.uniform(300, rng), rng, turn=turn) for turn in turns]
+    )
 
 
 def recurring(seed: int) -> Stream:
@@ -37,7 +42,9 @@ def recurring(seed: int) -> Stream:
 
 
 def new_class(seed: int) -> Stream:
-    """The nine is unknown: absent from the seed set and its classes, it arrives in the fourth window of slowly turning digits."""
+    """The nine is unknown: absent from the seed set and its classes, it arrives in the fourth
+    window of slowly turning digits.
+    """
     source, rng = Digits.shuffled(seed), np.random.default_rng([seed, 53])
     known = np.flatnonzero(source.y != 9)
     windows = []
@@ -63,7 +70,10 @@ def junk(seed: int) -> Stream:
     for n in range(1, 13):
         x, y = source.window(4 * n, rng)
         if n in JUNK_AT:
-            x, y = rng.uniform(0, 16, size=x.shape).astype(np.float32), np.full(len(y), NONE_OF_THE_CLASSES)
+            x, y = (
+                rng.uniform(0, 16, size=x.shape).astype(np.float32),
+                np.full(len(y), NONE_OF_THE_CLASSES),
+            )
         windows.append((x, y))
     return source.stream(windows)
 
@@ -80,16 +90,23 @@ def class_ordered(seed: int) -> Stream:
 
 
 def sizes(seed: int) -> Stream:
-    """Slowly turning classes in windows of 20 to 5,000 rows; too few rows wait for the next window, as the service has it."""
+    """Slowly turning classes in windows of 20 to 5,000 rows; too few rows wait for the next window,
+    as the service has it.
+    """
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 56])
     first = classes.of(classes.uniform(600, rng), rng)
     turns = np.cumsum(np.sqrt(SIZES)) / np.sqrt(SIZES).sum() * 0.3 * math.pi
-    windows = [classes.of(classes.uniform(rows, rng), rng, turn=turn) for rows, turn in zip(SIZES, turns, strict=True)]
+    windows = [
+        classes.of(classes.uniform(rows, rng), rng, turn=turn)
+        for rows, turn in zip(SIZES, turns, strict=True)
+    ]
     return classes.stream(first, windows)
 
 
 def duplicates(seed: int) -> Stream:
-    """Slowly turning digits as 64 numbers; in each window six rows of ten are copies of the same five rows."""
+    """Slowly turning digits as 64 numbers; in each window six rows of ten are copies of the same
+    five rows.
+    """
     source, rng = Digits.shuffled(seed), np.random.default_rng([seed, 57])
     windows = []
     for n in range(1, 13):
@@ -170,6 +187,9 @@ DEFINITIONS = (
         gap=True,
     ),
     Definition(
-        name="fifty", family="event", about="5 overlapping classes, 50 windows of 300 without drift; mlp", build=fifty
+        name="fifty",
+        family="event",
+        about="5 overlapping classes, 50 windows of 300 without drift; mlp",
+        build=fifty,
     ),
 )

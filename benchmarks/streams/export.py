@@ -1,4 +1,6 @@
-"""`python -m benchmarks.streams.export gas 3 FOLDER`: a stream as files for `acclimate create` and `acclimate play`."""
+"""`python -m benchmarks.streams.export gas 3 FOLDER`: a stream as files for `acclimate create` and
+`acclimate play`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ max_rows = 0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.streams.export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.streams.export", description=__doc__
+    )
     parser.add_argument("stream", choices=sorted(catalogue.ALL))
     parser.add_argument("seed", type=int)
     parser.add_argument("folder", type=Path)
@@ -53,8 +57,13 @@ def main(arguments: list[str] | None = None) -> None:
     shown = [window for window in stream.windows if window.learnt]
     t = np.repeat(np.arange(1, len(shown) + 1, dtype=np.int32), [len(window) for window in shown])
     x = np.concatenate([_stored(window.x) for window in shown])
-    np.savez_compressed(asked.folder / "stream.npz", x=x, y=np.concatenate([window.y for window in shown]), t=t)
-    print(f"wrote spec.toml, seed.npz ({len(stream.seed_y)} rows) and stream.npz ({len(x)} rows, {len(shown)} windows)")
+    np.savez_compressed(
+        asked.folder / "stream.npz", x=x, y=np.concatenate([window.y for window in shown]), t=t
+    )
+    print(
+        f"wrote spec.toml, seed.npz ({len(stream.seed_y)} rows) and stream.npz ({len(x)} rows, "
+        f"{len(shown)} windows)"
+    )
 
 
 def _spec(stream: Stream, *, name: str, about: str, seed: int) -> str:

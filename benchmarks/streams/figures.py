@@ -1,4 +1,6 @@
-"""From the records of cells to the figures of a row of the tables: means over seeds, gaps, promotions, estimates, calibration."""
+"""From the records of cells to the figures of a row of the tables: means over seeds, gaps,
+promotions, estimates, calibration.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Records = Mapping[tuple[str, str, int], Record]
 
 @dataclass(frozen=True, kw_only=True)
 class Over:
-    """A figure over seeds: its mean, its standard deviation (None of one seed), and its values by seed."""
+    """A figure over seeds: its mean, its standard deviation (None of one seed), and its values by
+    seed.
+    """
 
     values: dict[int, float]
 
@@ -44,7 +48,9 @@ class Figures:
         return [record for _, record in sorted(self.records.get(method, {}).items())]
 
     def accuracy(self, method: str) -> Over:
-        """Served before adaptation; of `frozen` from whichever cells of the seed there are. Target windows are no part of it."""
+        """Served before adaptation; of `frozen` from whichever cells of the seed there are. Target
+        windows are no part of it.
+        """
         return self._over(method, lambda groups: scores.mean(groups))
 
     def last(self, method: str) -> Over:
@@ -67,14 +73,18 @@ class Figures:
         seeds = sorted(set(served) & set(frozen) & set(oracle))
         if not seeds:
             return None
-        means = [float(np.mean([each[seed] for seed in seeds])) for each in (served, frozen, oracle)]
+        means = [
+            float(np.mean([each[seed] for seed in seeds])) for each in (served, frozen, oracle)
+        ]
         return scores.gap_closed(*means)
 
     def gains(self, method: str) -> dict[int, float]:
         """Served minus frozen of the same cell, by seed."""
         found = {}
         for seed, record in self.records.get(method, {}).items():
-            served, frozen = (scores.mean(scores.by_group(_ordinary(record), key)) for key in ("served", "frozen"))
+            served, frozen = (
+                scores.mean(scores.by_group(_ordinary(record), key)) for key in ("served", "frozen")
+            )
             if served is not None and frozen is not None:
                 found[seed] = served - frozen
         return found
@@ -83,7 +93,9 @@ class Figures:
         found = {}
         for seed, (record, key) in self._cells(method).items():
             bins = "frozen_bins" if key == "frozen" else "bins"
-            found[seed] = scores.calibration_error(scores.pooled_bins(window[bins] for window in _ordinary(record)))
+            found[seed] = scores.calibration_error(
+                scores.pooled_bins(window[bins] for window in _ordinary(record))
+            )
         return Over(values=found)
 
     def bins(self, method: str) -> np.ndarray:
@@ -93,12 +105,16 @@ class Figures:
         return scores.pooled_bins(window[key] for record in cells for window in record["windows"])
 
     def outcomes(self, method: str) -> Counter[str]:
-        return Counter(window["outcome"] for record in self.of(method) for window in record["windows"])
+        return Counter(
+            window["outcome"] for record in self.of(method) for window in record["windows"]
+        )
 
     def compared(self, method: str) -> list[dict[str, Any]]:
         """The paired test of every promotion that had a next window."""
         windows = (window for record in self.of(method) for window in record["windows"])
-        return [window["after_promotion"] for window in windows if window["after_promotion"] is not None]
+        return [
+            window["after_promotion"] for window in windows if window["after_promotion"] is not None
+        ]
 
     def estimates(self, method: str) -> list[dict[str, Any]]:
         windows = (window for record in self.of(method) for window in record["windows"])
@@ -106,7 +122,11 @@ class Figures:
 
     def rollbacks(self, method: str) -> int:
         """How often a watch took a new version back."""
-        return sum(bool(window.get("rolled_back")) for record in self.of(method) for window in record["windows"])
+        return sum(
+            bool(window.get("rolled_back"))
+            for record in self.of(method)
+            for window in record["windows"]
+        )
 
     def path(self, method: str, key: str) -> list[float | None]:
         """The mean over seeds of each window, for pictures."""
@@ -114,12 +134,16 @@ class Figures:
         if not cells:
             return []
         length = min(len(record["windows"]) for record, _ in cells)
-        return [scores.mean(record["windows"][n][key] for record, key in cells) for n in range(length)]
+        return [
+            scores.mean(record["windows"][n][key] for record, key in cells) for n in range(length)
+        ]
 
     def _cells(self, method: str) -> dict[int, tuple[Record, str]]:
         """By seed the record to read, and the key to read in it."""
         if method != "frozen" or "frozen" in self.records:
-            return {seed: (record, "served") for seed, record in self.records.get(method, {}).items()}
+            return {
+                seed: (record, "served") for seed, record in self.records.get(method, {}).items()
+            }
         found: dict[int, tuple[Record, str]] = {}
         for records in self.records.values():
             for seed, record in records.items():
@@ -156,7 +180,9 @@ def covered(estimates: Sequence[dict[str, Any]]) -> tuple[int, int, int]:
 
 def estimate_error(estimates: Sequence[dict[str, Any]]) -> float | None:
     """The mean distance from the truth of those that were given."""
-    return scores.mean(abs(each["value"] - each["truth"]) for each in estimates if each["value"] is not None)
+    return scores.mean(
+        abs(each["value"] - each["truth"]) for each in estimates if each["value"] is not None
+    )
 
 
 def _ordinary(record: Record) -> list[dict[str, Any]]:

@@ -23,15 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import network
-from acclimate.learning.loop import Turn
-from acclimate.learning.values import (
-    NONE_OF_THE_CLASSES,
-    UNLABELLED,
-    Integers,
-    Policy,
-    Window,
-)
+from acclimate.learning.data import NONE_OF_THE_CLASSES, UNLABELLED, Integers, Window
+from acclimate.learning.models import network
+from acclimate.learning.pipeline import Turn
 from benchmarks.streams import events, gradual, prior, starts, stream
 from benchmarks.streams.play import Ours
 from benchmarks.streams.starts import Task
@@ -212,8 +206,8 @@ def main() -> None:
     found = all_fingerprints(names, jobs=asked.jobs)
     for name, told in found.items():
         print(
-            f"{name:8s} bits {told['bits']} verdicts {told['verdicts']} "
-            f"{told['outcomes']} {told['seconds']} s"
+            f"{name:8s} bits {told['bits']} verdicts {told['verdicts']} {told['outcomes']} "
+            f"{told['seconds']} s"
         )
     if asked.write:
         kept = {name: {**told, "seconds": None} for name, told in found.items()}

@@ -1,4 +1,6 @@
-"""Streams written after the rules were fixed, and first played on seeds 7 to 11. Turning moons then moved one rule (0022)."""
+"""Streams written after the rules were fixed, and first played on seeds 7 to 11. Turning moons then
+moved one rule (0022).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import numpy as np
 from scipy import ndimage
 from sklearn.datasets import make_moons
 
-from acclimate.learning.values import Floats, NetworkSpec
+from acclimate.learning.data import Floats
+from acclimate.learning.spec import NetworkSpec
 from benchmarks.streams.draws import Digits
 from benchmarks.streams.stream import Definition, Stream, images, read, shown, vectors
 
@@ -16,7 +19,9 @@ SMALLEST = 0.6
 
 
 def mnist_blur(seed: int) -> Stream:
-    """14x14 by the mean of 2x2 pixels; from window to window the lens is further out of focus, and the light less."""
+    """14x14 by the mean of 2x2 pixels; from window to window the lens is further out of focus, and
+    the light less.
+    """
     arrays, rng = read("mnist70k"), np.random.default_rng([seed, 51])
     rows = rng.permutation(np.flatnonzero(arrays["t"] == 0))[: MNIST_SEED + 10 * MNIST_WINDOW]
     x = arrays["x"][rows].reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4), dtype=np.float32)
@@ -48,7 +53,11 @@ def _farther(x: Floats, width: float) -> Floats:
     """Images (N, H, W), of which each becomes so much smaller around its middle."""
     middle = (x.shape[1] - 1) / 2
     offset = middle - middle / width
-    how = {"offset": offset, "order": 1, "mode": "grid-constant"}  # "constant" loses the whole border line at once
+    how = {
+        "offset": offset,
+        "order": 1,
+        "mode": "grid-constant",
+    }  # "constant" loses the whole border line at once
     return np.stack([ndimage.affine_transform(image, [1 / width] * 2, **how) for image in x])
 
 
@@ -59,7 +68,9 @@ def moons_turn(seed: int) -> Stream:
     def drawn(rows: int, degrees: float) -> tuple[Floats, np.ndarray]:
         x, y = make_moons(rows, noise=0.15, random_state=int(rng.integers(2**31)))
         angle = np.deg2rad(degrees)
-        return (x - [0.5, 0.25]) @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]), y
+        return (x - [0.5, 0.25]) @ np.array(
+            [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        ), y
 
     seed_x, seed_y = drawn(500, 0)
     return Stream(
@@ -72,7 +83,9 @@ def moons_turn(seed: int) -> Stream:
 
 
 def still_gas(seed: int) -> Stream:
-    """Gas sensors of the first three batches, shuffled together: real readings of 128 columns without drift."""
+    """Gas sensors of the first three batches, shuffled together: real readings of 128 columns
+    without drift.
+    """
     arrays, rng = read("gasdrift_8of10"), np.random.default_rng([seed, 54])
     rows = rng.permutation(np.flatnonzero(np.isin(arrays["t"], np.unique(arrays["t"])[:3])))
     x, y = arrays["x"][rows].astype(np.float32), arrays["y"][rows]
@@ -81,7 +94,9 @@ def still_gas(seed: int) -> Stream:
         network=NetworkSpec(network="mlp"),
         seed_x=x[:450],
         seed_y=y[:450],
-        windows=tuple(shown(x[part], y[part]) for part in np.array_split(np.arange(450, len(y)), 8)),
+        windows=tuple(
+            shown(x[part], y[part]) for part in np.array_split(np.arange(450, len(y)), 8)
+        ),
     )
 
 
@@ -89,7 +104,8 @@ DEFINITIONS = (
     Definition(
         name="mnist-blur",
         family="fresh",
-        about="MNIST at 14x14, 2,000 seed rows, out of focus and darker from window to window, 10 windows of 500; mlp",
+        about="MNIST at 14x14, 2,000 seed rows, out of focus and darker from window to window, "
+        "10 windows of 500; mlp",
         build=mnist_blur,
         file="mnist70k",
         gap=True,

@@ -1,4 +1,6 @@
-"""Streams that drift slowly, so that a model which follows can learn by itself: turning digits, turning classes, real sensors."""
+"""Streams that drift slowly, so that a model which follows can learn by itself: turning digits,
+turning classes, real sensors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import math
 
 import numpy as np
 
-from acclimate.learning.values import NetworkSpec
+from acclimate.learning.spec import NetworkSpec
 from benchmarks.streams.draws import Digits, Gaussians, turned
 from benchmarks.streams.stream import Definition, Shown, Stream, images, read, shown, vectors
 
@@ -15,7 +17,9 @@ FULL_TURN = 0.45 * math.pi
 GAS_ROWS = 500
 KUMAR_SEED, KUMAR_END, KUMAR_WINDOW = 6_000, 48_000, 2_000
 TARGET = "target"
-"""The group of Kumar's target test rows, turned by 55 to 60 degrees: asked after the last window, never learnt from."""
+"""The group of Kumar's target test rows, turned by 55 to 60 degrees: asked after the last window,
+never learnt from.
+"""
 
 
 def digits(seed: int, *, flat: bool = False) -> Stream:
@@ -31,12 +35,16 @@ def digits_vector(seed: int) -> Stream:
 def synthetic(seed: int) -> Stream:
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 5])
     first = classes.of(classes.uniform(600, rng), rng)
-    windows = [classes.of(classes.uniform(300, rng), rng, turn=FULL_TURN * n / 12) for n in range(1, 13)]
+    windows = [
+        classes.of(classes.uniform(300, rng), rng, turn=FULL_TURN * n / 12) for n in range(1, 13)
+    ]
     return classes.stream(first, windows)
 
 
 def mnist_rotation(seed: int) -> Stream:
-    """14x14 by the mean of 2x2 pixels, turned 6 to 60 degrees. The published table used an mlp, so this does."""
+    """14x14 by the mean of 2x2 pixels, turned 6 to 60 degrees. The published table used an mlp, so
+    this does.
+    """
     arrays, rng = read("mnist70k"), np.random.default_rng([seed, 14])
     rows = rng.permutation(np.flatnonzero(arrays["t"] == 0))[: 2000 + 10 * 500]
     x = arrays["x"][rows].reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4), dtype=np.float32)
@@ -55,7 +63,9 @@ def mnist_rotation(seed: int) -> Stream:
 
 
 def kumar(seed: int) -> Stream:
-    """Rotating MNIST exactly as Kumar, Ma and Liang (2020): angles, rows, spline order, and the target test rows."""
+    """Rotating MNIST exactly as Kumar, Ma and Liang (2020): angles, rows, spline order, and the
+    target test rows.
+    """
     arrays, rng = read("mnist70k"), np.random.default_rng([seed, 20])
     order = rng.permutation(np.flatnonzero(arrays["t"] == 0))
     x, y = arrays["x"][order].astype(np.float32) / 255, arrays["y"][order]
@@ -67,7 +77,9 @@ def kumar(seed: int) -> Stream:
         rows = slice(start, start + KUMAR_WINDOW)
         windows.append(shown(turned(x[rows], angles, order=3), y[rows]))
     test = np.flatnonzero(arrays["t"] == 1)
-    target = turned(arrays["x"][test].astype(np.float32) / 255, rng.uniform(55, 60, size=len(test)), order=3)
+    target = turned(
+        arrays["x"][test].astype(np.float32) / 255, rng.uniform(55, 60, size=len(test)), order=3
+    )
     windows.append(shown(target, arrays["y"][test], TARGET, learnt=False))
     return Stream(
         input=images((28, 28), 10),
@@ -79,17 +91,23 @@ def kumar(seed: int) -> Stream:
 
 
 def keystroke(seed: int) -> Stream:
-    """Session 0 is the seed set, each later session a window; inside a session rows are shuffled."""
+    """Session 0 is the seed set, each later session a window; inside a session rows are
+    shuffled.
+    """
     return _by_time("keystroke", seed, rows=200, group="session")
 
 
 def gas(seed: int) -> Stream:
-    """Batch 1 is the seed set; windows inside the later batches in their order, reported by batch."""
+    """Batch 1 is the seed set; windows inside the later batches in their order, reported by
+    batch.
+    """
     return _by_time("gasdrift_8of10", seed, rows=GAS_ROWS, group="batch")
 
 
 def speech(seed: int) -> Stream:
-    """Two speakers are the seed set; the others speak one after the other. Images are means of 2x2: a quarter of the work."""
+    """Two speakers are the seed set; the others speak one after the other. Images are means of 2x2:
+    a quarter of the work.
+    """
     arrays, rng = read("fsdd_logmel"), np.random.default_rng([seed, 9])
     x = arrays["x"].reshape(-1, 20, 2, 25, 2).mean(axis=(2, 4), dtype=np.float32)
     y, speaker = arrays["y"], arrays["t"]
@@ -108,7 +126,9 @@ def speech(seed: int) -> Stream:
 
 
 def _by_time(name: str, seed: int, *, rows: int, group: str) -> Stream:
-    """Vectors whose t numbers sessions: the first is the seed set, the others are shuffled inside and cut into windows."""
+    """Vectors whose t numbers sessions: the first is the seed set, the others are shuffled inside
+    and cut into windows.
+    """
     arrays, rng = read(name), np.random.default_rng([seed, 3])
     x, y, t = arrays["x"].astype(np.float32), arrays["y"], arrays["t"]
     first, *later = np.unique(t)
@@ -127,7 +147,9 @@ def _by_time(name: str, seed: int, *, rows: int, group: str) -> Stream:
 
 
 def elec(seed: int) -> Stream:
-    """Prices go up or down: the first tenth is the seed set, the others come in order. The date and the price are no input."""
+    """Prices go up or down: the first tenth is the seed set, the others come in order. The date and
+    the price are no input.
+    """
     arrays = read("elec2")
     x, y = arrays["x"][:, [1, 2, 4, 5, 6, 7]], arrays["y"]
     first = len(y) // 10
@@ -160,7 +182,8 @@ DEFINITIONS = (
     Definition(
         name="synthetic",
         family="gradual",
-        about="5 classes of two modes in 16 columns whose planes turn by 81 degrees in 12 windows of 300; mlp",
+        about="5 classes of two modes in 16 columns whose planes turn by 81 degrees in 12 "
+        "windows of 300; mlp",
         build=synthetic,
         gap=True,
     ),
@@ -176,7 +199,8 @@ DEFINITIONS = (
     Definition(
         name="kumar",
         family="gradual",
-        about="Rotating MNIST, the protocol of Kumar et al. 2020: 21 windows of 2,000, judged at 55 to 60 degrees; cnn",
+        about="Rotating MNIST, the protocol of Kumar et al. 2020: 21 windows of 2,000, judged "
+        "at 55 to 60 degrees; cnn",
         build=kumar,
         file="mnist70k",
         gap=True,
@@ -185,7 +209,8 @@ DEFINITIONS = (
     Definition(
         name="keystroke",
         family="gradual",
-        about="real typing of 4 persons, session 0 the seed set, sessions 1 to 7 windows of 200; mlp",
+        about="real typing of 4 persons, session 0 the seed set, sessions 1 to 7 windows of "
+        "200; mlp",
         build=keystroke,
         file="keystroke",
         gap=True,
@@ -193,7 +218,8 @@ DEFINITIONS = (
     Definition(
         name="gas",
         family="gradual",
-        about="real gas sensors ageing over 36 months, batch 1 the seed set, seven later batches; mlp",
+        about="real gas sensors ageing over 36 months, batch 1 the seed set, seven later "
+        "batches; mlp",
         build=gas,
         file="gasdrift_8of10",
         gap=True,
@@ -201,7 +227,8 @@ DEFINITIONS = (
     Definition(
         name="speech",
         family="real",
-        about="spoken digits as log mel images of 20x25, two speakers the seed set, four others in turn; cnn",
+        about="spoken digits as log mel images of 20x25, two speakers the seed set, four "
+        "others in turn; cnn",
         build=speech,
         file="fsdd_logmel",
         gap=True,
@@ -209,7 +236,8 @@ DEFINITIONS = (
     Definition(
         name="elec",
         family="real",
-        about="electricity prices up or down, the first tenth the seed set, 40 windows in order; mlp",
+        about="electricity prices up or down, the first tenth the seed set, 40 windows in "
+        "order; mlp",
         build=elec,
         file="elec2",
         gap=True,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import Floats, Integers, Json, Rows
+from acclimate.learning.data import Floats, Integers, Json, Rows
+from acclimate.learning.models.network import Bundle
 
 Answer = Callable[[Rows], Floats]
 
@@ -24,7 +24,9 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learnt:
-    """What a method made of a window; `replaced` answers as the version did that no longer serves, None where none changed."""
+    """What a method made of a window; `replaced` answers as the version did that no longer serves,
+    None where none changed.
+    """
 
     outcome: str
     detail: str = ""
@@ -38,7 +40,9 @@ class Learner(Protocol):
     anchor: Bundle
 
     def answers(self, x: Rows) -> Floats:
-        """Probabilities (N, C) for the rows of the next window, in their order: what would be served."""
+        """Probabilities (N, C) for the rows of the next window, in their order: what would be
+        served.
+        """
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         """Learns from the window just answered. Only an oracle, an audit and a score look at y."""

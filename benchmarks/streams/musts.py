@@ -11,17 +11,26 @@ from benchmarks.streams.figures import Figures
 from benchmarks.streams.scores import at_least, gap_closed, share
 
 Rows = Mapping[str, Figures]
-GRADUAL = {"digits": 0.80, "digits-vector": 0.80, "synthetic": 0.80, "mnist-rotation": 0.80, "keystroke": 0.65}
+GRADUAL = {
+    "digits": 0.80,
+    "digits-vector": 0.80,
+    "synthetic": 0.80,
+    "mnist-rotation": 0.80,
+    "keystroke": 0.65,
+}
 PUBLISHED_KUMAR = 0.879
 ALPHA = 0.05
 CHANCE = 0.01
-"""Of 500 runs a true share of alpha shows more than alpha half of the time: one judging part counts against the gate only where
-chance would do it in fewer cases than this."""
+"""Of 500 runs a true share of alpha shows more than alpha half of the time: one judging part counts
+against the gate only where chance would do it in fewer cases than this.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """One line: what is demanded of what, the value measured (None: not measured), the limit, and which side of it is right."""
+    """One line: what is demanded of what, the value measured (None: not measured), the limit, and
+    which side of it is right.
+    """
 
     demand: str
     of: str
@@ -70,14 +79,18 @@ def _gradual(rows: Rows) -> Iterable[Demand]:
         last = found.gap("ours", found.last) if found else None
         audited = found.gap("ours_audited") if found else None
         said = f"with audits {100 * audited:.0f} % (goal 95)" if audited is not None else ""
-        yield Demand(demand="gap closed, mean", of=name, value=mean, limit=limit, goal=0.92, note=said)
+        yield Demand(
+            demand="gap closed, mean", of=name, value=mean, limit=limit, goal=0.92, note=said
+        )
         yield Demand(demand="gap closed, last window", of=name, value=last, limit=limit, goal=0.92)
 
 
 def _published(rows: Rows) -> Iterable[Demand]:
     kumar, gas = rows.get("kumar"), rows.get("gas")
     value = kumar.target("ours").mean if kumar else None
-    yield Demand(demand="at 55 to 60 degrees", of="kumar", value=value, limit=PUBLISHED_KUMAR, goal=0.95)
+    yield Demand(
+        demand="at 55 to 60 degrees", of="kumar", value=value, limit=PUBLISHED_KUMAR, goal=0.95
+    )
     said = ""
     if gas is not None:
         last, audited = gas.last("ours").mean, gas.accuracy("ours_audited").mean
@@ -87,7 +100,14 @@ def _published(rows: Rows) -> Iterable[Demand]:
             if each is not None
         )
     value = gas.accuracy("ours").mean if gas else None
-    yield Demand(demand="mean accuracy of seven batches", of="gas", value=value, limit=0.78, goal=0.85, note=said)
+    yield Demand(
+        demand="mean accuracy of seven batches",
+        of="gas",
+        value=value,
+        limit=0.78,
+        goal=0.85,
+        note=said,
+    )
 
 
 def _gains(rows: Rows) -> Iterable[Demand]:
@@ -105,10 +125,14 @@ def _gains(rows: Rows) -> Iterable[Demand]:
             yield _gain(rows, name, -0.005, note=said)
 
 
-def _gain(rows: Rows, name: str, limit: float, *, goal: float | None = None, note: str = "") -> Demand:
+def _gain(
+    rows: Rows, name: str, limit: float, *, goal: float | None = None, note: str = ""
+) -> Demand:
     gains = rows[name].gains("ours") if name in rows else {}
     value = sum(gains.values()) / len(gains) if gains else None
-    return Demand(demand="served - frozen, mean", of=name, value=value, limit=limit, goal=goal, note=note)
+    return Demand(
+        demand="served - frozen, mean", of=name, value=value, limit=limit, goal=goal, note=note
+    )
 
 
 def _jump(rows: Rows) -> Iterable[Demand]:
@@ -120,21 +144,32 @@ def _jump(rows: Rows) -> Iterable[Demand]:
         alarms = [record["windows"][at]["outcome"] == "A" for record in records]
         later = [window["outcome"] for record in records for window in record["windows"][at:]]
         yield Demand(
-            demand="alarm in the window of the jump", of=name, value=share(sum(alarms), len(alarms)), limit=1.0
+            demand="alarm in the window of the jump",
+            of=name,
+            value=share(sum(alarms), len(alarms)),
+            limit=1.0,
         )
         promoted = float(later.count("P")) if records else None
         yield Demand(
-            demand="label-free promotions from the jump on", of=name, value=promoted, limit=0.0, direction="at most"
+            demand="label-free promotions from the jump on",
+            of=name,
+            value=promoted,
+            limit=0.0,
+            direction="at most",
         )
         yield _gain(rows, name, -0.005, note=_recovered(rows, name, at))
 
 
 def _recovered(rows: Rows, name: str, at: int) -> str:
-    """How much of the gap is closed five windows after the jump where 25 rows of each window were labelled."""
+    """How much of the gap is closed five windows after the jump where 25 rows of each window were
+    labelled.
+    """
     if name not in rows:
         return ""
     found = rows[name]
-    paths = [found.path("ours_audited", key) for key in ("served", "frozen")] + [found.path("oracle", "served")]
+    paths = [found.path("ours_audited", key) for key in ("served", "frozen")] + [
+        found.path("oracle", "served")
+    ]
     values = [path[at + 5] if len(path) > at + 5 else None for path in paths]
     if any(value is None for value in values):
         return ""
@@ -153,7 +188,11 @@ def _estimates(rows: Rows) -> Iterable[Demand]:
     said = f"{held} of {given} given, {runs - given} refused" if runs else ""
     said += f", {100 * error:.1f} points off on average (goal 4)" if error is not None else ""
     yield Demand(
-        demand="estimates that held the truth", of="all streams", value=share(held, given), limit=0.90, note=said
+        demand="estimates that held the truth",
+        of="all streams",
+        value=share(held, given),
+        limit=0.90,
+        note=said,
     )
     for name in GRADUAL:
         found = rows[name].estimates("ours") if name in rows else []
@@ -165,7 +204,14 @@ def _calibration(rows: Rows) -> Iterable[Demand]:
     for name, definition in catalogue.ALL.items():
         if definition.family == "gradual":
             value = rows[name].calibration_error("ours").mean if name in rows else None
-            yield Demand(demand="calibration error", of=name, value=value, limit=0.05, direction="at most", goal=0.03)
+            yield Demand(
+                demand="calibration error",
+                of=name,
+                value=value,
+                limit=0.05,
+                direction="at most",
+                goal=0.03,
+            )
 
 
 def _null_simulation(found: Sequence[dict[str, Any]]) -> Iterable[Demand]:
@@ -179,9 +225,14 @@ def _null_simulation(found: Sequence[dict[str, Any]]) -> Iterable[Demand]:
         direction="at most",
         note="`python -m benchmarks.mechanisms.gates` makes it",
     )
-    beyond = [each for each in found if _tail(round(each["false_promotions"] * each["runs"]), each["runs"]) < CHANCE]
+    beyond = [
+        each
+        for each in found
+        if _tail(round(each["false_promotions"] * each["runs"]), each["runs"]) < CHANCE
+    ]
     named = ", ".join(
-        f"{each['rows']} rows, anchor {100 * each['accuracy']:.0f} %, margin {100 * each['margin']:.0f}: "
+        f"{each['rows']} rows, anchor {100 * each['accuracy']:.0f} %, margin "
+        f"{100 * each['margin']:.0f}: "
         f"{100 * each['false_promotions']:.1f} %"
         for each in beyond
     )
@@ -202,7 +253,9 @@ def _tail(hits: int, runs: int) -> float:
 
 def _harm(rows: Rows) -> Iterable[Demand]:
     for method, limit, goal in (("ours", 0.20, 0.10), ("ours_audited", 0.20, 0.03)):
-        compared = [each for name, row in rows.items() if "!" not in name for each in row.compared(method)]
+        compared = [
+            each for name, row in rows.items() if "!" not in name for each in row.compared(method)
+        ]
         bad, of = figures.harmful(compared)
         yield Demand(
             demand="harmful promotions",

@@ -23,7 +23,12 @@ COLOURS = {
     "one_shot": "#8a6fb0",
     "tent": "#5c8a8a",
 }
-LABELS = {"ours_audited": "ours, 25 audits", "kumar": "Kumar 2020", "one_shot": "one-shot", "tent": "TENT"}
+LABELS = {
+    "ours_audited": "ours, 25 audits",
+    "kumar": "Kumar 2020",
+    "one_shot": "one-shot",
+    "tent": "TENT",
+}
 LINES = ("oracle", "kumar", "ours_audited", "ours")
 
 
@@ -35,13 +40,19 @@ def draw(rows: dict[str, Figures], order: Sequence[str], folder: Path) -> int:
         return 0
     for row in order:
         _windows(rows[row], folder / f"accuracy-{row.replace('!', '-')}.png")
-    for name, of in (("gap-closed", _gaps), ("reliability", _reliability), ("harmful-promotions", _harm)):
+    for name, of in (
+        ("gap-closed", _gaps),
+        ("reliability", _reliability),
+        ("harmful-promotions", _harm),
+    ):
         of(rows, order, folder / f"{name}.png")
     return len(order) + 3
 
 
 def _windows(found: Figures, path: Path) -> None:
-    """Accuracy by window, the mean over seeds; triangles where a version was promoted, by how many seeds."""
+    """Accuracy by window, the mean over seeds; triangles where a version was promoted, by how many
+    seeds.
+    """
     figure, axes = _sheet(9, 4.4)
     definition = catalogue.definition(found.row)
     carrier = next((method for method in ("ours", *found.records) if found.of(method)), None)
@@ -49,7 +60,9 @@ def _windows(found: Figures, path: Path) -> None:
         _line(axes, found.path(carrier, "frozen"), "frozen", width=4.0)
     for method in LINES:
         if found.of(method):
-            _line(axes, found.path(method, "served"), method, width=2.4 if method == "ours" else 1.4)
+            _line(
+                axes, found.path(method, "served"), method, width=2.4 if method == "ours" else 1.4
+            )
     records = found.of("ours")
     for place in range(len(records[0]["windows"]) if records else 0):
         promoted = sum(record["windows"][place]["outcome"] == "P" for record in records)
@@ -64,7 +77,14 @@ def _windows(found: Figures, path: Path) -> None:
                 clip_on=False,
             )
         if alarms:
-            axes.plot(place + 1, 6, marker="x", ms=4 + 5 * alarms / len(records), color=COLOURS["naive"], clip_on=False)
+            axes.plot(
+                place + 1,
+                6,
+                marker="x",
+                ms=4 + 5 * alarms / len(records),
+                color=COLOURS["naive"],
+                clip_on=False,
+            )
     for number in definition.marked:
         axes.axvspan(number - 0.5, number + 0.5, color="#e9c46a", alpha=0.3, lw=0)
     axes.plot([], [], "^", color=COLOURS["ours_audited"], label="promotion (larger: more seeds)")
@@ -79,14 +99,22 @@ def _windows(found: Figures, path: Path) -> None:
 def _line(axes: Any, values: Sequence[float | None], method: str, *, width: float) -> None:
     y = [math.nan if value is None else 100 * value for value in values]
     axes.plot(
-        range(1, len(y) + 1), y, color=COLOURS[method], lw=width, marker="o", ms=3, label=LABELS.get(method, method)
+        range(1, len(y) + 1),
+        y,
+        color=COLOURS[method],
+        lw=width,
+        marker="o",
+        ms=3,
+        label=LABELS.get(method, method),
     )
 
 
 def _gaps(rows: dict[str, Figures], order: Sequence[str], path: Path) -> None:
     """A bar for each method on every stream with a gap."""
     methods = ("one_shot", "naive", "kumar", "tent", "ours", "ours_audited")
-    named = [row for row in order if catalogue.definition(row).gap and rows[row].gap("ours") is not None]
+    named = [
+        row for row in order if catalogue.definition(row).gap and rows[row].gap("ours") is not None
+    ]
     _bars(
         named,
         methods,
@@ -103,7 +131,11 @@ def _harm(rows: dict[str, Figures], order: Sequence[str], path: Path) -> None:
         bad, compared = figures.harmful(rows[row].compared(method))
         return bad / compared if compared else None
 
-    named = [row for row in order if any(rows[row].compared(method) for method in ("ours", "ours_audited"))]
+    named = [
+        row
+        for row in order
+        if any(rows[row].compared(method) for method in ("ours", "ours_audited"))
+    ]
     _bars(
         named,
         ("naive", "kumar", "ours", "ours_audited"),
@@ -132,7 +164,13 @@ def _bars(
         if any(height is not None for height in heights):
             x = np.arange(len(named)) - 0.4 + width * (place + 0.5)
             y = [math.nan if height is None else 100 * height for height in heights]
-            axes.bar(x, np.clip(y, *limits), width, color=COLOURS[method], label=LABELS.get(method, method))
+            axes.bar(
+                x,
+                np.clip(y, *limits),
+                width,
+                color=COLOURS[method],
+                label=LABELS.get(method, method),
+            )
     axes.axhline(line, color="#444444", lw=0.8, ls="--")
     axes.axhline(0, color="#444444", lw=0.8)
     axes.set_xticks(range(len(named)), named, rotation=35, ha="right", fontsize=8)

@@ -1,9 +1,10 @@
 """Ours: the product's own loop, played in memory. The one place of this benchmark that calls it.
 
-A window is learnt from as the service does it when `acclimate play` asks for a run after each: too few rows wait for the next
-window, held-out rows and stages draw from the run's own random states, a version answers in its mode and carries its own running
-state, a label judges once and then teaches, a watch over the answers of a new version may take it back, the agreement remembered
-is that of the last window that is not quarantined. Policy and gates are the defaults.
+A window is learnt from as the service does it when `acclimate play` asks for a run after each: too
+few rows wait for the next window, held-out rows and stages draw from the run's own random states, a
+version answers in its mode and carries its own running state, a label judges once and then teaches,
+a watch over the answers of a new version may take it back, the agreement remembered is that of the
+last window that is not quarantined. Policy and gates are the defaults.
 """
 
 from __future__ import annotations
@@ -13,24 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.learning import loop, watch
-from acclimate.learning.answers import Running
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.estimate import estimate
-from acclimate.learning.loop import Turn
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import UNLABELLED, Floats, Integers, Json, Part, Past, Rows, Window
+from acclimate.learning import pipeline
+from acclimate.learning.data import UNLABELLED, Floats, Integers, Json, Part, Past, Rows, Window
+from acclimate.learning.evaluation import rollback_monitor
+from acclimate.learning.evaluation.accuracy_estimate import estimate
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.models.answers import Running
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.pipeline import Turn
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
 
 AUDITED = 25
 TAUGHT_WINDOWS = 8
-"""Labels of so many earlier windows teach, as in the service (`acclimate.storage.lessons`, which speaks SQL)."""
+"""Labels of so many earlier windows teach, as in the service
+(`acclimate.storage.registry.label_snapshot`, which speaks SQL).
+"""
 
 
 @dataclass(kw_only=True, eq=False)
 class Serving:
-    """A version that serves: how it answers, how it was seen to answer when it was judged, and what it said since."""
+    """A version that serves: how it answers, how it was seen to answer when it was judged, and what
+    it said since.
+    """
 
     version: int
     bundle: Bundle
@@ -50,7 +56,9 @@ class Serving:
         if not self.watched or self.expected is None:
             return None
         live = np.concatenate(self.answered)[:needed] if self.answered else None
-        found = watch.judge(self.expected, None if live is None else Behaviour.of(live), needed=needed)
+        found = rollback_monitor.judge(
+            self.expected, None if live is None else Behaviour.of(live), needed=needed
+        )
         self.watched = found.state == "watching"
         return found.reason
 
@@ -65,11 +73,14 @@ class Ours:
         self.diagnosed: dict[int, tuple[Json, bool]] = {}
         self.waiting: list[tuple[Rows, Integers, Floats]] = []
         self.labelled: list[Part] = []
-        begun = loop.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
+        begun = pipeline.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
         assert begun.student is not None
         self.begun, self.anchor = begun, begun.student
         self.serving = Serving(
-            version=1, bundle=begun.student, expected=begun.expected.get("student"), learnt_from=None
+            version=1,
+            bundle=begun.student,
+            expected=begun.expected.get("student"),
+            learnt_from=None,
         )
         self.previous: Serving | None = None
         self.versions = 1
@@ -92,7 +103,11 @@ class Ours:
         window = self.window(x, labels, run, **self.known())
         turn = self.turn(window, run)
         self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
-        told = {**_told(turn), "estimate": self.estimated(turn, y, answers), "rolled_back": bool(undone)}
+        told = {
+            **_told(turn),
+            "estimate": self.estimated(turn, y, answers),
+            "rolled_back": bool(undone),
+        }
         if turn.drift is not None:
             self.diagnosed[self.number] = turn.drift.document, not turn.drift.alarms
         replaced = self.promote(turn) if turn.promoted else None
@@ -105,13 +120,15 @@ class Ours:
         )
 
     def window(self, x: Rows, labels: Integers, run: int, **known: Any) -> Window:
-        return Window.split(x, labels, rng=loop.stage_rng(run, "snapshot"), **known)
+        return Window.split(x, labels, rng=pipeline.stage_rng(run, "snapshot"), **known)
 
     def turn(self, window: Window, run: int) -> Turn:
         spec, walk = self.task.spec, step(self.task, run)
         champion = self.serving.bundle
         how = {"step": walk, "rehearsal": self.begun.rehearsal}
-        return loop.turn(window, self.task.parts, champion, self.anchor, spec.policy, spec.gates, **how)
+        return pipeline.turn(
+            window, self.task.parts, champion, self.anchor, spec.policy, spec.gates, **how
+        )
 
     def promote(self, turn: Turn) -> Serving:
         """The turn's student serves from here on; what served before is given back."""
@@ -128,7 +145,9 @@ class Ours:
         return replaced
 
     def watch(self) -> str:
-        """Takes a new version back whose answers are not as expected, as the service does; says why."""
+        """Takes a new version back whose answers are not as expected, as the service does; says
+        why.
+        """
         reason = self.serving.worse(self.task.spec.policy.watch_rows)
         if reason is None or self.previous is None:
             return ""
@@ -146,8 +165,13 @@ class Ours:
             "number": self.number,
             "past": None
             if newest is None
-            else Past.of(self.diagnosed[newest][0], standing=not self.diagnosed[max(self.diagnosed)][1]),
-            "taught": Part(x=np.concatenate([part.x for part in taught]), y=np.concatenate([part.y for part in taught]))
+            else Past.of(
+                self.diagnosed[newest][0], standing=not self.diagnosed[max(self.diagnosed)][1]
+            ),
+            "taught": Part(
+                x=np.concatenate([part.x for part in taught]),
+                y=np.concatenate([part.y for part in taught]),
+            )
             if taught
             else None,
         }
@@ -199,5 +223,7 @@ def _told(turn: Turn) -> Json:
         told["refused"] = turn.labels.refused
     if turn.verdict is not None:
         told["evidence"] = turn.verdict.evidence
-        told["failed"] = [gate.gate for gate in turn.verdict.gates if gate.binds and gate.verdict != "pass"]
+        told["failed"] = [
+            gate.gate for gate in turn.verdict.gates if gate.binds and gate.verdict != "pass"
+        ]
     return told

@@ -1,4 +1,6 @@
-"""Streams whose class shares swing in blocks, with and without other drift; and real text whose videos change."""
+"""Streams whose class shares swing in blocks, with and without other drift; and real text whose
+videos change.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def _gaussians(seed: int, *, turn: float) -> Stream:
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 40])
     first = classes.of(classes.uniform(600, rng), rng)
     blocks = _classes(classes.classes, rng)
-    return classes.stream(first, [classes.of(y, rng, turn=turn * n / WINDOWS) for n, y in enumerate(blocks, start=1)])
+    return classes.stream(
+        first, [classes.of(y, rng, turn=turn * n / WINDOWS) for n, y in enumerate(blocks, start=1)]
+    )
 
 
 def prior_image(seed: int) -> Stream:
@@ -55,11 +59,15 @@ def prior_digits_turn(seed: int) -> Stream:
 def _digits(seed: int, *, degrees: float) -> Stream:
     source, rng = Digits.shuffled(seed), np.random.default_rng([seed, 41])
     jitter = 2.5 if degrees else 1.0
-    return source.stream([source.of(y, degrees * n, rng, jitter=jitter) for n, y in enumerate(_classes(10, rng), 1)])
+    return source.stream(
+        [source.of(y, degrees * n, rng, jitter=jitter) for n, y in enumerate(_classes(10, rng), 1)]
+    )
 
 
 def prior_words(seed: int) -> Stream:
-    """Sparse binary words of all videos shuffled together; the share of spam swings between a tenth and 85 %."""
+    """Sparse binary words of all videos shuffled together; the share of spam swings between a tenth
+    and 85 %.
+    """
     arrays, rng = read("youtube_spam"), np.random.default_rng([seed, 42])
     order = rng.permutation(len(arrays["y"]))
     x, y = arrays["x"][order].astype(np.float32), arrays["y"][order]
@@ -84,7 +92,9 @@ def words(seed: int) -> Stream:
 
 
 def _videos(seed: int, *, words: bool) -> Stream:
-    """Comments of video 0 are the seed set, those of the others come by date; the seed only says how the seed set is split."""
+    """Comments of video 0 are the seed set, those of the others come by date; the seed only says
+    how the seed set is split.
+    """
     arrays = read("youtube_spam")
     y, video = arrays["y"], arrays["t"]
     x = arrays["x"].astype(np.float32) if words else arrays["text"].reshape(-1, 1).astype(object)
@@ -94,21 +104,29 @@ def _videos(seed: int, *, words: bool) -> Stream:
         inside = np.flatnonzero(video == number)
         parts = np.array_split(inside, round(len(inside) / WORDS_ROWS))
         windows += [shown(x[rows], y[rows], f"video {number}") for rows in parts]
-    return Stream(input=spec, network=network, seed_x=x[video == 0], seed_y=y[video == 0], windows=tuple(windows))
+    return Stream(
+        input=spec,
+        network=network,
+        seed_x=x[video == 0],
+        seed_y=y[video == 0],
+        windows=tuple(windows),
+    )
 
 
 DEFINITIONS = (
     Definition(
         name="prior-vector",
         family="prior",
-        about="5 overlapping classes whose shares swing in blocks of 450 rows, 12 windows of 300; mlp",
+        about="5 overlapping classes whose shares swing in blocks of 450 rows, 12 windows of "
+        "300; mlp",
         build=prior_vector,
         gap=True,
     ),
     Definition(
         name="prior-words",
         family="prior",
-        about="comments as 1,024 binary words, the share of spam swings in blocks of 300, 10 windows of 200; mlp",
+        about="comments as 1,024 binary words, the share of spam swings in blocks of 300, 10 "
+        "windows of 200; mlp",
         build=prior_words,
         file="youtube_spam",
         gap=True,

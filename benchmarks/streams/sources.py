@@ -11,11 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OURS = ("acclimate.learning", "benchmarks.streams", "benchmarks.mechanisms")
 WORDS = "DEFINITIONS"
-"""What streams are called and described as is no part of a result: a change of words must not throw away a day of cells."""
+"""What streams are called and described as is no part of a result: a change of words must not throw
+away a day of cells.
+"""
 
 
 def digest(modules: Iterable[str]) -> str:
-    """Of the code of these modules and of all modules of learning and of this benchmark that they import, in turn."""
+    """Of the code of these modules and of all modules of learning and of this benchmark that they
+    import, in turn.
+    """
     found = sorted(closure(frozenset(modules)))
     parts = (f"{module}\n{_tree(module)}" for module in found)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

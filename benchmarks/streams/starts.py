@@ -1,6 +1,8 @@
-"""How every method begins and how students of baselines are made: with the product's own steps, without its loop.
+"""How every method begins and how students of baselines are made: with the product's own steps,
+without its loop.
 
-The anchor is the loop's own, bit for bit (a test compares them). It is trained once for (stream, seed) and kept.
+The anchor is the loop's own, bit for bit (a test compares them). It is trained once for (stream,
+seed) and kept.
 """
 
 from __future__ import annotations
@@ -16,18 +18,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning import augment, network, recipes
-from acclimate.learning import seed as seeds
-from acclimate.learning.calibration import calibrate
-from acclimate.learning.network import Bundle
-from acclimate.learning.recipes import Recipe
-from acclimate.learning.replay import Replay
-from acclimate.learning.student import train, train_anchor
-from acclimate.learning.values import STAGES, Integers, ModelSpec, PseudoLabels, Rows, SeedSet, Window
+from acclimate.learning import seed_split as seeds
+from acclimate.learning.data import Integers, PseudoLabels, Rows, SeedSet, Window
+from acclimate.learning.models import augment, network
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.results import STAGES
+from acclimate.learning.spec import ModelSpec
+from acclimate.learning.training import recipes
+from acclimate.learning.training.calibration import calibrate
+from acclimate.learning.training.recipes import Recipe
+from acclimate.learning.training.replay import Replay
+from acclimate.learning.training.student import train, train_anchor
 from benchmarks.streams import sources
 from benchmarks.streams.stream import Stream
 
-ALLOWED = ("benchmarks.streams.tent:mlp", "benchmarks.streams.tent:cnn", "benchmarks.streams.tent:text")
+ALLOWED = (
+    "benchmarks.streams.tent:mlp",
+    "benchmarks.streams.tent:cnn",
+    "benchmarks.streams.tent:text",
+)
 KEPT = Path(".bench/anchors")
 
 Verb = Callable[..., Any]
@@ -45,7 +54,9 @@ class Task:
     @staticmethod
     def of(row: str, seed: int, stream: Stream) -> Task:
         spec = ModelSpec(name="bench", network=stream.network, input=stream.input, seed_path=None)
-        parts = seeds.split(stream.seed_x, stream.seed_y, stream.input, rng=np.random.default_rng([seed, 77]))
+        parts = seeds.split(
+            stream.seed_x, stream.seed_y, stream.input, rng=np.random.default_rng([seed, 77])
+        )
         return Task(row=row, seed=seed, spec=spec, parts=parts)
 
     def with_network(self, **changes: Any) -> Task:
@@ -54,7 +65,9 @@ class Task:
 
 
 def step(task: Task, run: int) -> Callable[..., Any]:
-    """A step that calls, as the loop's `plain_step`; the training of version 1 is kept on disk and read back."""
+    """A step that calls, as the loop's `plain_step`; the training of version 1 is kept on disk and
+    read back.
+    """
 
     def walk(stage: str, verb: Verb, /, *args: Any) -> Any:
         def call() -> Any:
@@ -63,7 +76,9 @@ def step(task: Task, run: int) -> Callable[..., Any]:
                 if stage in STAGES
                 else np.random.default_rng([run, len(STAGES), *stage.encode()])
             )
-            torch.manual_seed(run)  # layers of a baseline's own network draw from the global generator
+            torch.manual_seed(
+                run
+            )  # layers of a baseline's own network draw from the global generator
             return verb(*args, rng=rng, tick=lambda done, total: None)
 
         return _kept(task, call) if verb is train_anchor else call()
@@ -72,10 +87,14 @@ def step(task: Task, run: int) -> Callable[..., Any]:
 
 
 def anchor(task: Task) -> Bundle:
-    """Version 1 as `loop.begin` makes it: trained on the seed's training part, calibrated, with its self-test."""
+    """Version 1 as `loop.begin` makes it: trained on the seed's training part, calibrated, with its
+    self-test.
+    """
     walk = step(task, run_number(task.seed, 0))
     recipe = recipes.anchor(len(task.parts.train))
-    bundle = walk("train", train_anchor, task.spec.input, task.spec.network, task.parts.train, recipe, ALLOWED)
+    bundle = walk(
+        "train", train_anchor, task.spec.input, task.spec.network, task.parts.train, recipe, ALLOWED
+    )
     bundle = walk("calibrate", calibrate, bundle, task.parts.calibration)
     return network.with_self_test(bundle, task.parts.judging.x)
 
@@ -89,7 +108,9 @@ def student(
     run: int,
     recipe: Recipe | None = None,
 ) -> Bundle:
-    """What the product's training makes of the teacher on these rows with these labels, calibrated; nothing is judged."""
+    """What the product's training makes of the teacher on these rows with these labels, calibrated;
+    nothing is judged.
+    """
     walk = step(task, run)
     accepted = PseudoLabels(
         label=y,
@@ -110,7 +131,9 @@ def run_number(seed: int, window: int) -> int:
 
 @contextlib.contextmanager
 def rotation(row: str) -> Iterator[None]:
-    """Inside, the augmentation turns no image where the row of the tables says so. For this process alone."""
+    """Inside, the augmentation turns no image where the row of the tables says so. For this process
+    alone.
+    """
     degrees = augment.DEGREES
     if row.endswith("!norot"):
         augment.DEGREES = 0.0
@@ -121,7 +144,9 @@ def rotation(row: str) -> Iterator[None]:
 
 
 def _kept(task: Task, call: Callable[[], Bundle]) -> Bundle:
-    code = sources.digest(("acclimate.learning.student", "benchmarks.streams.tent", *_stream_modules()))
+    code = sources.digest(
+        ("acclimate.learning.training.student", "benchmarks.streams.tent", *_stream_modules())
+    )
     net = task.spec.network
     name = f"{task.row}-{task.seed}-{net.network.replace(':', '.')}-{net.members}-{code}.npz"
     path = KEPT / name
@@ -133,12 +158,18 @@ def _kept(task: Task, call: Callable[[], Bundle]) -> Bundle:
 
 
 def _stream_modules() -> tuple[str, ...]:
-    return tuple(f"benchmarks.streams.{name}" for name in ("gradual", "still", "prior", "events", "fresh", "unseen"))
+    return tuple(
+        f"benchmarks.streams.{name}"
+        for name in ("gradual", "still", "prior", "events", "fresh", "unseen")
+    )
 
 
 def _write(path: Path, bundle: Bundle) -> None:
     manifest, arrays = network.pack(bundle)
-    plain = {name: array.astype(np.str_) if array.dtype == object else array for name, array in arrays.items()}
+    plain = {
+        name: array.astype(np.str_) if array.dtype == object else array
+        for name, array in arrays.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}.tmp.npz")
     np.savez(beside, manifest=np.array(json.dumps(manifest)), **plain)
@@ -149,5 +180,8 @@ def _read(path: Path) -> Bundle:
     with np.load(path, allow_pickle=False) as kept:
         arrays = {name: kept[name] for name in kept.files}
     manifest = json.loads(arrays.pop("manifest").item())
-    arrays = {name: array.astype(object) if array.dtype.kind == "U" else array for name, array in arrays.items()}
+    arrays = {
+        name: array.astype(object) if array.dtype.kind == "U" else array
+        for name, array in arrays.items()
+    }
     return network.build(manifest, arrays, allowlist=ALLOWED)

@@ -1,11 +1,13 @@
-"""Streams with nothing to learn: no change, harmless change; and change along the decision axis, which only labels tell apart."""
+"""Streams with nothing to learn: no change, harmless change; and change along the decision axis,
+which only labels tell apart.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.values import NetworkSpec
+from acclimate.learning.spec import NetworkSpec
 from benchmarks.streams.draws import Digits, Gaussians, spec_of_text, spec_of_words
 from benchmarks.streams.stream import Definition, Stream, read, shown, vectors
 
@@ -19,11 +21,15 @@ STEP = 0.15
 def still_vector(seed: int) -> Stream:
     classes, rng = Gaussians.placed(seed), np.random.default_rng([seed, 30])
     first = classes.of(classes.uniform(600, rng), rng)
-    return classes.stream(first, [classes.of(classes.uniform(ROWS, rng), rng) for _ in range(WINDOWS)])
+    return classes.stream(
+        first, [classes.of(classes.uniform(ROWS, rng), rng) for _ in range(WINDOWS)]
+    )
 
 
 def still_binary(seed: int) -> Stream:
-    """Yes or no as weather has it: labels of which a fifth is chance, columns that sway with the season."""
+    """Yes or no as weather has it: labels of which a fifth is chance, columns that sway with the
+    season.
+    """
     rng = np.random.default_rng([seed, 31])
     weights = rng.normal(size=BINARY_COLUMNS)
     weights *= 3.8 / np.linalg.norm(weights)
@@ -60,11 +66,17 @@ def still_words(seed: int) -> Stream:
 
 
 def _comments(seed: int, *, words: bool) -> Stream:
-    """Comments of all videos shuffled together: 350 for the seed set, the others in eight windows of 200."""
+    """Comments of all videos shuffled together: 350 for the seed set, the others in eight windows
+    of 200.
+    """
     arrays, rng = read("youtube_spam"), np.random.default_rng([seed, 33])
     order = rng.permutation(len(arrays["y"]))
     y = arrays["y"][order]
-    x = arrays["x"][order].astype(np.float32) if words else arrays["text"][order].reshape(-1, 1).astype(object)
+    x = (
+        arrays["x"][order].astype(np.float32)
+        if words
+        else arrays["text"][order].reshape(-1, 1).astype(object)
+    )
     spec, network = spec_of_words(x.shape[1]) if words else spec_of_text()
     parts = np.array_split(np.arange(350, len(y)), 8)
     return Stream(
@@ -87,13 +99,17 @@ def harmless(seed: int) -> Stream:
 
 
 def axis_boundary(seed: int) -> Stream:
-    """Two classes; all rows move along the line between their means, each keeps its class: the boundary moves with them."""
+    """Two classes; all rows move along the line between their means, each keeps its class: the
+    boundary moves with them.
+    """
     classes, rng = _two(seed), np.random.default_rng([seed, 35])
     return _shifting(classes, _axis(classes), rng)
 
 
 def axis_prior(seed: int) -> Stream:
-    """Two classes; rows nearer one class come more and more, what a row is called stays as it was."""
+    """Two classes; rows nearer one class come more and more, what a row is called stays as
+    it was.
+    """
     classes, rng = _two(seed), np.random.default_rng([seed, 36])
     first = classes.of(classes.uniform(600, rng), rng)
     axis, middle = _axis(classes), classes.modes.mean(axis=(0, 1))
@@ -117,9 +133,14 @@ def _axis(classes: Gaussians) -> NDArray[np.float64]:
     return np.asarray(between / np.linalg.norm(between))
 
 
-def _shifting(classes: Gaussians, direction: NDArray[np.float64], rng: np.random.Generator) -> Stream:
+def _shifting(
+    classes: Gaussians, direction: NDArray[np.float64], rng: np.random.Generator
+) -> Stream:
     first = classes.of(classes.uniform(600, rng), rng)
-    windows = [classes.of(classes.uniform(ROWS, rng), rng, shift=STEP * n * direction) for n in range(1, 13)]
+    windows = [
+        classes.of(classes.uniform(ROWS, rng), rng, shift=STEP * n * direction)
+        for n in range(1, 13)
+    ]
     return classes.stream(first, windows)
 
 
@@ -133,10 +154,16 @@ DEFINITIONS = (
     Definition(
         name="still-binary",
         family="still",
-        about="yes or no with a fifth of the labels by chance, columns that sway a little, 16 windows of 300; mlp",
+        about="yes or no with a fifth of the labels by chance, columns that sway a little, 16 "
+        "windows of 300; mlp",
         build=still_binary,
     ),
-    Definition(name="still-image", family="still", about="upright digits, 16 windows of 300; cnn", build=still_image),
+    Definition(
+        name="still-image",
+        family="still",
+        about="upright digits, 16 windows of 300; cnn",
+        build=still_image,
+    ),
     Definition(
         name="still-text",
         family="still",
@@ -154,7 +181,8 @@ DEFINITIONS = (
     Definition(
         name="harmless",
         family="still",
-        about="two classes, rows that move by 1.8 standard deviations in a direction that tells nothing of the class; mlp",
+        about="two classes, rows that move by 1.8 standard deviations in a direction that "
+        "tells nothing of the class; mlp",
         build=harmless,
     ),
     Definition(

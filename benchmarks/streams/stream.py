@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.values import InputSpec, Integers, NetworkSpec, Rows
+from acclimate.learning.data import Integers, Rows
+from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.settings import client_settings
 
 Family = Literal["gradual", "real", "still", "axis", "prior", "event", "fresh", "unseen"]
@@ -18,10 +19,11 @@ Family = Literal["gradual", "real", "still", "axis", "prior", "event", "fresh", 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """The rows of one window, x (N, *shape), and their classes y (N,), `NONE_OF_THE_CLASSES` where a row has none of them.
+    """The rows of one window, x (N, *shape), and their classes y (N,), `NONE_OF_THE_CLASSES` where
+    a row has none of them.
 
-    Windows of one `group` are averaged by row before groups are averaged; by itself each window is its own. A window that is not
-    `learnt` is asked and scored only.
+    Windows of one `group` are averaged by row before groups are averaged; by itself each window is
+    its own. A window that is not `learnt` is asked and scored only.
     """
 
     x: Rows
@@ -55,7 +57,9 @@ class Definition:
     file: str | None = None
     """The stream file it reads from `ACCLIMATE_STREAMS`; absent means skipped by name."""
     gap: bool = False
-    """Whether the same student with true labels is expected to be clearly better than the frozen version."""
+    """Whether the same student with true labels is expected to be clearly better than the frozen
+    version.
+    """
     turned: bool = False
     """Rotation makes it drift: it is printed a second time without rotation in the augmentation."""
     jump_at: int | None = None

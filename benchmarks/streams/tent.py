@@ -1,7 +1,9 @@
-"""TENT (Wang et al. 2021): batch statistics, and entropy minimised over the affine parameters of batch normalisation.
+"""TENT (Wang et al. 2021): batch statistics, and entropy minimised over the affine parameters of
+batch normalisation.
 
-The networks are the product's own with a batch normalisation behind each hidden layer, trained as version 1 is. A batch is
-answered before it is learnt from, with its own statistics: what is published.
+The networks are the product's own with a batch normalisation behind each hidden layer, trained as
+version 1 is. A batch is answered before it is learnt from, with its own statistics: what is
+published.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from acclimate.learning import tokens
-from acclimate.learning.architectures import CNN_CHANNELS, Cnn, Mlp, Text
-from acclimate.learning.values import Floats, Integers, Rows
+from acclimate.learning.data import Floats, Integers, Rows
+from acclimate.learning.models import tokens
+from acclimate.learning.models.architectures import CNN_CHANNELS, Cnn, Mlp, Text
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, anchor
 
@@ -38,7 +40,9 @@ def cnn(
     return normalised(Cnn(shape, classes, list(channels), list(hidden)))
 
 
-def text(*, shape: tuple[int, ...], classes: int, dim: int = 32, hidden: tuple[int, ...] = (32,)) -> nn.Module:
+def text(
+    *, shape: tuple[int, ...], classes: int, dim: int = 32, hidden: tuple[int, ...] = (32,)
+) -> nn.Module:
     return normalised(Text(tokens.BUCKETS, classes, dim, list(hidden)))
 
 
@@ -63,11 +67,17 @@ def _behind(layer: nn.Module) -> nn.Module:
 
 
 class Tent:
-    """One network with batch normalisation, adapted to each batch that it answers. The anchor beside it is version 1."""
+    """One network with batch normalisation, adapted to each batch that it answers. The anchor
+    beside it is version 1.
+    """
 
     def __init__(self, task: Task, windows: int) -> None:
         self.anchor = anchor(task)
-        start = anchor(task.with_network(network=f"benchmarks.streams.tent:{task.spec.network.network}", members=1))
+        start = anchor(
+            task.with_network(
+                network=f"benchmarks.streams.tent:{task.spec.network.network}", members=1
+            )
+        )
         member = copy.deepcopy(start.members[0])
         affine: list[nn.Parameter] = []
         member.requires_grad_(False)

@@ -1,4 +1,6 @@
-"""Streams written when every rule stood, of kinds that no rule was chosen on; nothing was changed for them afterwards."""
+"""Streams written when every rule stood, of kinds that no rule was chosen on; nothing was changed
+for them afterwards.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 from sklearn.datasets import make_circles, make_moons
 
-from acclimate.learning.values import Floats, InputSpec, Integers, NetworkSpec
+from acclimate.learning.data import Floats, Integers
+from acclimate.learning.spec import InputSpec, NetworkSpec
 from benchmarks.streams.draws import Digits, Rng
 from benchmarks.streams.stream import Definition, Shown, Stream, images, read, shown, vectors
 
@@ -17,8 +20,12 @@ SENSORS, GASES = 12, 4
 TOPICS, WORDS, LENGTH = 4, 30, 12
 
 
-def _plane(rng: Rng, seed: tuple[Floats, Integers], windows: list[tuple[Floats, Integers]]) -> Stream:
-    """A stream of vectors, whose columns a linear map of the seed's own scrambles first: no axis means anything."""
+def _plane(
+    rng: Rng, seed: tuple[Floats, Integers], windows: list[tuple[Floats, Integers]]
+) -> Stream:
+    """A stream of vectors, whose columns a linear map of the seed's own scrambles first: no axis
+    means anything.
+    """
     size = seed[0].shape[1]
     scramble = np.linalg.qr(rng.normal(size=(size, size)))[0]
     return Stream(
@@ -53,7 +60,9 @@ def circles_grow(seed: int) -> Stream:
 
 
 def sensors_age(seed: int) -> Stream:
-    """Twelve positive readings of four gases; each sensor loses or wins sensitivity at its own pace, up to threefold."""
+    """Twelve positive readings of four gases; each sensor loses or wins sensitivity at its own
+    pace, up to threefold.
+    """
     rng = np.random.default_rng([seed, 63])
     levels = rng.uniform(1, 5, size=(GASES, SENSORS))
     pace = rng.uniform(-np.log(3), np.log(3), size=SENSORS)
@@ -61,7 +70,9 @@ def sensors_age(seed: int) -> Stream:
     def drawn(rows: int, n: int) -> tuple[Floats, Integers]:
         y = rng.integers(GASES, size=rows)
         dose = rng.lognormal(0, 0.25, size=(rows, 1))
-        return levels[y] * dose * rng.lognormal(0, 0.15, size=(rows, SENSORS)) * np.exp(pace * n / WINDOWS), y
+        return levels[y] * dose * rng.lognormal(0, 0.15, size=(rows, SENSORS)) * np.exp(
+            pace * n / WINDOWS
+        ), y
 
     first = drawn(SEED_ROWS, 0)
     windows = [drawn(ROWS, n) for n in range(1, WINDOWS + 1)]
@@ -75,7 +86,9 @@ def sensors_age(seed: int) -> Stream:
 
 
 def rare_class(seed: int) -> Stream:
-    """Two classes in ten columns, one row in ten of the rarer one; both wander the same way, farther than they are apart."""
+    """Two classes in ten columns, one row in ten of the rarer one; both wander the same way,
+    farther than they are apart.
+    """
     rng = np.random.default_rng([seed, 64])
     apart, way = rng.normal(size=(2, 10))
     apart *= 3.5 / np.linalg.norm(apart)
@@ -90,7 +103,9 @@ def rare_class(seed: int) -> Stream:
 
 
 def turning_rule(seed: int) -> Stream:
-    """Inputs stay; what they mean turns by 90 degrees. No label-free learner can know it: as version 1 is the best there is."""
+    """Inputs stay; what they mean turns by 90 degrees. No label-free learner can know it: as
+    version 1 is the best there is.
+    """
     rng = np.random.default_rng([seed, 65])
 
     def drawn(rows: int, n: int) -> tuple[Floats, Integers]:
@@ -101,7 +116,9 @@ def turning_rule(seed: int) -> Stream:
 
 
 def digits_fade(seed: int) -> Stream:
-    """scikit-learn's digits: the paper becomes grey while the ink fades, to three tenths of the contrast."""
+    """scikit-learn's digits: the paper becomes grey while the ink fades, to three tenths of the
+    contrast.
+    """
 
     def fade(x: Floats, n: int, rng: Rng) -> Floats:
         return 16 * 0.45 * n / WINDOWS + x * (1 - 0.7 * n / WINDOWS)
@@ -140,7 +157,9 @@ def _digits(seed: int, key: int, change: Callable[[Floats, int, Rng], Floats]) -
 
 
 def words_replaced(seed: int) -> Stream:
-    """Short texts of four topics, whose words are replaced one after another by new ones that mean the same."""
+    """Short texts of four topics, whose words are replaced one after another by new ones that mean
+    the same.
+    """
     rng = np.random.default_rng([seed, 69])
     names = [f"w{rng.integers(10**6):06d}x{number}" for number in range(TOPICS * WORDS * 2 + 200)]
     topical = np.array(names[: TOPICS * WORDS * 2]).reshape(TOPICS, WORDS, 2)
@@ -153,7 +172,11 @@ def words_replaced(seed: int) -> Stream:
         for topic in y:
             word = rng.integers(WORDS, size=LENGTH)
             of_topic = topical[topic, word, gone[word].astype(int)]
-            texts.append(" ".join(np.where(rng.uniform(size=LENGTH) < 0.35, of_topic, rng.choice(common, LENGTH))))
+            texts.append(
+                " ".join(
+                    np.where(rng.uniform(size=LENGTH) < 0.35, of_topic, rng.choice(common, LENGTH))
+                )
+            )
         return np.array(texts, dtype=object).reshape(-1, 1), y
 
     seed_x, seed_y = drawn(SEED_ROWS, 0)
@@ -167,7 +190,9 @@ def words_replaced(seed: int) -> Stream:
 
 
 def speech_noise(seed: int) -> Stream:
-    """Spoken digits of six speakers as spectrograms; from window to window there is more noise behind them."""
+    """Spoken digits of six speakers as spectrograms; from window to window there is more noise
+    behind them.
+    """
     arrays, rng = read("fsdd_logmel"), np.random.default_rng([seed, 70])
     rows = rng.permutation(len(arrays["y"]))
     x, y = arrays["x"][rows].astype(np.float32), arrays["y"][rows]
@@ -187,14 +212,50 @@ def speech_noise(seed: int) -> Stream:
 DEFINITIONS = tuple(
     Definition(name=name, family="unseen", about=about, build=build, file=file, gap=gap)
     for name, about, build, file, gap in (
-        ("moons-shift", "two moons that move across their gap, 12 windows of 300; mlp", moons_shift, None, True),
-        ("circles-grow", "a ring around a disc, both grow to twice their size; mlp", circles_grow, None, True),
-        ("sensors-age", "12 sensors of 4 gases, sensitivities drift up to threefold; mlp", sensors_age, None, True),
-        ("rare-class", "two classes, nine to one, that wander in ten columns; mlp", rare_class, None, True),
-        ("turning-rule", "inputs stay, what they mean turns by 90 degrees; mlp", turning_rule, None, False),
+        (
+            "moons-shift",
+            "two moons that move across their gap, 12 windows of 300; mlp",
+            moons_shift,
+            None,
+            True,
+        ),
+        (
+            "circles-grow",
+            "a ring around a disc, both grow to twice their size; mlp",
+            circles_grow,
+            None,
+            True,
+        ),
+        (
+            "sensors-age",
+            "12 sensors of 4 gases, sensitivities drift up to threefold; mlp",
+            sensors_age,
+            None,
+            True,
+        ),
+        (
+            "rare-class",
+            "two classes, nine to one, that wander in ten columns; mlp",
+            rare_class,
+            None,
+            True,
+        ),
+        (
+            "turning-rule",
+            "inputs stay, what they mean turns by 90 degrees; mlp",
+            turning_rule,
+            None,
+            False,
+        ),
         ("digits-fade", "scikit-learn's digits on ever greyer paper; cnn", digits_fade, None, True),
         ("digits-noise", "scikit-learn's digits under rising noise; cnn", digits_noise, None, True),
-        ("digits-slant", "scikit-learn's digits, more and more aslant; cnn", digits_slant, None, True),
+        (
+            "digits-slant",
+            "scikit-learn's digits, more and more aslant; cnn",
+            digits_slant,
+            None,
+            True,
+        ),
         (
             "words-replaced",
             "texts of four topics whose words are replaced by new ones; text",
@@ -202,6 +263,12 @@ DEFINITIONS = tuple(
             None,
             True,
         ),
-        ("speech-noise", "spoken digits under rising noise, 8 windows of 250; cnn", speech_noise, "fsdd_logmel", True),
+        (
+            "speech-noise",
+            "spoken digits under rising noise, 8 windows of 250; cnn",
+            speech_noise,
+            "fsdd_logmel",
+            True,
+        ),
     )
 )

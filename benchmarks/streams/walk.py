@@ -1,4 +1,6 @@
-"""One method on one stream, window by window: asked, scored against the withheld truth, then shown the window."""
+"""One method on one stream, window by window: asked, scored against the withheld truth, then shown
+the window.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def walk(row: str, method: str, seed: int, *, say: Say = lambda line: None) -> d
         "method": method,
         "seed": seed,
         "strength": learner.anchor.strength,
-        "judged": scores.accuracy(learner.anchor.probabilities(task.parts.judging.x), task.parts.judging.y),
+        "judged": scores.accuracy(
+            learner.anchor.probabilities(task.parts.judging.x), task.parts.judging.y
+        ),
         "begin_seconds": round(beginning, 2),
         "seconds": round(time.monotonic() - begun, 2),
         "windows": windows,
@@ -48,7 +52,9 @@ def walk(row: str, method: str, seed: int, *, say: Say = lambda line: None) -> d
 def _window(
     learner: Learner, window: Shown, replaced: Answer | None, number: int
 ) -> tuple[dict[str, Any], Answer | None]:
-    """The document of a window; `replaced` answers as the version before the last promotion, to be compared on this one."""
+    """The document of a window; `replaced` answers as the version before the last promotion, to be
+    compared on this one.
+    """
     started = time.monotonic()
     answers = learner.answers(window.x)
     frozen = learner.anchor.probabilities(window.x)
@@ -61,7 +67,9 @@ def _window(
         "frozen": scores.accuracy(frozen, window.y),
         "bins": scores.binned(answers, window.y),
         "frozen_bins": scores.binned(frozen, window.y),
-        "after_promotion": scores.paired(answers, replaced(window.x), window.y) if replaced is not None else None,
+        "after_promotion": scores.paired(answers, replaced(window.x), window.y)
+        if replaced is not None
+        else None,
     }
     learnt = learner.learn(window.x, window.y, answers) if window.learnt else Learnt(outcome="-")
     told |= {"outcome": learnt.outcome, "detail": learnt.detail, **learnt.told}
@@ -72,7 +80,8 @@ def _window(
 def line(window: dict[str, Any]) -> str:
     """A window in a line, for who watches a cell."""
     served, frozen = (
-        f"{100 * window[key]:5.1f}" if window[key] is not None else "    -" for key in ("served", "frozen")
+        f"{100 * window[key]:5.1f}" if window[key] is not None else "    -"
+        for key in ("served", "frozen")
     )
     told = window.get("estimate") or {}
     known = f" estimate {100 * told['value']:.0f}" if told.get("value") is not None else ""
@@ -81,6 +90,8 @@ def line(window: dict[str, Any]) -> str:
     mark = " HARMFUL" if compared and compared["harmful"] else ""
     kind = (window.get("drift") or {}).get("kind", "")
     return (
-        f"{window['window']:3d} {window['group'] or '':10s} {window['rows']:5d} rows  frozen {frozen}  served {served}  "
-        f"{window['outcome']} {kind:9s}{known}{harm}{mark} {window['seconds']:.1f} s  {window['detail'][:140]}"
+        f"{window['window']:3d} {window['group'] or '':10s} {window['rows']:5d} rows  frozen "
+        f"{frozen}  served {served}  "
+        f"{window['outcome']} {kind:9s}{known}{harm}{mark} {window['seconds']:.1f} s  "
+        f"{window['detail'][:140]}"
     )

@@ -1,6 +1,8 @@
-"""Writes spec.toml, seed.npz and stream.npz of the comments under five videos into ACCLIMATE_HOME/comments/.
+"""Writes spec.toml, seed.npz and stream.npz of the comments under five videos into
+ACCLIMATE_HOME/comments/.
 
-Reads youtube_spam.npz from ACCLIMATE_STREAMS, or the five csv files of UCI 380 from the folder given as argument.
+Reads youtube_spam.npz from ACCLIMATE_STREAMS, or the five csv files of UCI 380 from the folder
+given as argument.
 """
 
 import csv
@@ -14,21 +16,26 @@ from acclimate.settings import client_settings
 SOURCE = "youtube_spam.npz"
 FILES = "Youtube0*.csv"
 WHERE = (
-    "{} is not there. The data are not part of acclimate: YouTube Spam Collection, UCI 380, CC BY 4.0, "
+    "{} is not there. The data are not part of acclimate: YouTube Spam Collection, UCI 380, CC "
+    "BY 4.0, "
     "https://archive.ics.uci.edu/dataset/380; unpack it and give its folder: prepare.py FOLDER"
 )
 
 
 def main() -> None:
     settings = client_settings()
-    text, y, video = from_csv(Path(sys.argv[1])) if sys.argv[1:] else from_npz(settings.streams / SOURCE)
+    text, y, video = (
+        from_csv(Path(sys.argv[1])) if sys.argv[1:] else from_npz(settings.streams / SOURCE)
+    )
     folder = settings.home / "comments"
     folder.mkdir(parents=True, exist_ok=True)
     seed = video == 0
     np.savez_compressed(folder / "seed.npz", x=text[seed], y=y[seed])
     np.savez_compressed(folder / "stream.npz", x=text[~seed], y=y[~seed], t=video[~seed])
     spec = folder / "spec.toml"
-    spec.write_text(Path(__file__).with_name("spec.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    spec.write_text(
+        Path(__file__).with_name("spec.toml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     print(
         f"wrote {spec}, seed.npz ({seed.sum()} comments) and stream.npz ({(~seed).sum()} comments, "
         f"{len(np.unique(video[~seed]))} windows) beside it"

@@ -1,19 +1,24 @@
-"""A network of your own: `build` is what spec.toml names, and all that acclimate asks for is the module it returns."""
+"""A network of your own: `build` is what spec.toml names, and all that acclimate asks for is the
+module it returns.
+"""
 
 import torch
 from torch import nn
 
 
 def build(*, shape: tuple[int, ...], classes: int, width: int = 32, depth: int = 2) -> nn.Module:
-    """Reads rows (N, *shape), answers logits (N, classes). The other arguments are [model.network_args] of the spec."""
+    """Reads rows (N, *shape), answers logits (N, classes). The other arguments are
+    [model.network_args] of the spec.
+    """
     return Residual(shape[0], classes, width, depth)
 
 
 class Residual(nn.Module):
     """Dense layers, each of which adds to what came before.
 
-    Where acclimate trains the network it has scaled the rows already, and `center` and `scale` change nothing. Weights that are
-    brought get raw rows, as they come: then these two hold what the network was trained with.
+    Where acclimate trains the network it has scaled the rows already, and `center` and `scale`
+    change nothing. Weights that are brought get raw rows, as they come: then these two hold what
+    the network was trained with.
     """
 
     center: torch.Tensor

@@ -1,4 +1,6 @@
-"""Writes two specs, seed.npz, stream.npz and weights.safetensors of the tumours into ACCLIMATE_HOME/own-module/."""
+"""Writes two specs, seed.npz, stream.npz and weights.safetensors of the tumours into
+ACCLIMATE_HOME/own-module/.
+"""
 
 from pathlib import Path
 
@@ -14,14 +16,18 @@ SEED_ROWS = 285
 WINDOWS = 4
 WINDOW_ROWS = 200
 GAIN = 0.06
-"""How much more a measure shows in each window than in the one before, at most: instruments that go out of tune."""
+"""How much more a measure shows in each window than in the one before, at most: instruments that go
+out of tune.
+"""
 
 
 def main() -> None:
     try:
         from sklearn.datasets import load_breast_cancer
     except ModuleNotFoundError:
-        raise SystemExit("the data come with scikit-learn: install the extra, acclimate[demo]") from None
+        raise SystemExit(
+            "the data come with scikit-learn: install the extra, acclimate[demo]"
+        ) from None
     rng = np.random.default_rng(0)
     x, y = load_breast_cancer(return_X_y=True)
     order = rng.permutation(len(y))
@@ -33,13 +39,20 @@ def main() -> None:
     save_file(trained(x[:SEED_ROWS], y[:SEED_ROWS]).state_dict(), folder / "weights.safetensors")
     spec = (HERE / "spec.toml").read_text(encoding="utf-8")
     (folder / "spec.toml").write_text(spec, encoding="utf-8")
-    brought = spec.replace('name = "own-module"', 'name = "own-weights"').replace("# weights =", "weights =")
+    brought = spec.replace('name = "own-module"', 'name = "own-weights"').replace(
+        "# weights =", "weights ="
+    )
     (folder / "spec_weights.toml").write_text(brought, encoding="utf-8")
-    print(f"wrote {folder / 'spec.toml'}, spec_weights.toml, seed.npz, stream.npz and weights.safetensors beside it")
+    print(
+        f"wrote {folder / 'spec.toml'}, spec_weights.toml, seed.npz, stream.npz and "
+        f"weights.safetensors beside it"
+    )
 
 
 def stream(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Windows drawn from the other rows, each measure multiplied by a gain of its own that grows from window to window."""
+    """Windows drawn from the other rows, each measure multiplied by a gain of its own that grows
+    from window to window.
+    """
     gains = rng.uniform(0, GAIN, x.shape[1])
     parts = [rng.permutation(len(y))[:WINDOW_ROWS] for _ in range(WINDOWS)]
     turned = [x[part] * (1 + number * gains) for number, part in enumerate(parts, start=1)]

@@ -14,7 +14,10 @@ def upgrade() -> None:
     op.create_table(
         "audit",
         sa.Column(
-            "sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+            "sequence",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
         ),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -67,7 +70,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["model_id"], ["models.id"], name=op.f("fk_labels_model_id_models"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("model_id", "prediction_id", "row", "source", name=op.f("pk_labels")),
+        sa.PrimaryKeyConstraint(
+            "model_id", "prediction_id", "row", "source", name=op.f("pk_labels")
+        ),
     )
     op.create_table(
         "replica_models",
@@ -79,7 +84,10 @@ def upgrade() -> None:
         sa.Column("open_rows", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_replica_models_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_replica_models_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("replica", "model_id", name=op.f("pk_replica_models")),
     )
@@ -93,7 +101,10 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.CheckConstraint("kind IN ('policy', 'gates')", name=op.f("ck_revisions_kind")),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_revisions_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_revisions_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("model_id", "kind", "revision", name=op.f("pk_revisions")),
     )
@@ -133,15 +144,20 @@ def upgrade() -> None:
         sa.Column("data_digest", sa.String(length=71), nullable=True),
         sa.Column("config_digest", sa.String(length=71), nullable=True),
         sa.CheckConstraint(
-            "state IN ('queued', 'running', 'cancelling', 'succeeded', 'rejected', 'failed', 'cancelled')",
+            "state IN ('queued', 'running', 'cancelling', 'succeeded', 'rejected', 'failed', "
+            "'cancelled')",
             name=op.f("ck_runs_state"),
         ),
-        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_runs_model_id_models"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["model_id"], ["models.id"], name=op.f("fk_runs_model_id_models"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("model_id", "slot", name=op.f("uq_runs_model_id_slot")),
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_runs_model_id_created_at"), ["model_id", "created_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_runs_model_id_created_at"), ["model_id", "created_at"], unique=False
+        )
         batch_op.create_index(
             "uq_runs_one_active",
             ["model_id"],
@@ -165,12 +181,17 @@ def upgrade() -> None:
         sa.Column("registered_at", sa.Float(), nullable=False),
         sa.Column("deleted_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_segments_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_segments_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segments")),
     )
     with op.batch_alter_table("segments", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_segments_model_id_window"), ["model_id", "window"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_segments_model_id_window"), ["model_id", "window"], unique=False
+        )
 
     op.create_table(
         "windows",
@@ -185,7 +206,9 @@ def upgrade() -> None:
         sa.Column("closed_at", sa.Float(), nullable=True),
         sa.Column("digest", sa.String(length=71), nullable=True),
         sa.Column("drift", sa.JSON(), nullable=True),
-        sa.CheckConstraint("state IN ('open', 'closed', 'quarantined', 'released')", name=op.f("ck_windows_state")),
+        sa.CheckConstraint(
+            "state IN ('open', 'closed', 'quarantined', 'released')", name=op.f("ck_windows_state")
+        ),
         sa.ForeignKeyConstraint(
             ["model_id"], ["models.id"], name=op.f("fk_windows_model_id_models"), ondelete="CASCADE"
         ),
@@ -213,9 +236,14 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("served_at", sa.Float(), nullable=True),
-        sa.CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name=op.f("ck_promotions_kind")),
+        sa.CheckConstraint(
+            "kind IN ('first', 'promote', 'rollback', 'override')", name=op.f("ck_promotions_kind")
+        ),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_promotions_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_promotions_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_promotions_run_id_runs")),
         sa.PrimaryKeyConstraint("model_id", "epoch", name=op.f("pk_promotions")),
@@ -233,7 +261,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.CheckConstraint("state IN ('promoted', 'rejected')", name=op.f("ck_versions_state")),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_versions_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_versions_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_versions_run_id_runs")),
         sa.PrimaryKeyConstraint("model_id", "number", name=op.f("pk_versions")),

@@ -19,7 +19,10 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(length=26), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["run_id"], ["runs.id"], name=op.f("fk_idempotency_keys_run_id_runs"), ondelete="CASCADE"
+            ["run_id"],
+            ["runs.id"],
+            name=op.f("fk_idempotency_keys_run_id_runs"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("key_id", "idempotency_key", name=op.f("pk_idempotency_keys")),
     )
@@ -30,8 +33,12 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("content", sa.JSON(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.CheckConstraint("kind IN ('state', 'stage', 'progress', 'gate', 'end')", name=op.f("ck_run_events_kind")),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_events_run_id_runs"), ondelete="CASCADE"),
+        sa.CheckConstraint(
+            "kind IN ('state', 'stage', 'progress', 'gate', 'end')", name=op.f("ck_run_events_kind")
+        ),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["runs.id"], name=op.f("fk_run_events_run_id_runs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("run_id", "sequence", name=op.f("pk_run_events")),
     )
     op.create_table(
@@ -40,7 +47,9 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(length=12), nullable=False),
         sa.Column("digest", sa.String(length=71), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_stages_run_id_runs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["runs.id"], name=op.f("fk_run_stages_run_id_runs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("run_id", "stage", name=op.f("pk_run_stages")),
     )
     with op.batch_alter_table("models", schema=None) as batch_op:

@@ -11,7 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("versions", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("mode", sa.String(length=16), server_default="plain", nullable=False))
+        batch_op.add_column(
+            sa.Column("mode", sa.String(length=16), server_default="plain", nullable=False)
+        )
         batch_op.add_column(sa.Column("rehearsal", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("weights_digest", sa.String(length=71), nullable=True))
 

@@ -18,7 +18,10 @@ def upgrade() -> None:
         sa.Column("rows", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("versions", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["model_id"], ["models.id"], name=op.f("fk_erasures_model_id_models"), ondelete="CASCADE"
+            ["model_id"],
+            ["models.id"],
+            name=op.f("fk_erasures_model_id_models"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("model_id", "pseudonym", name=op.f("pk_erasures")),
     )

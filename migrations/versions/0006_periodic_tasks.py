@@ -16,4 +16,6 @@ def upgrade() -> None:
         sa.Column("done_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_periodic_tasks")),
     )
-    op.bulk_insert(table, [{"name": "trigger", "done_at": None}, {"name": "reconcile", "done_at": None}])
+    op.bulk_insert(
+        table, [{"name": "trigger", "done_at": None}, {"name": "reconcile", "done_at": None}]
+    )

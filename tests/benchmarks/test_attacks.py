@@ -1,4 +1,6 @@
-"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary; without the rules he does."""
+"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary;
+without the rules he does.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,13 @@ def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene: S
     assert all("largest senders: key-10" in line for line in said)
 
 
-@pytest.mark.skipif(not source("gasdrift_8of10").is_file(), reason="the gas sensors are not here (ACCLIMATE_STREAMS)")
-def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those_of_others_do() -> None:
+@pytest.mark.skipif(
+    not source("gasdrift_8of10").is_file(),
+    reason="the gas sensors are not here (ACCLIMATE_STREAMS)",
+)
+def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those_of_others_do() -> (
+    None
+):
     made = attacks.gas(24)
     scene = replace(made, stream=replace(made.stream, windows=made.stream.windows[:3]))
     with attacks.unguarded():

@@ -1,4 +1,6 @@
-"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic is right, what is absent is named."""
+"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic is right,
+what is absent is named.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from acclimate.learning import loop
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.gates import expected_calibration_error
-from acclimate.learning.loop import Turn
-from acclimate.learning.values import NetworkSpec
+from acclimate.learning import pipeline
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.evaluation.gates import expected_calibration_error
+from acclimate.learning.pipeline import Turn
+from acclimate.learning.spec import NetworkSpec
 from acclimate.spec import parse
 from benchmarks.mechanisms import gates
 from benchmarks.streams import __main__ as command
@@ -40,7 +42,9 @@ def digest(stream: Stream) -> list[bytes]:
     rows = [(stream.seed_x, stream.seed_y), *((window.x, window.y) for window in stream.windows)]
     parts = [part for pair in rows for part in pair]
     # The bytes of an array of strings are where they stand in memory.
-    return [repr(part.tolist()).encode() if part.dtype == object else part.tobytes() for part in parts]
+    return [
+        repr(part.tolist()).encode() if part.dtype == object else part.tobytes() for part in parts
+    ]
 
 
 @pytest.mark.parametrize("name", INSIDE)
@@ -59,7 +63,8 @@ def test_a_real_stream_keeps_its_rows_apart(name: str) -> None:
         pytest.skip(f"{definition.absent} is not there")
     stream = definition.build(0)
     assert all(
-        len(window.x) == len(window.y) and 0 <= window.y.min() <= window.y.max() < len(stream.input.classes)
+        len(window.x) == len(window.y)
+        and 0 <= window.y.min() <= window.y.max() < len(stream.input.classes)
         for window in stream.windows
     )
     assert digest(stream) == digest(definition.build(0))
@@ -95,7 +100,9 @@ def test_pooled_bins_give_the_calibration_error_of_all_rows_together() -> None:
     assert scores.calibration_error(scores.pooled_bins(parts)) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(("gained", "lost"), [(0, 5), (1, 5), (10, 25), (30, 30), (0, 4), (7, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("gained", "lost"), [(0, 5), (1, 5), (10, 25), (30, 30), (0, 4), (7, 0), (0, 0)]
+)
 def test_a_promotion_is_harmful_when_the_exact_paired_test_says_so(gained: int, lost: int) -> None:
     y = np.zeros(100, dtype=np.int64)
     right, wrong = np.array([0.9, 0.1]), np.array([0.1, 0.9])
@@ -131,7 +138,7 @@ def record(served: list[float], frozen: list[float], method: str, **window: Any)
     return {"method": method, "windows": shown}
 
 
-def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have_and_absent_where_there_is_none() -> None:
+def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have() -> None:
     frozen = [0.6, 0.4]
     found = figures.gathered(
         {
@@ -155,7 +162,9 @@ def test_a_demand_passes_fails_or_was_not_measured() -> None:
         ("still-vector", "ours", 0): record([0.795], [0.8], "ours", after_promotion=compared),
         ("jump", "ours", 0): record([0.5] * 10, [0.5] * 10, "ours", outcome="A"),
     }
-    found = {(each.demand, each.of): each for each in musts.demands(figures.gathered(records), gates=[])}
+    found = {
+        (each.demand, each.of): each for each in musts.demands(figures.gathered(records), gates=[])
+    }
     assert found["served - frozen, mean", "still-vector"].verdict == "FAIL"
     assert found["served - frozen, worst seed", "still-vector"].verdict == "PASS"
     assert found["alarm in the window of the jump", "jump"].verdict == "PASS"
@@ -164,7 +173,9 @@ def test_a_demand_passes_fails_or_was_not_measured() -> None:
     assert found["mean accuracy of seven batches", "gas"].verdict == "not measured"
 
 
-def test_a_run_of_cells_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_cells_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     plan = [Cell(row="jump-vector", method="frozen", seed=0)]
     first = list(cells.run_all(plan, jobs=1, folder=tmp_path / "cells"))
@@ -172,7 +183,9 @@ def test_a_run_of_cells_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
     kept = cells.known(plan[0], tmp_path / "cells")
     assert kept is not None and [window["rows"] for window in kept["windows"]] == [300] * 10
     assert all(window["served"] == window["frozen"] for window in kept["windows"])
-    assert list(cells.run_all(plan, jobs=1, folder=tmp_path / "cells")) == ["1 cells, 1 known, 0 to play"]
+    assert list(cells.run_all(plan, jobs=1, folder=tmp_path / "cells")) == [
+        "1 cells, 1 known, 0 to play"
+    ]
 
 
 def test_a_cell_is_kept_under_the_code_it_hangs_on_and_not_under_words(
@@ -203,7 +216,7 @@ def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines() -> None:
     theirs = sources.closure(frozenset(["benchmarks.streams.baselines", "benchmarks.streams.tent"]))
     rules = {f"acclimate.learning.{name}" for name in ("loop", "drift", "gates", "pseudo_labels")}
     assert rules <= ours and not rules & theirs
-    assert "acclimate.learning.student" in theirs
+    assert "acclimate.learning.training.student" in theirs
 
 
 def test_every_method_starts_from_the_version_that_the_loop_begins_with(
@@ -214,7 +227,9 @@ def test_every_method_starts_from_the_version_that_the_loop_begins_with(
     task = Task.of("synthetic", 0, stream)
     task = task.with_network(network="mlp", args={"hidden": [16]}, members=1)
     assert task.spec.network == NetworkSpec(network="mlp", args={"hidden": [16]}, members=1)
-    begun = loop.begin(task.spec, task.parts, step=loop.plain_step(starts.run_number(0, 0))).student
+    begun = pipeline.begin(
+        task.spec, task.parts, step=pipeline.plain_step(starts.run_number(0, 0))
+    ).student
     assert begun is not None
     x = stream.windows[0].x
     expected = begun.probabilities(x)
@@ -242,7 +257,10 @@ def test_a_watch_takes_back_a_version_that_answers_otherwise_than_it_did_when_it
     classes, rng = Gaussians.placed(0, classes=2, size=4, apart=3.0), np.random.default_rng(0)
     first = classes.of(classes.uniform(200, rng), rng)
     x, y = classes.of(classes.uniform(300, rng), rng)
-    learner = Ours(Task.of("tiny", 0, classes.stream(first, [])).with_network(args={"hidden": [8]}, members=1), 2)
+    learner = Ours(
+        Task.of("tiny", 0, classes.stream(first, [])).with_network(args={"hidden": [8]}, members=1),
+        2,
+    )
     expected = Behaviour.of(learner.anchor.probabilities(x))
     for temperature, version in ((1.0, 2), (50.0, 2)):
         student = replace(learner.anchor, temperature=temperature)
@@ -259,7 +277,9 @@ def test_the_labels_of_a_window_judge_in_it_and_teach_in_the_next(
     classes, rng = Gaussians.placed(0, classes=2, size=4), np.random.default_rng(0)
     first = classes.of(classes.uniform(200, rng), rng)
     windows = [classes.of(classes.uniform(200, rng), rng) for _ in range(2)]
-    task = Task.of("tiny", 0, classes.stream(first, windows)).with_network(args={"hidden": [8]}, members=1)
+    task = Task.of("tiny", 0, classes.stream(first, windows)).with_network(
+        args={"hidden": [8]}, members=1
+    )
     learner = OursAudited(task, 2)
     taught = []
     for x, y in windows:
@@ -278,7 +298,17 @@ def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(
     monkeypatch.setenv("ACCLIMATE_STREAMS", str(tmp_path))
     cell = Cell(row="still-vector", method="ours", seed=0)
     cells.keep(cell, {**record([0.8], [0.8], "ours"), "seed": 0})
-    arguments = ["--only", "keystroke,still-vector", "--methods", "ours", "--seeds", "0", "--report-only", "--out", "r"]
+    arguments = [
+        "--only",
+        "keystroke,still-vector",
+        "--methods",
+        "ours",
+        "--seeds",
+        "0",
+        "--report-only",
+        "--out",
+        "r",
+    ]
     assert command.main(arguments) == 0
     assert "skipped keystroke:" in capsys.readouterr().out
     tables = (tmp_path / "r" / "tables.md").read_text()
@@ -288,21 +318,28 @@ def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(
     assert (tmp_path / "r" / "accuracy-still-vector.png").stat().st_size > 1000
 
 
-def test_an_unknown_stream_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_stream_is_refused_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert command.main(["--only", "digitz"]) == 2
     assert "digits-vector" in capsys.readouterr().err
-    assert "prior-image" in catalogue.chosen(["prior"]) and catalogue.chosen(["digits*"])[0] == "digits"
+    assert (
+        "prior-image" in catalogue.chosen(["prior"])
+        and catalogue.chosen(["digits*"])[0] == "digits"
+    )
 
 
 def test_simulated_students_differ_from_the_anchor_by_as_much_as_they_should() -> None:
     rng = np.random.default_rng(0)
     for accuracy, difference in ((0.9, -0.02), (0.75, -0.1), (0.97, 0.0), (0.9, 0.02)):
         anchor = rng.permutation(1000) < round(1000 * accuracy)
-        made = [gates.student(anchor, accuracy, difference, rng).mean() - accuracy for _ in range(300)]
+        made = [
+            gates.student(anchor, accuracy, difference, rng).mean() - accuracy for _ in range(300)
+        ]
         assert np.mean(made) == pytest.approx(difference, abs=0.003)
 
 
-def test_the_gate_lets_few_students_pass_that_are_worse_by_the_margin_and_most_that_are_better() -> None:
+def test_the_gate_passes_few_students_worse_by_the_margin_and_most_that_are_better() -> None:
     setting = gates.Setting(rows=300, accuracy=0.9, amount=1.0)
     assert gates.passes(setting, -setting.margin, runs=60, seed=0) <= 0.15
     assert gates.passes(setting, 0.0, runs=60, seed=0) >= 0.8
@@ -312,10 +349,16 @@ def test_an_exported_stream_is_what_the_benchmark_plays(tmp_path: Path) -> None:
     export.main(["still-vector", "3", str(tmp_path)])
     stream = catalogue.definition("still-vector").build(3)
     spec = parse((tmp_path / "spec.toml").read_text())
-    assert (spec.input, spec.network, spec.policy.learnable) == (stream.input, stream.network, "auto")
+    assert (spec.input, spec.network, spec.policy.learnable) == (
+        stream.input,
+        stream.network,
+        "auto",
+    )
     with np.load(tmp_path / "stream.npz", allow_pickle=False) as arrays:
         for number, window in enumerate(stream.windows, 1):
             assert np.array_equal(arrays["x"][arrays["t"] == number], window.x)
             assert np.array_equal(arrays["y"][arrays["t"] == number], window.y)
     with np.load(tmp_path / "seed.npz", allow_pickle=False) as arrays:
-        assert np.array_equal(arrays["x"], stream.seed_x) and np.array_equal(arrays["y"], stream.seed_y)
+        assert np.array_equal(arrays["x"], stream.seed_x) and np.array_equal(
+            arrays["y"], stream.seed_y
+        )

@@ -1,4 +1,6 @@
-"""What the loop promises, on whole streams of the benchmark with wide margins: the figures are `make bench-streams`."""
+"""What the loop promises, on whole streams of the benchmark with wide margins: the figures are
+`make bench-streams`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A tiny HTTP server on a real socket that answers as told and remembers what it was asked.
 
-It stands in for the service because these tests are about what the client and the command line do with an answer, the rare
-ones included (503, 412, a run that is active); the service itself answers in `tests/journeys`.
+It stands in for the service because these tests are about what the client and the command line do
+with an answer, the rare ones included (503, 412, a run that is active); the service itself answers
+in `tests/journeys`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Answer:
 
 @dataclass
 class Service:
-    """Answers each "METHOD /path" with the answers given for it in turn, the last one for ever; a callable makes its own."""
+    """Answers each "METHOD /path" with the answers given for it in turn, the last one for ever; a
+    callable makes its own.
+    """
 
     url: str
     answers: dict[str, list[Any]] = field(default_factory=dict)
@@ -80,9 +83,17 @@ def stream(told: list[tuple[str, dict[str, Any]]], *, first: int = 1) -> str:
     return "retry: 1000\n\n: nothing new\n\n" + "".join(frames)
 
 
-def problem(status: int, slug: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Answer:
+def problem(
+    status: int, slug: str, detail: str, headers: dict[str, str] | None = None, **members: Any
+) -> Answer:
     """An RFC 9457 error as the service writes it."""
-    document = {"type": f"/problems/{slug}", "title": slug, "status": status, "detail": detail, **members}
+    document = {
+        "type": f"/problems/{slug}",
+        "title": slug,
+        "status": status,
+        "detail": detail,
+        **members,
+    }
     return Answer(status, document, headers or {})
 
 
@@ -153,7 +164,9 @@ class Result:
 
 
 @pytest.fixture
-def acclimate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def acclimate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
     """Runs one command in this process, with no service in the environment."""
     for name in ("ACCLIMATE_URL", "ACCLIMATE_API_KEY", "ACCLIMATE_HOME"):
         monkeypatch.delenv(name, raising=False)

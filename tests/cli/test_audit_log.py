@@ -12,10 +12,18 @@ WHOLE = {"intact": True, "entries": 7, "head": HASH, "broken": None, "seen": Tru
 
 
 def test_the_bare_word_lists(acclimate: Any, service: Any, answer: Any) -> None:
-    entry = {"at": "2026-11-24T07:00:00.000Z", "actor": "anna", "action": "run.start", "target": "gas", "content": {}}
+    entry = {
+        "at": "2026-11-24T07:00:00.000Z",
+        "actor": "anna",
+        "action": "run.start",
+        "target": "gas",
+        "content": {},
+    }
     service.on("GET /api/v1/audit", answer(200, {"items": [entry], "next_page_token": None}))
     assert "run.start" in acclimate("audit", "--url", service.url).out
-    assert json.loads(acclimate("audit", "list", "--json", "--url", service.url).out)["items"] == [entry]
+    assert json.loads(acclimate("audit", "list", "--json", "--url", service.url).out)["items"] == [
+        entry
+    ]
 
 
 @pytest.mark.parametrize(

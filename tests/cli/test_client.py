@@ -33,7 +33,10 @@ def test_each_problem_has_its_class_and_its_words(
     service: Any, problem: Any, status: int, slug: str, kind: type
 ) -> None:
     service.on("GET /api/v1/models/gas", problem(status, slug, "in words"))
-    with Client(service.url) as client, pytest.raises(errors.ProblemError, match="in words") as caught:
+    with (
+        Client(service.url) as client,
+        pytest.raises(errors.ProblemError, match="in words") as caught,
+    ):
         client.model("gas")
     assert (type(caught.value), caught.value.status, caught.value.slug) == (kind, status, slug)
 
@@ -43,20 +46,33 @@ def test_every_wrong_place_of_a_spec_is_in_the_message(service: Any, problem: An
         {"pointer": "model/nam", "detail": "unknown; did you mean name?"},
         {"pointer": "input/shape", "detail": "missing"},
     ]
-    service.on("GET /api/v1/models/gas", problem(422, "invalid", "the spec is wrong", errors=places))
+    service.on(
+        "GET /api/v1/models/gas", problem(422, "invalid", "the spec is wrong", errors=places)
+    )
     with Client(service.url) as client, pytest.raises(errors.InvalidError) as caught:
         client.model("gas")
-    assert str(caught.value) == "the spec is wrong\n  model/nam: unknown; did you mean name?\n  input/shape: missing"
+    assert (
+        str(caught.value)
+        == "the spec is wrong\n  model/nam: unknown; did you mean name?\n  input/shape: missing"
+    )
 
 
 def test_an_error_of_the_inference_protocol_keeps_its_text(service: Any, answer: Any) -> None:
-    service.on("POST /v2/models/gas/infer", answer(400, {"error": "inputs/0/shape is [1, 3], must be [-1, 2]"}))
+    service.on(
+        "POST /v2/models/gas/infer",
+        answer(400, {"error": "inputs/0/shape is [1, 3], must be [-1, 2]"}),
+    )
     with Client(service.url) as client, pytest.raises(errors.InvalidError, match="must be"):
         client.infer("gas", [[1.0, 2.0, 3.0]])
 
 
-def test_a_start_refused_for_too_few_rows_says_how_many_there_are(service: Any, problem: Any) -> None:
-    service.on("POST /api/v1/models/gas/runs", problem(409, "not-enough-rows", "too few", rows=12, needed=150))
+def test_a_start_refused_for_too_few_rows_says_how_many_there_are(
+    service: Any, problem: Any
+) -> None:
+    service.on(
+        "POST /api/v1/models/gas/runs",
+        problem(409, "not-enough-rows", "too few", rows=12, needed=150),
+    )
     with Client(service.url) as client, pytest.raises(errors.NotEnoughRowsError) as caught:
         client.start_run("gas")
     assert (caught.value.rows, caught.value.needed) == (12, 150)
@@ -69,7 +85,9 @@ def test_a_start_refused_for_an_active_run_names_that_run(service: Any, problem:
     assert caught.value.run == "r7"
 
 
-def test_a_busy_service_is_asked_again_after_its_retry_after(service: Any, problem: Any, answer: Any) -> None:
+def test_a_busy_service_is_asked_again_after_its_retry_after(
+    service: Any, problem: Any, answer: Any
+) -> None:
     busy = problem(503, "unavailable", "swapping", {"Retry-After": "0"})
     service.on("GET /api/v1/models/gas", busy, busy, answer(200, {"name": "gas"}))
     with Client(service.url) as client:
@@ -77,8 +95,12 @@ def test_a_busy_service_is_asked_again_after_its_retry_after(service: Any, probl
     assert len(service.asked("GET /api/v1/models/gas")) == 3
 
 
-def test_a_service_that_stays_busy_is_given_up_after_seven_requests(service: Any, problem: Any) -> None:
-    service.on("GET /api/v1/models/gas", problem(503, "unavailable", "swapping", {"Retry-After": "0"}))
+def test_a_service_that_stays_busy_is_given_up_after_seven_requests(
+    service: Any, problem: Any
+) -> None:
+    service.on(
+        "GET /api/v1/models/gas", problem(503, "unavailable", "swapping", {"Retry-After": "0"})
+    )
     with Client(service.url) as client, pytest.raises(errors.UnreachableError, match="swapping"):
         client.model("gas")
     assert len(service.asked("GET /api/v1/models/gas")) == 7
@@ -92,14 +114,20 @@ def test_without_patience_a_closed_port_is_an_error_at_once_and_with_it_after_tr
     ):
         client.status()
     at_once = time.monotonic() - started
-    with Client("http://127.0.0.1:1", patience=0.6) as client, pytest.raises(errors.UnreachableError):
+    with (
+        Client("http://127.0.0.1:1", patience=0.6) as client,
+        pytest.raises(errors.UnreachableError),
+    ):
         client.predict("gas", [[1.0]])
     assert at_once < 0.5 < 0.6 < time.monotonic() - started - at_once
 
 
 def test_something_else_than_json_is_not_taken_for_the_service(service: Any, answer: Any) -> None:
     service.on("GET /api/v1/status", answer(200, "<html>"))
-    with Client(service.url) as client, pytest.raises(errors.UnreachableError, match="is it acclimate"):
+    with (
+        Client(service.url) as client,
+        pytest.raises(errors.UnreachableError, match="is it acclimate"),
+    ):
         client.status()
 
 
@@ -136,7 +164,9 @@ def test_a_list_is_read_page_after_page(service: Any, answer: Any) -> None:
     assert service.requests[1].query == "model=gas&page_token=b"
 
 
-def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(service: Any, answer: Any) -> None:
+def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(
+    service: Any, answer: Any
+) -> None:
     service.on("POST /v2/models/gas/versions/1/infer", answer(200, {"outputs": []}))
     x = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     with Client(service.url) as client:
@@ -145,13 +175,20 @@ def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(service: Any
     first, second = (request.json for request in service.requests)
     assert first == second
     assert first["inputs"] == [
-        {"name": "input", "datatype": "FP32", "shape": [2, 2, 3], "data": [number + 0.5 for number in range(12)]}
+        {
+            "name": "input",
+            "datatype": "FP32",
+            "shape": [2, 2, 3],
+            "data": [number + 0.5 for number in range(12)],
+        }
     ]
     assert (first["parameters"], first["outputs"]) == ({"log": False}, [{"name": "class"}])
 
 
 def test_a_promotion_quotes_the_etag_of_what_was_seen(service: Any, answer: Any) -> None:
-    service.on("GET /api/v1/models/gas/aliases/champion", answer(200, {"version": "2"}, {"ETag": '"5"'}))
+    service.on(
+        "GET /api/v1/models/gas/aliases/champion", answer(200, {"version": "2"}, {"ETag": '"5"'})
+    )
     service.on("PUT /api/v1/models/gas/aliases/champion", answer(200, {"version": "3"}))
     with Client(service.url) as client:
         client.promote("gas", "3", "better")
@@ -160,7 +197,9 @@ def test_a_promotion_quotes_the_etag_of_what_was_seen(service: Any, answer: Any)
 
 
 def test_waiting_for_a_run_goes_on_until_it_has_ended(service: Any, answer: Any) -> None:
-    service.on("GET /api/v1/runs/r1", answer(200, {"state": "running"}), answer(200, {"state": "rejected"}))
+    service.on(
+        "GET /api/v1/runs/r1", answer(200, {"state": "running"}), answer(200, {"state": "rejected"})
+    )
     with Client(service.url) as client:
         assert client.run("r1", wait=5)["state"] == "rejected"
 
@@ -171,7 +210,9 @@ def test_waiting_for_a_run_ends_when_the_time_is_up(service: Any, answer: Any) -
         assert client.run("r1", wait=0.3)["state"] == "running"
 
 
-def test_create_sends_the_spec_and_the_seed_set_beside_it(service: Any, answer: Any, tmp_path: Path) -> None:
+def test_create_sends_the_spec_and_the_seed_set_beside_it(
+    service: Any, answer: Any, tmp_path: Path
+) -> None:
     service.on("POST /api/v1/models", answer(202, {"id": "r1"}))
     (tmp_path / "seed.npz").write_bytes(b"rows")
     spec = tmp_path / "spec.toml"
@@ -184,7 +225,9 @@ def test_create_sends_the_spec_and_the_seed_set_beside_it(service: Any, answer: 
     assert b'name = "gas"' in body
 
 
-@pytest.mark.parametrize(("text", "words"), [("[model", "is not TOML"), ('[model]\nname = "gas"', "names no seed set")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("[model", "is not TOML"), ('[model]\nname = "gas"', "names no seed set")]
+)
 def test_a_spec_that_names_no_seed_set_is_refused_before_anything_is_sent(
     service: Any, tmp_path: Path, text: str, words: str
 ) -> None:

@@ -21,9 +21,15 @@ def predictions(request: Any, answer: Any, problem: Any) -> Any:
     if bad:
         places = [{"pointer": f"#/rows/{bad[0]}", "detail": "holds 13"}]
         return problem(422, "invalid", "the request is wrong", errors=places)
-    found = [{"label": "no", "class": 0, "confidence": 0.75, "probabilities": [0.75, 0.25], "abstain": False}] * len(
-        rows
-    )
+    found = [
+        {
+            "label": "no",
+            "class": 0,
+            "confidence": 0.75,
+            "probabilities": [0.75, 0.25],
+            "abstain": False,
+        }
+    ] * len(rows)
     return answer(200, {"id": "p1", "version": "3", "log": "os", "predictions": found})
 
 
@@ -56,7 +62,10 @@ def test_predict_writes_one_line_a_row_with_where_the_row_is_kept(
     ended = acclimate("predict", "gas", tmp_path / "rows.npy", "--url", service.url)
     lines = list(csv.DictReader(io.StringIO(ended.out)))
     assert ended.code == 0
-    assert [len(request.json["rows"]) for request in service.asked(f"POST {MODEL}/predict")] == [256, 44]
+    assert [len(request.json["rows"]) for request in service.asked(f"POST {MODEL}/predict")] == [
+        256,
+        44,
+    ]
     assert lines[299] == {
         "file_row": "299",
         "label": "no",
@@ -75,8 +84,19 @@ def test_predict_refuses_bad_rows_one_by_one_and_answers_the_others(
     service.on(f"POST {MODEL}/predict", lambda request: predictions(request, answer, problem))
     (tmp_path / "rows.csv").write_text("a,b\n1,2\nx,2\n3,13\n1,nan\n5,6\n7\n")
     rejects = tmp_path / "rejects.jsonl"
-    ended = acclimate("predict", "gas", tmp_path / "rows.csv", "--rejects", rejects, "--json", "--url", service.url)
-    refused = {entry["row"]: entry["reason"] for entry in map(json.loads, rejects.read_text().splitlines())}
+    ended = acclimate(
+        "predict",
+        "gas",
+        tmp_path / "rows.csv",
+        "--rejects",
+        rejects,
+        "--json",
+        "--url",
+        service.url,
+    )
+    refused = {
+        entry["row"]: entry["reason"] for entry in map(json.loads, rejects.read_text().splitlines())
+    }
     assert ended.code == 1
     assert [json.loads(line)["file_row"] for line in ended.out.splitlines()] == [0, 4]
     assert sorted(refused) == [1, 2, 3, 5]
@@ -90,9 +110,18 @@ def test_feedback_adds_up_its_parts_and_names_refused_labels_by_their_place_in_t
     service.on(
         f"POST {MODEL}/feedback",
         answer(200, {"accepted": 4999, "duplicates": 1, "rejected": []}),
-        answer(200, {"accepted": 1, "duplicates": 0, "rejected": [{"index": 1, "reason": "unknown prediction"}]}),
+        answer(
+            200,
+            {
+                "accepted": 1,
+                "duplicates": 0,
+                "rejected": [{"index": 1, "reason": "unknown prediction"}],
+            },
+        ),
     )
-    lines = [json.dumps({"prediction_id": "p", "row": row, "label": "ethanol"}) for row in range(5002)]
+    lines = [
+        json.dumps({"prediction_id": "p", "row": row, "label": "ethanol"}) for row in range(5002)
+    ]
     (tmp_path / "labels.jsonl").write_text("\n".join(lines))
     ended = acclimate("feedback", "gas", tmp_path / "labels.jsonl", "--json", "--url", service.url)
     assert ended.code == 1
@@ -101,43 +130,66 @@ def test_feedback_adds_up_its_parts_and_names_refused_labels_by_their_place_in_t
         "duplicates": 1,
         "rejected": [{"index": 5001, "reason": "unknown prediction"}],
     }
-    assert service.requests[1].json[0] == {"prediction_id": "p", "row": 5000, "label": "ethanol", "source": "file"}
-
-
-@pytest.mark.parametrize(("word", "version"), [("champion", "4"), ("previous", "3"), ("latest", "10"), ("2", "2")])
-def test_a_word_stands_for_a_version(acclimate: Any, service: Any, answer: Any, word: str, version: str) -> None:
-    service.on(f"GET {MODEL}", answer(200, {"champion": "4", "previous": "3"}))
-    service.on(
-        f"GET {MODEL}/versions", answer(200, {"items": [{"version": "9"}, {"version": "10"}], "next_page_token": None})
-    )
-    service.on(f"GET {MODEL}/versions/{version}", answer(200, {"version": version}))
-    assert json.loads(acclimate("versions", "show", "gas", word, "--json", "--url", service.url).out) == {
-        "version": version
+    assert service.requests[1].json[0] == {
+        "prediction_id": "p",
+        "row": 5000,
+        "label": "ethanol",
+        "source": "file",
     }
 
 
-def test_a_word_for_something_that_is_not_there_is_a_conflict(acclimate: Any, service: Any, answer: Any) -> None:
+@pytest.mark.parametrize(
+    ("word", "version"), [("champion", "4"), ("previous", "3"), ("latest", "10"), ("2", "2")]
+)
+def test_a_word_stands_for_a_version(
+    acclimate: Any, service: Any, answer: Any, word: str, version: str
+) -> None:
+    service.on(f"GET {MODEL}", answer(200, {"champion": "4", "previous": "3"}))
+    service.on(
+        f"GET {MODEL}/versions",
+        answer(200, {"items": [{"version": "9"}, {"version": "10"}], "next_page_token": None}),
+    )
+    service.on(f"GET {MODEL}/versions/{version}", answer(200, {"version": version}))
+    assert json.loads(
+        acclimate("versions", "show", "gas", word, "--json", "--url", service.url).out
+    ) == {"version": version}
+
+
+def test_a_word_for_something_that_is_not_there_is_a_conflict(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
     service.on(f"GET {MODEL}", answer(200, {"champion": "1", "previous": None}))
     ended = acclimate("rollback", "gas", "previous", "--url", service.url)
     assert (ended.code, ended.err) == (4, "acclimate: gas has no previous now\n")
 
 
-def test_latest_is_the_newest_run_whatever_their_order(acclimate: Any, service: Any, answer: Any) -> None:
-    runs = [{"id": "b", "created_at": "2026-11-24T07:00:00Z"}, {"id": "c", "created_at": "2026-11-24T06:00:00Z"}]
+def test_latest_is_the_newest_run_whatever_their_order(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
+    runs = [
+        {"id": "b", "created_at": "2026-11-24T07:00:00Z"},
+        {"id": "c", "created_at": "2026-11-24T06:00:00Z"},
+    ]
     service.on("GET /api/v1/runs", answer(200, {"items": runs, "next_page_token": None}))
     service.on("GET /api/v1/runs/b", answer(200, {"id": "b", "state": "running"}))
     assert json.loads(acclimate("runs", "show", "--json", "--url", service.url).out)["id"] == "b"
 
 
-def test_gates_are_changed_against_the_revision_that_was_seen(acclimate: Any, service: Any, answer: Any) -> None:
-    service.on(f"GET {MODEL}/gates", answer(200, {"max_ece": 0.08, "min_agreement": 0.75}, {"ETag": '"3"'}))
+def test_gates_are_changed_against_the_revision_that_was_seen(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
+    service.on(
+        f"GET {MODEL}/gates", answer(200, {"max_ece": 0.08, "min_agreement": 0.75}, {"ETag": '"3"'})
+    )
     service.on(f"PUT {MODEL}/gates", answer(200, {"max_ece": 0.05, "min_agreement": 0.75}))
     assert acclimate("gates", "gas", "--set", "max_ece=0.05", "--url", service.url).code == 0
     put = service.asked(f"PUT {MODEL}/gates")[0]
     assert (put.headers["If-Match"], put.json) == ('"3"', {"max_ece": 0.05, "min_agreement": 0.75})
 
 
-def test_a_rollback_pauses_learning_unless_told_not_to(acclimate: Any, service: Any, answer: Any) -> None:
+def test_a_rollback_pauses_learning_unless_told_not_to(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
     service.on(f"POST {MODEL}/rollback", answer(200, {"to": "2"}))
     acclimate("rollback", "gas", "--reason", "worse", "--url", service.url)
     acclimate("rollback", "gas", "--reason", "worse", "--keep-learning", "--url", service.url)
@@ -147,8 +199,13 @@ def test_a_rollback_pauses_learning_unless_told_not_to(acclimate: Any, service: 
     ]
 
 
-def test_the_secret_of_a_new_key_is_all_that_is_on_stdout(acclimate: Any, service: Any, answer: Any) -> None:
-    service.on("POST /api/v1/keys", answer(201, {"id": "k1", "name": "ci", "scopes": ["predict"], "key": "acc_1"}))
+def test_the_secret_of_a_new_key_is_all_that_is_on_stdout(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
+    service.on(
+        "POST /api/v1/keys",
+        answer(201, {"id": "k1", "name": "ci", "scopes": ["predict"], "key": "acc_1"}),
+    )
     ended = acclimate("keys", "create", "ci", "--scope", "predict,view", "--url", service.url)
     assert ended.out == "acc_1\n"
     assert service.requests[0].json == {"name": "ci", "scopes": ["predict", "view"]}
@@ -186,10 +243,20 @@ def test_a_plan_is_printed_and_not_followed(acclimate: Any, service: Any, answer
         "rows_refused": 30,
         "refused": {"disagreement": 30},
     }
-    plan = {"dry_run": True, "model": "gas", "window": window, "needed": 150, "enough": True, "would_learn": True}
+    plan = {
+        "dry_run": True,
+        "model": "gas",
+        "window": window,
+        "needed": 150,
+        "enough": True,
+        "would_learn": True,
+    }
     service.on("POST /api/v1/models/gas/runs", answer(200, plan))
     ended = acclimate("retrain", "gas", "--dry-run", "--follow", "--url", service.url)
     assert ended.code == 0 and service.requests[0].json == {"dry_run": True}
     assert "would_learn  yes" in ended.out and "disagreement 30" in ended.out
-    assert json.loads(acclimate("retrain", "gas", "--dry-run", "--json", "--url", service.url).out) == plan
+    assert (
+        json.loads(acclimate("retrain", "gas", "--dry-run", "--json", "--url", service.url).out)
+        == plan
+    )
     assert len(service.requests) == 2

@@ -41,7 +41,9 @@ def test_learning_from_the_junk_is_a_fault() -> None:
 
 
 def test_learning_that_stops_at_the_junk_is_a_fault() -> None:
-    assert demo.judge([PROMOTED, PROMOTED, PROMOTED, REFUSED], 1) == ["nothing was promoted after window 2"]
+    assert demo.judge([PROMOTED, PROMOTED, PROMOTED, REFUSED], 1) == [
+        "nothing was promoted after window 2"
+    ]
 
 
 @pytest.mark.parametrize(("ended", "code"), [(-9, 137), (-15, 143), (3, 3), (0, 1)])

@@ -18,7 +18,9 @@ def made() -> tuple[digits.Floats, digits.Integers, digits.Stream]:
     return digits.make()
 
 
-def test_the_seed_set_and_the_stream_share_no_digit(made: tuple[digits.Floats, digits.Integers, digits.Stream]) -> None:
+def test_the_seed_set_and_the_stream_share_no_digit(
+    made: tuple[digits.Floats, digits.Integers, digits.Stream],
+) -> None:
     from sklearn.datasets import load_digits
 
     x, y, _ = made

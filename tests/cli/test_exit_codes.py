@@ -16,7 +16,9 @@ def status_of(**lamps: dict[str, Any]) -> dict[str, Any]:
     return {"healthy": OK, "learning": OK, "safe": OK, "models": [], **lamps}
 
 
-def test_status_is_0_when_all_lamps_are_ok_and_1_when_one_is_not(acclimate: Any, service: Any, answer: Any) -> None:
+def test_status_is_0_when_all_lamps_are_ok_and_1_when_one_is_not(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
     service.on("GET /api/v1/status", answer(200, status_of()))
     assert acclimate("status", "--url", service.url).code == 0
     warned = {"state": "warn", "since": None, "reasons": ["window w-4 is quarantined"]}
@@ -50,26 +52,33 @@ def test_an_address_where_nothing_listens_is_6(acclimate: Any) -> None:
     assert acclimate("status", "--url", "http://127.0.0.1:1").code == 6
 
 
-def test_a_home_without_a_running_service_is_6_and_says_how_to_start_one(acclimate: Any, tmp_path: Path) -> None:
+def test_a_home_without_a_running_service_is_6_and_says_how_to_start_one(
+    acclimate: Any, tmp_path: Path
+) -> None:
     ended = acclimate("status", "--home", tmp_path)
     assert ended.code == 6
     assert f"acclimate up --home {tmp_path}" in ended.err
 
 
 @pytest.mark.parametrize(
-    "arguments", [("retrain",), ("nothing",), ("predict", "gas"), ("gates", "gas", "--set", "max_ece")]
+    "arguments",
+    [("retrain",), ("nothing",), ("predict", "gas"), ("gates", "gas", "--set", "max_ece")],
 )
 def test_wrong_usage_is_2(acclimate: Any, arguments: tuple[str, ...]) -> None:
     assert acclimate(*arguments).code == 2
 
 
-def test_a_file_that_is_not_there_is_1_and_named(acclimate: Any, service: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_1_and_named(
+    acclimate: Any, service: Any, tmp_path: Path
+) -> None:
     ended = acclimate("create", tmp_path / "absent.toml", "--url", service.url)
     assert ended.code == 1
     assert "absent.toml" in ended.err
 
 
-@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("rejected", 3), ("failed", 1), ("cancelled", 1)])
+@pytest.mark.parametrize(
+    ("state", "code"), [("succeeded", 0), ("rejected", 3), ("failed", 1), ("cancelled", 1)]
+)
 def test_a_followed_run_ends_with_the_code_of_its_state(
     acclimate: Any, service: Any, answer: Any, state: str, code: int
 ) -> None:
@@ -78,7 +87,9 @@ def test_a_followed_run_ends_with_the_code_of_its_state(
     assert acclimate("retrain", "gas", "--follow", "--url", service.url).code == code
 
 
-def test_a_run_that_is_not_followed_is_0_once_it_was_accepted(acclimate: Any, service: Any, answer: Any) -> None:
+def test_a_run_that_is_not_followed_is_0_once_it_was_accepted(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
     service.on(RUNS, answer(202, {**RUN, "state": "queued"}))
     assert acclimate("retrain", "gas", "--url", service.url).code == 0
 
@@ -90,7 +101,10 @@ def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_come_back(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("acclimate.client.events.time.sleep", interrupt)
-    service.on("GET /api/v1/runs/r1/events", answer(200, stream([("state", {"state": "running", "attempt": 1})])))
+    service.on(
+        "GET /api/v1/runs/r1/events",
+        answer(200, stream([("state", {"state": "running", "attempt": 1})])),
+    )
     ended = acclimate("runs", "show", "r1", "--follow", "--url", service.url)
     assert ended.code == 130
     assert "acclimate runs show r1 --follow" in ended.err

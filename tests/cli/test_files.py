@@ -25,7 +25,9 @@ def write(folder: Path, kind: str) -> Path:
     elif kind == "parquet":
         pyarrow.parquet.write_table(pyarrow.table({"x": ROWS, "y": [0, 1]}), path)
     elif kind == "parquet columns":
-        pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 3.0], "b": [2.5, -4.0], "label": ["p", "q"]}), path)
+        pyarrow.parquet.write_table(
+            pyarrow.table({"a": [1.0, 3.0], "b": [2.5, -4.0], "label": ["p", "q"]}), path
+        )
     elif kind == "csv":
         path.write_text("1,2.5\n3,-4\n")
     elif kind == "csv header":
@@ -38,7 +40,8 @@ def write(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["npy", "npz", "parquet", "parquet columns", "csv", "csv header", "jsonl", "jsonl objects"]
+    "kind",
+    ["npy", "npz", "parquet", "parquet columns", "csv", "csv header", "jsonl", "jsonl objects"],
 )
 def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     assert read_rows(write(tmp_path, kind)) == ROWS
@@ -54,7 +57,9 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> No
         ("rows.jsonl", b'{"row": [1]}', "line 1 is neither an array nor an object with an array x"),
     ],
 )
-def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_a_wrong_file_is_named_with_what_is_wrong(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(FileError, match=words) as caught:
@@ -87,7 +92,9 @@ def test_a_bad_row_is_told_from_a_good_one_with_a_reason(row: list[object], prob
 
 
 def test_labels_of_a_csv_are_names_indices_or_none_of_the_classes(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("prediction_id,row,label,source\np1,0,ethanol,lab\np1,1,3,\np1,2,,\n")
+    (tmp_path / "labels.csv").write_text(
+        "prediction_id,row,label,source\np1,0,ethanol,lab\np1,1,3,\np1,2,,\n"
+    )
     assert read_labels(tmp_path / "labels.csv") == [
         {"prediction_id": "p1", "row": 0, "label": "ethanol", "source": "lab"},
         {"prediction_id": "p1", "row": 1, "label": 3, "source": "file"},

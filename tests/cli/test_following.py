@@ -10,15 +10,19 @@ import pytest
 from acclimate.cli.following import STAGES, stage_bars
 from acclimate.client.errors import NotFoundError
 from acclimate.client.http import Client
-from acclimate.learning import values
+from acclimate.learning import results
 
 
 def test_the_command_line_knows_every_stage_of_the_loop() -> None:
-    assert STAGES == values.STAGES
+    assert STAGES == results.STAGES
 
 
 def test_passed_stages_are_full_and_the_present_one_says_how_far_it_is() -> None:
-    run = {"state": "running", "stage": "train", "progress": {"done": 80, "total": 120, "unit": "steps"}}
+    run = {
+        "state": "running",
+        "stage": "train",
+        "progress": {"done": 80, "total": 120, "unit": "steps"},
+    }
     bars = {bar.stage: (bar.done, bar.total, bar.note) for bar in stage_bars(run)}
     assert list(bars) == ["snapshot", "diagnose", "pseudo_label", "train"]
     assert bars["diagnose"] == (1, 1, "")
@@ -36,11 +40,20 @@ def test_a_queued_run_has_no_bars() -> None:
 
 
 def test_a_followed_run_tells_each_stage_once_off_a_terminal(acclimate: Any, service: Any) -> None:
-    service.run({"id": "r1", "state": "succeeded", "model": "gas"}, stages=("snapshot", "train", "judge"))
+    service.run(
+        {"id": "r1", "state": "succeeded", "model": "gas"}, stages=("snapshot", "train", "judge")
+    )
     ended = acclimate("runs", "show", "r1", "--follow", "--url", service.url)
     assert (ended.code, ended.err.split("\n")) == (
         0,
-        ["run r1: running", "run r1: snapshot", "run r1: train", "run r1: judge", "run r1: succeeded", ""],
+        [
+            "run r1: running",
+            "run r1: snapshot",
+            "run r1: train",
+            "run r1: judge",
+            "run r1: succeeded",
+            "",
+        ],
     )
 
 
@@ -54,9 +67,18 @@ def test_a_stream_that_breaks_off_is_gone_on_with_after_the_last_event(
     service.on("GET /api/v1/runs/r1/events", *(answer(200, part) for part in (first, half, last)))
     with Client(service.url) as client:
         told = [(event.id, event.kind) for event in client.events("r1")]
-    assert told == [("1", "state"), ("2", "stage"), ("3", "progress"), ("4", "progress"), ("5", "end")]
+    assert told == [
+        ("1", "state"),
+        ("2", "stage"),
+        ("3", "progress"),
+        ("4", "progress"),
+        ("5", "end"),
+    ]
     asked = service.asked("GET /api/v1/runs/r1/events")
-    assert [request.headers.get("Last-Event-Id", request.headers.get("Last-Event-ID")) for request in asked] == [
+    assert [
+        request.headers.get("Last-Event-Id", request.headers.get("Last-Event-ID"))
+        for request in asked
+    ] == [
         None,
         "2",
         "3",
@@ -75,12 +97,23 @@ def test_following_a_run_whose_end_was_told_ends(service: Any, answer: Any) -> N
         assert list(client.events("r1", after="7")) == []
 
 
-def test_logs_are_printed_a_line_each_with_their_attempt(acclimate: Any, service: Any, answer: Any) -> None:
+def test_logs_are_printed_a_line_each_with_their_attempt(
+    acclimate: Any, service: Any, answer: Any
+) -> None:
     lines = [
-        {"timestamp": "T1", "level": "info", "attempt": 1, "event": "stage done", "stage": "train", "seconds": 2.5},
+        {
+            "timestamp": "T1",
+            "level": "info",
+            "attempt": 1,
+            "event": "stage done",
+            "stage": "train",
+            "seconds": 2.5,
+        },
         {"timestamp": "T2", "level": "info", "attempt": 2, "event": "run ended", "run": "r1"},
     ]
-    service.on("GET /api/v1/runs/r1/logs", answer(200, "".join(json.dumps(line) + "\n" for line in lines)))
+    service.on(
+        "GET /api/v1/runs/r1/logs", answer(200, "".join(json.dumps(line) + "\n" for line in lines))
+    )
     ended = acclimate("runs", "logs", "r1", "--attempt", "2", "--url", service.url)
     assert ended.out.split("\n")[0] == "T1 info 1 stage done stage=train seconds=2.5"
     assert service.requests[-1].query == "attempt=2"

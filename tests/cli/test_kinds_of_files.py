@@ -1,4 +1,6 @@
-"""Text, images and sequences come out of a user's files as the model takes them, and go out in requests that fit."""
+"""Text, images and sequences come out of a user's files as the model takes them, and go out in
+requests that fit.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def write_texts(folder: Path, kind: str) -> Path:
             csv.writer(lines).writerows([("y", "x"), *((0, text) for text in STRINGS)])
     elif kind == "csv column":
         with path.open("w", newline="", encoding="utf-8") as lines:
-            csv.writer(lines, quoting=csv.QUOTE_ALL).writerows([(text,) for text in ["text", *STRINGS]])
+            csv.writer(lines, quoting=csv.QUOTE_ALL).writerows(
+                [(text,) for text in ["text", *STRINGS]]
+            )
     elif kind == "csv bare":
         with path.open("w", newline="", encoding="utf-8") as lines:
             csv.writer(lines, quoting=csv.QUOTE_ALL).writerows([(text,) for text in STRINGS])
@@ -45,7 +49,9 @@ def write_texts(folder: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "parquet", "csv", "csv column", "csv bare", "jsonl", "jsonl objects"])
+@pytest.mark.parametrize(
+    "kind", ["npy", "npz", "parquet", "csv", "csv column", "csv bare", "jsonl", "jsonl objects"]
+)
 def test_every_kind_of_file_gives_the_same_strings(tmp_path: Path, kind: str) -> None:
     found = [shaped(row, (1,), "text") for row in read_rows(write_texts(tmp_path, kind), "text")]
     assert found == [(text, None) for text in STRINGS]
@@ -126,13 +132,25 @@ def test_rows_are_cut_into_requests_that_a_service_takes(rows: Any) -> None:
     plain = rows if isinstance(rows, list) else rows.tolist()
     for part in places:
         assert 0 < len(plain[part]) <= 256
-        assert len(json.dumps({"rows": plain[part]}, separators=(",", ":"), ensure_ascii=False).encode()) < 8 * 2**20
+        assert (
+            len(
+                json.dumps(
+                    {"rows": plain[part]}, separators=(",", ":"), ensure_ascii=False
+                ).encode()
+            )
+            < 8 * 2**20
+        )
 
 
 def test_small_rows_go_256_at_once_and_a_giant_alone() -> None:
     assert [part.stop - part.start for part in portions.cut(["a"] * 600)] == [256, 256, 88]
     giant = "x" * 2 * 2**20
-    assert [part.stop - part.start for part in portions.cut(["a", giant, giant, "b"])] == [1, 1, 1, 1]
+    assert [part.stop - part.start for part in portions.cut(["a", giant, giant, "b"])] == [
+        1,
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -140,12 +158,20 @@ def test_small_rows_go_256_at_once_and_a_giant_alone() -> None:
     [
         (np.array(["a", "b"]), {"datatype": "BYTES", "shape": [2, 1], "data": ["a", "b"]}),
         ([["a"], ["b"]], {"datatype": "BYTES", "shape": [2, 1], "data": ["a", "b"]}),
-        (np.array([[2**62 + 1, 0]]), {"datatype": "INT64", "shape": [1, 2], "data": [2**62 + 1, 0]}),
-        (np.zeros((1, 2, 2), dtype=np.uint8), {"datatype": "INT64", "shape": [1, 2, 2], "data": [0] * 4}),
+        (
+            np.array([[2**62 + 1, 0]]),
+            {"datatype": "INT64", "shape": [1, 2], "data": [2**62 + 1, 0]},
+        ),
+        (
+            np.zeros((1, 2, 2), dtype=np.uint8),
+            {"datatype": "INT64", "shape": [1, 2, 2], "data": [0] * 4},
+        ),
         ([[1, 0.5]], {"datatype": "FP32", "shape": [1, 2], "data": [1, 0.5]}),
     ],
 )
-def test_the_datatype_of_a_tensor_follows_from_its_rows(service: Any, answer: Any, rows: Any, tensor: Any) -> None:
+def test_the_datatype_of_a_tensor_follows_from_its_rows(
+    service: Any, answer: Any, rows: Any, tensor: Any
+) -> None:
     service.on("POST /v2/models/toy/infer", answer(200, {"outputs": []}))
     with Client(service.url) as client:
         client.infer("toy", rows)
@@ -167,12 +193,16 @@ def test_a_stream_of_any_kind_is_played_as_it_is(
     np.savez(tmp_path / "s.npz", x=x, y=np.array([0, 1]), t=np.array([1, 1]))
     service.on(f"GET {MODEL}", answer(200, {"champion": "1"}))
     said = [{"class": 0, "confidence": 0.5}] * 2
-    service.on(f"POST {MODEL}/predict", answer(200, {"id": "p", "version": "1", "predictions": said}))
+    service.on(
+        f"POST {MODEL}/predict", answer(200, {"id": "p", "version": "1", "predictions": said})
+    )
     outputs = {"outputs": [{"name": "class", "data": [0, 1]}]}
     service.on("POST /v2/models/toy/versions/1/infer", answer(200, outputs))
     service.on(f"POST {MODEL}/runs", problem(409, "not-enough-rows", "too few", rows=2, needed=150))
     with Client(service.url) as client:
-        (window,) = playing.play(client, "toy", playing.read(tmp_path / "s.npz"), say=lambda *_: None)
+        (window,) = playing.play(
+            client, "toy", playing.read(tmp_path / "s.npz"), say=lambda *_: None
+        )
     assert service.asked(f"POST {MODEL}/predict")[0].json == {"rows": sent}
     assert (window.served_accuracy, window.frozen_accuracy) == (0.5, 1.0)
 
@@ -197,13 +227,28 @@ def test_predict_sends_the_texts_of_a_file_and_refuses_what_is_none(
 
     def predict(request: Any) -> Any:
         said = {"label": "spam", "class": 1, "confidence": 0.9, "abstain": False}
-        return answer(200, {"id": "p", "version": "1", "predictions": [said] * len(request.json["rows"])})
+        return answer(
+            200, {"id": "p", "version": "1", "predictions": [said] * len(request.json["rows"])}
+        )
 
     service.on(f"POST {MODEL}/predict", predict)
-    (tmp_path / "rows.jsonl").write_text('"win \\u0001 now"\n["a", "b"]\n"\\ud83d"\n{"x": "hello"}\n')
+    (tmp_path / "rows.jsonl").write_text(
+        '"win \\u0001 now"\n["a", "b"]\n"\\ud83d"\n{"x": "hello"}\n'
+    )
     rejects = tmp_path / "rejects.jsonl"
-    ended = acclimate("predict", "toy", tmp_path / "rows.jsonl", "--rejects", rejects, "--json", "--url", service.url)
+    ended = acclimate(
+        "predict",
+        "toy",
+        tmp_path / "rows.jsonl",
+        "--rejects",
+        rejects,
+        "--json",
+        "--url",
+        service.url,
+    )
     assert ended.code == 1
     assert service.asked(f"POST {MODEL}/predict")[0].json["rows"] == ["win \x01 now", "hello"]
-    refused = {entry["row"]: entry["reason"] for entry in map(json.loads, rejects.read_text().splitlines())}
+    refused = {
+        entry["row"]: entry["reason"] for entry in map(json.loads, rejects.read_text().splitlines())
+    }
     assert refused == {1: "not a string", 2: "not text in UTF-8"}

@@ -20,7 +20,9 @@ from acclimate.cli import output
         (None, None),
     ],
 )
-def test_a_duration_is_said_in_its_two_largest_units(seconds: float | None, text: str | None) -> None:
+def test_a_duration_is_said_in_its_two_largest_units(
+    seconds: float | None, text: str | None
+) -> None:
     assert output.duration(seconds) == text
 
 
@@ -35,7 +37,8 @@ def test_a_run_that_ended_took_the_time_between_start_and_end() -> None:
 
 def test_nothing_is_a_dash_and_false_is_not_nothing() -> None:
     assert [
-        str(output.cell(value)) for value in (None, "", [], False, 0, 0.03125, ["w-1", "w-2"], {"disagreement": 3})
+        str(output.cell(value))
+        for value in (None, "", [], False, 0, 0.03125, ["w-1", "w-2"], {"disagreement": 3})
     ] == [
         "–",
         "–",
@@ -54,7 +57,11 @@ def test_a_rejected_run_is_not_shown_as_a_fault() -> None:
 
 
 def test_a_path_through_something_absent_picks_nothing() -> None:
-    assert output.pick({"window": None, "state": "queued"}, "state", "window.rows", "absent") == ["queued", None, None]
+    assert output.pick({"window": None, "state": "queued"}, "state", "window.rows", "absent") == [
+        "queued",
+        None,
+        None,
+    ]
 
 
 def test_a_table_off_a_terminal_is_as_wide_as_its_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
-"""A play is a client like any other: it asks, hands in what it may, and waits for the runs it asked for."""
+"""A play is a client like any other: it asks, hands in what it may, and waits for the runs it asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def stream_of(rows: int, windows: int) -> playing.LabeledStream:
     """Rows whose first number is their class, 0 or 1."""
     y = np.arange(rows * windows) % 2
     t = np.repeat(np.arange(windows, 0, -1), rows)
-    return playing.LabeledStream(x=np.stack([y, t], axis=1).astype(np.float32), y=y, t=t, marks={2: "odd"})
+    return playing.LabeledStream(
+        x=np.stack([y, t], axis=1).astype(np.float32), y=y, t=t, marks={2: "odd"}
+    )
 
 
 def answer_rows(service: Any, answer: Any) -> None:
@@ -37,12 +41,20 @@ def answer_rows(service: Any, answer: Any) -> None:
 
     def predict(request: Any) -> Any:
         found = [{"class": int(row[0]), "confidence": 1.0} for row in request.json["rows"]]
-        return answer(200, {"id": f"p{len(service.requests)}", "version": "5", "predictions": found})
+        return answer(
+            200, {"id": f"p{len(service.requests)}", "version": "5", "predictions": found}
+        )
 
     def infer(request: Any) -> Any:
         rows = request.json["inputs"][0]["shape"][0]
         return answer(
-            200, {"outputs": [{"name": "label", "data": ["no"] * rows}, {"name": "class", "data": [0] * rows}]}
+            200,
+            {
+                "outputs": [
+                    {"name": "label", "data": ["no"] * rows},
+                    {"name": "class", "data": [0] * rows},
+                ]
+            },
         )
 
     service.on(f"POST {MODEL}/predict", predict)
@@ -51,16 +63,25 @@ def answer_rows(service: Any, answer: Any) -> None:
 
 def play(service: Any, stream: playing.LabeledStream, audit: int = 0) -> list[Any]:
     with Client(service.url) as client:
-        return list(playing.play(client, "toy", stream, audit=audit, say=lambda text, done, total: None))
+        return list(
+            playing.play(client, "toy", stream, audit=audit, say=lambda text, done, total: None)
+        )
 
 
-def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(service: Any, answer: Any) -> None:
+def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(
+    service: Any, answer: Any
+) -> None:
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
     first, second = play(service, stream_of(300, 2))
     assert [(window.window, window.mark) for window in (first, second)] == [(1, None), (2, "odd")]
-    assert (first.rows, first.served_accuracy, first.frozen_accuracy, first.ece) == (300, 1.0, 0.5, 0.0)
+    assert (first.rows, first.served_accuracy, first.frozen_accuracy, first.ece) == (
+        300,
+        1.0,
+        0.5,
+        0.0,
+    )
     assert (first.run, first.state, first.version_after) == ("r1", "succeeded", "5")
     sent = [len(request.json["rows"]) for request in service.asked(f"POST {MODEL}/predict")]
     assert sent == [256, 44, 256, 44]
@@ -71,12 +92,16 @@ def test_the_anchor_is_asked_without_logging(service: Any, answer: Any) -> None:
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
     play(service, stream_of(10, 1))
-    assert service.asked("POST /v2/models/toy/versions/1/infer")[0].json["parameters"] == {"log": False}
+    assert service.asked("POST /v2/models/toy/versions/1/infer")[0].json["parameters"] == {
+        "log": False
+    }
 
 
 def test_too_few_rows_are_a_line_without_a_run(service: Any, answer: Any, problem: Any) -> None:
     answer_rows(service, answer)
-    service.on(f"POST {MODEL}/runs", problem(409, "not-enough-rows", "too few", rows=10, needed=150))
+    service.on(
+        f"POST {MODEL}/runs", problem(409, "not-enough-rows", "too few", rows=10, needed=150)
+    )
     (window,) = play(service, stream_of(10, 1))
     assert (window.run, window.state, window.detail) == (None, None, "not enough rows: 10 of 150")
 
@@ -91,8 +116,12 @@ def test_an_active_run_is_waited_for_and_then_the_window_asked_for_again(
     service.run(ENDED)
     (window,) = play(service, stream_of(10, 1))
     assert window.run == "r1"
-    asked = [f"{request.method} {request.path}" for request in service.requests if "runs" in request.path]
-    followed = [[f"GET /api/v1/runs/{run}/events", f"GET /api/v1/runs/{run}"] for run in ("r0", "r1")]
+    asked = [
+        f"{request.method} {request.path}" for request in service.requests if "runs" in request.path
+    ]
+    followed = [
+        [f"GET /api/v1/runs/{run}/events", f"GET /api/v1/runs/{run}"] for run in ("r0", "r1")
+    ]
     assert asked == [f"POST {MODEL}/runs", *followed[0], f"POST {MODEL}/runs", *followed[1]]
 
 
@@ -115,18 +144,26 @@ def test_a_rejected_run_is_not_waited_for_to_be_served(service: Any, answer: Any
     assert len(service.asked("GET /api/v1/runs/r1")) == 1
 
 
-def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(service: Any, answer: Any) -> None:
+def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(
+    service: Any, answer: Any
+) -> None:
     answer_rows(service, answer)
-    service.on(f"POST {MODEL}/feedback", answer(200, {"accepted": 20, "duplicates": 0, "rejected": []}))
+    service.on(
+        f"POST {MODEL}/feedback", answer(200, {"accepted": 20, "duplicates": 0, "rejected": []})
+    )
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
     play(service, stream_of(300, 1), audit=20)
-    order = [request.path.rsplit("/", 1)[-1] for request in service.requests if request.method == "POST"]
+    order = [
+        request.path.rsplit("/", 1)[-1] for request in service.requests if request.method == "POST"
+    ]
     assert order[-2:] == ["feedback", "runs"]
     labels = service.asked(f"POST {MODEL}/feedback")[0].json
     assert len({(label["prediction_id"], label["row"]) for label in labels}) == 20
     assert {label["source"] for label in labels} == {"audit"}
-    assert all(label["label"] == label["row"] % 2 for label in labels)  # requests start at even rows
+    assert all(
+        label["label"] == label["row"] % 2 for label in labels
+    )  # requests start at even rows
 
 
 def test_no_truth_leaves_the_player_unless_it_was_asked_to(service: Any, answer: Any) -> None:
@@ -140,13 +177,18 @@ def test_no_truth_leaves_the_player_unless_it_was_asked_to(service: Any, answer:
 
 def test_marks_of_a_stream_come_back_with_their_windows(tmp_path: Path) -> None:
     meta = np.array(json.dumps({"marks": {"4": "permuted on purpose"}}))
-    np.savez(tmp_path / "s.npz", x=np.zeros((2, 3)), y=np.zeros(2, int), t=np.array([1, 4]), meta=meta)
+    np.savez(
+        tmp_path / "s.npz", x=np.zeros((2, 3)), y=np.zeros(2, int), t=np.array([1, 4]), meta=meta
+    )
     assert playing.read(tmp_path / "s.npz").marks == {4: "permuted on purpose"}
 
 
 @pytest.mark.parametrize(
     ("arrays", "words"),
-    [({"x": [[1.0]], "t": [1]}, "lacks y"), ({"x": [[1.0]], "y": [0, 1], "t": [1]}, "differ in length: x 1, y 2, t 1")],
+    [
+        ({"x": [[1.0]], "t": [1]}, "lacks y"),
+        ({"x": [[1.0]], "y": [0, 1], "t": [1]}, "differ in length: x 1, y 2, t 1"),
+    ],
 )
 def test_a_file_that_is_no_stream_is_refused_with_what_it_lacks(
     tmp_path: Path, arrays: dict[str, Any], words: str
@@ -164,9 +206,20 @@ def test_play_prints_a_table_and_writes_report_and_picture(
     service.run(ENDED)
     stream = stream_of(10, 2)
     np.savez(tmp_path / "s.npz", x=stream.x, y=stream.y, t=stream.t)
-    ended = acclimate("play", "toy", tmp_path / "s.npz", "--report", tmp_path / "out" / "r.json", "--url", service.url)
+    ended = acclimate(
+        "play",
+        "toy",
+        tmp_path / "s.npz",
+        "--report",
+        tmp_path / "out" / "r.json",
+        "--url",
+        service.url,
+    )
     assert ended.code == 0
     assert "promotions 2, rejections 0" in ended.out
-    assert "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 serves" in ended.err
+    assert (
+        "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 serves"
+        in ended.err
+    )
     assert json.loads((tmp_path / "out" / "r.json").read_text())["promotions"] == 2
     assert (tmp_path / "out" / "r.png").read_bytes().startswith(b"\x89PNG")

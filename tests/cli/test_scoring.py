@@ -53,8 +53,12 @@ def test_no_rows_have_no_accuracy() -> None:
 
 
 def test_a_marked_window_is_in_the_counts_and_not_in_the_mean() -> None:
-    marked = replace(WINDOW, window=2, state="rejected", served_accuracy=0.1, mark="permuted on purpose")
-    last = replace(WINDOW, window=3, run=None, state=None, served_accuracy=0.8, frozen_accuracy=0.3, ece=0.04)
+    marked = replace(
+        WINDOW, window=2, state="rejected", served_accuracy=0.1, mark="permuted on purpose"
+    )
+    last = replace(
+        WINDOW, window=3, run=None, state=None, served_accuracy=0.8, frozen_accuracy=0.3, ece=0.04
+    )
     found = report([WINDOW, marked, last])
     assert found["mean"] == {"served_accuracy": 0.85, "frozen_accuracy": 0.4, "ece": 0.03}
     assert (found["promotions"], found["rejections"]) == (1, 1)
@@ -62,6 +66,14 @@ def test_a_marked_window_is_in_the_counts_and_not_in_the_mean() -> None:
 
 def test_a_window_of_the_report_has_the_fields_of_the_contract() -> None:
     window = report([WINDOW])["windows"][0]
-    promised = {"window", "rows", "served_accuracy", "frozen_accuracy", "ece", "run", "version_after"}
+    promised = {
+        "window",
+        "rows",
+        "served_accuracy",
+        "frozen_accuracy",
+        "ece",
+        "run",
+        "version_after",
+    }
     assert promised <= set(window)
     assert (window["run"], window["version_after"]) == ("r1", "2")

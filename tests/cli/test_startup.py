@@ -13,11 +13,15 @@ HEAVY = ("torch", "celery", "sqlalchemy", "fastapi", "sklearn", "matplotlib", "p
 def loaded_after(code: str) -> set[str]:
     script = f"import sys; {code}; print(*sys.modules)"
     return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.split()
     )
 
 
-@pytest.mark.parametrize("code", ["import acclimate.cli.app", "from acclimate.cli.app import build; build()"])
+@pytest.mark.parametrize(
+    "code", ["import acclimate.cli.app", "from acclimate.cli.app import build; build()"]
+)
 def test_the_command_line_starts_without_the_heavy_packages(code: str) -> None:
     loaded = loaded_after(code)
     assert "acclimate.cli.app" in loaded

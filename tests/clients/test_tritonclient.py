@@ -1,4 +1,6 @@
-"""A client that others wrote, against the running service: tritonclient over HTTP with JSON tensors."""
+"""A client that others wrote, against the running service: tritonclient over HTTP with JSON
+tensors.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import pytest
 from running import Service, wait_for
 from small_model import SPEC, create, labeled, seed_file
 
-triton: Any = pytest.importorskip("tritonclient.http", reason="tritonclient is not installed: make test-clients")
+triton: Any = pytest.importorskip(
+    "tritonclient.http", reason="tritonclient is not installed: make test-clients"
+)
 triton_aio: Any = pytest.importorskip(
     "tritonclient.http.aio", reason="tritonclient is not installed: make test-clients"
 )
@@ -60,9 +64,9 @@ def of_kind(kind: tuple[str, ...]) -> str:
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """x (count, 8, 8) of bytes, brighter by class; y (count,)."""
     y = np.arange(count) % 3
-    return np.random.default_rng(seed).integers(0, 50, (count, 8, 8), np.uint8) + (90 * y[:, None, None]).astype(
-        "u1"
-    ), y
+    return np.random.default_rng(seed).integers(0, 50, (count, 8, 8), np.uint8) + (
+        90 * y[:, None, None]
+    ).astype("u1"), y
 
 
 def sentences(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +94,9 @@ def wanted(*names: str) -> list[Any]:
 
 
 def ask(client: Any, **changes: Any) -> Any:
-    return client.infer(NAME, **{"inputs": rows(), "outputs": wanted(), "parameters": QUIET, **changes})
+    return client.infer(
+        NAME, **{"inputs": rows(), "outputs": wanted(), "parameters": QUIET, **changes}
+    )
 
 
 def refused(status: int, act: Any, *arguments: Any, **named: Any) -> str:
@@ -126,10 +132,16 @@ def test_every_output_arrives_as_the_array_that_the_model_declares(client: Any) 
     assert np.array_equal(arrays["confidence"], arrays["probabilities"].max(axis=1))
     assert arrays["abstain"].dtype == bool and not arrays["abstain"].any()
     reply = result.get_response()
-    assert (reply["id"], reply["model_version"], reply["parameters"]) == ("mine", "1", {"log": "off"})
+    assert (reply["id"], reply["model_version"], reply["parameters"]) == (
+        "mine",
+        "1",
+        {"log": "off"},
+    )
 
 
-def test_outputs_that_it_did_not_ask_for_do_not_come_and_without_a_wish_all_come(client: Any) -> None:
+def test_outputs_that_it_did_not_ask_for_do_not_come_and_without_a_wish_all_come(
+    client: Any,
+) -> None:
     few = ask(client, outputs=wanted("class"))
     assert few.as_numpy("class").tolist() == Y.tolist() and few.as_numpy("label") is None
     # Without outputs it wishes for binary ones; ours are JSON, which it reads as well.
@@ -160,7 +172,9 @@ def test_texts_go_in_as_bytes(running: Service, client: Any) -> None:
     about = client.get_model_metadata("triton-text")["inputs"]
     assert about == [{"name": "input", "datatype": "BYTES", "shape": [-1, 1]}]
     for shaped in (x, x[:, 0]):
-        result = client.infer("triton-text", rows(shaped, "BYTES"), outputs=wanted(), parameters=QUIET)
+        result = client.infer(
+            "triton-text", rows(shaped, "BYTES"), outputs=wanted(), parameters=QUIET
+        )
         assert result.as_numpy("class").tolist() == y.tolist()
         assert result.as_numpy("label").tolist() == [("low", "middle", "high")[one] for one in y]
 
@@ -185,13 +199,20 @@ def test_it_may_compress_what_it_sends_and_offer_to_inflate_what_it_gets(
 
 
 def test_what_it_sends_beside_the_tensors_is_accepted(client: Any) -> None:
-    reply = ask(client, priority=1, timeout=10**6, sequence_id=5, sequence_start=True, sequence_end=True)
+    reply = ask(
+        client, priority=1, timeout=10**6, sequence_id=5, sequence_start=True, sequence_end=True
+    )
     assert reply.as_numpy("class").tolist() == Y.tolist()
 
 
 def test_many_requests_at_once_are_each_answered_with_their_own_rows(client: Any) -> None:
-    pending = [client.async_infer(NAME, rows(X[[i % 6]]), outputs=wanted("class"), parameters=QUIET) for i in range(40)]
-    assert [one.get_result().as_numpy("class").item() for one in pending] == [int(Y[i % 6]) for i in range(40)]
+    pending = [
+        client.async_infer(NAME, rows(X[[i % 6]]), outputs=wanted("class"), parameters=QUIET)
+        for i in range(40)
+    ]
+    assert [one.get_result().as_numpy("class").item() for one in pending] == [
+        int(Y[i % 6]) for i in range(40)
+    ]
 
 
 def test_an_error_is_told_in_our_words(client: Any, running: Service) -> None:
@@ -222,10 +243,16 @@ def test_the_asynchronous_client_is_served_alike(running: Service) -> None:
             assert await client.is_server_ready() and await client.is_model_ready(NAME)
             for algorithm in (None, "gzip", "deflate"):
                 asked = client.infer(
-                    NAME, rows(), outputs=wanted(), parameters=QUIET, request_compression_algorithm=algorithm
+                    NAME,
+                    rows(),
+                    outputs=wanted(),
+                    parameters=QUIET,
+                    request_compression_algorithm=algorithm,
                 )
                 assert (await asked).as_numpy("class").tolist() == Y.tolist()
             with pytest.raises(triton_aio.InferenceServerException, match="named input"):
-                await client.infer(NAME, rows(name="x"), outputs=wanted(), request_compression_algorithm="gzip")
+                await client.infer(
+                    NAME, rows(name="x"), outputs=wanted(), request_compression_algorithm="gzip"
+                )
 
     asyncio.run(talk())

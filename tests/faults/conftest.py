@@ -27,4 +27,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
     terminalreporter.section("drills")
     for line in table:
-        terminalreporter.line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        terminalreporter.line(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )

@@ -18,7 +18,9 @@ from running import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """When a request was sent (monotonic seconds), how long it took, and what came: 0 for a connection that broke."""
+    """When a request was sent (monotonic seconds), how long it took, and what came: 0 for a
+    connection that broke.
+    """
 
     sent: float
     seconds: float
@@ -30,7 +32,11 @@ class Request:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        return [(self.id, row) for row in range(self.rows)] if self.id is not None and self.log != "off" else []
+        return (
+            [(self.id, row) for row in range(self.rows)]
+            if self.id is not None and self.log != "off"
+            else []
+        )
 
 
 @dataclass
@@ -52,15 +58,25 @@ class History:
         return float(np.quantile([request.seconds for request in self.between(start, end)], 0.99))
 
     def compare(self, http: httpx.Client, model: str) -> tuple[int, int, int]:
-        """(acknowledged, of those found in the log, copies too many): all equal and none is what must be."""
+        """(acknowledged, of those found in the log, copies too many): all equal and none is what
+        must be.
+        """
         found = Counter((row["prediction_id"], row["row"]) for row in rows(http, model))
         acknowledged = set(self.acknowledged)
-        return len(acknowledged), len(acknowledged & set(found)), sum(count - 1 for count in found.values())
+        return (
+            len(acknowledged),
+            len(acknowledged & set(found)),
+            sum(count - 1 for count in found.values()),
+        )
 
 
 @contextmanager
-def load(service: Service, model: str, *, clients: int = 2, pause: float = 0.01, size: int = 8) -> Iterator[History]:
-    """While the block runs, so many clients send requests of the digits model, one after another, each on its own connection."""
+def load(
+    service: Service, model: str, *, clients: int = 2, pause: float = 0.01, size: int = 8
+) -> Iterator[History]:
+    """While the block runs, so many clients send requests of the digits model, one after another,
+    each on its own connection.
+    """
     history, stop = History(), threading.Event()
     body = {"rows": stream()[0][:size].tolist()}
 
@@ -95,6 +111,11 @@ def _one(http: httpx.Client, model: str, body: dict[str, Any], history: History)
         history.requests.append(Request(sent=sent, seconds=seconds, code=reply.status_code))
         return True
     said = reply.json()
-    answer = {"id": said["id"], "version": said["version"], "log": said["log"], "rows": len(said["predictions"])}
+    answer = {
+        "id": said["id"],
+        "version": said["version"],
+        "log": said["log"],
+        "rows": len(said["predictions"]),
+    }
     history.requests.append(Request(sent=sent, seconds=seconds, code=200, **answer))
     return True

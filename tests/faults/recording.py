@@ -1,4 +1,6 @@
-"""A process that does nothing but record, to be killed or traced: recorder, clients that never stop, a seal every few groups."""
+"""A process that does nothing but record, to be killed or traced: recorder, clients that never
+stop, a seal every few groups.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from typing import Any
 import numpy as np
 from memories import spec
 
-from acclimate.storage import journal
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import journal
+from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
-from service.backlog import Backlog
+from service.inference.backlog import Backlog
+from service.inference.recorder import Recorder
 from service.metrics import ServingMetrics
-from service.recorder import Recorder
 
 MODEL = "01J0000000000000000000000A"
 CLIENTS = 4
@@ -38,18 +40,26 @@ def recover(folder: Path) -> list[Path]:
 
 
 def work(folder: Path, pipe: Any) -> None:
-    """Until somebody kills this process: each acknowledged request is told through the pipe, by its id and rows."""
+    """Until somebody kills this process: each acknowledged request is told through the pipe, by its
+    id and rows.
+    """
     recover(folder)
     asyncio.run(_serve(folder, pipe.fileno(), "fsync"))
 
 
 async def _serve(folder: Path, pipe: int, durability: str) -> None:
     log = SimpleNamespace(durability=durability)
-    model: Any = SimpleNamespace(id=MODEL, name="gas", spec=SimpleNamespace(log=log, input=spec().input))
+    model: Any = SimpleNamespace(
+        id=MODEL, name="gas", spec=SimpleNamespace(log=log, input=spec().input)
+    )
     metrics = ServingMetrics()
-    recorder = Recorder(folder / "journal", "api-0", metrics, Backlog(folder / "journal", 2**40, metrics))
+    recorder = Recorder(
+        folder / "journal", "api-0", metrics, Backlog(folder / "journal", 2**40, metrics)
+    )
     recorder.start()
-    await asyncio.gather(*(_send(recorder, model, pipe) for _ in range(CLIENTS)), _seal(recorder, folder))
+    await asyncio.gather(
+        *(_send(recorder, model, pipe) for _ in range(CLIENTS)), _seal(recorder, folder)
+    )
 
 
 async def _send(recorder: Recorder, model: Any, pipe: int) -> None:
@@ -57,7 +67,10 @@ async def _send(recorder: Recorder, model: Any, pipe: int) -> None:
     while True:
         rows = int(rng.integers(1, 9))
         id = secrets.token_hex(8)
-        x, probabilities = rng.normal(size=(rows, 2)).astype(np.float32), np.full((rows, 2), 0.5, dtype=np.float32)
+        x, probabilities = (
+            rng.normal(size=(rows, 2)).astype(np.float32),
+            np.full((rows, 2), 0.5, dtype=np.float32),
+        )
         at = {"prediction_id": id, "version": "1", "logged_at": time.time(), "client": "key"}
         await recorder.record(model, x=x, probabilities=probabilities, **at)
         os.write(pipe, f"{id} {rows}\n".encode())

@@ -1,4 +1,6 @@
-"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody waits long, nothing comes back."""
+"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody waits
+long, nothing comes back.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ X = labeled(30)[0]
 
 @pytest.fixture(scope="module")
 def pair(short_folder: Path) -> Iterator[Service]:
-    running = Service(home=short_folder / "absent", environment={"ACCLIMATE_LOG_LEVEL": "DEBUG"}, replicas=2).start()
+    running = Service(
+        home=short_folder / "absent", environment={"ACCLIMATE_LOG_LEVEL": "DEBUG"}, replicas=2
+    ).start()
     try:
         yield running
     finally:
@@ -48,19 +52,33 @@ def journals(pair: Service, model_id: str) -> list[Path]:
 
 
 def spread(pair: Service, name: str) -> tuple[list[str], str]:
-    """Prediction ids of logged rows of which each replica holds some in its journal, and the id of the model."""
+    """Prediction ids of logged rows of which each replica holds some in its journal, and the id of
+    the model.
+    """
     ids = []
     before = {path.name for path in (pair.home / "journal").glob("*/*")}
 
     def both() -> Any:
-        ids.append(ask(pair, "POST", f"/api/v1/models/{name}/predict", {"rows": X[:3].tolist()}).json()["id"])
-        found = [path for path in (pair.home / "journal").glob("*/*/*.open.arrow") if path.parent.name not in before]
-        return {path.parent.parent.name for path in found} == {"api-0", "api-1"} and found[0].parent.name
+        ids.append(
+            ask(pair, "POST", f"/api/v1/models/{name}/predict", {"rows": X[:3].tolist()}).json()[
+                "id"
+            ]
+        )
+        found = [
+            path
+            for path in (pair.home / "journal").glob("*/*/*.open.arrow")
+            if path.parent.name not in before
+        ]
+        return {path.parent.parent.name for path in found} == {"api-0", "api-1"} and found[
+            0
+        ].parent.name
 
     return ids, wait_for(both, 60)
 
 
-def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(pair: Service) -> None:
+def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(
+    pair: Service,
+) -> None:
     url = "/api/v1/models/absent"
     with pair.http() as http:
         create(http, "absent")
@@ -70,17 +88,30 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
         assert ask(pair, "POST", f"{url}/predict", {"rows": X[:3].tolist()}).status_code == 200
     with frozen(pair, "api-1"):
         started = time.monotonic()
-        said = ask(pair, "POST", f"{url}/feedback", [{"prediction_id": id, "row": 0, "label": 1} for id in ids])
+        said = ask(
+            pair,
+            "POST",
+            f"{url}/feedback",
+            [{"prediction_id": id, "row": 0, "label": 1} for id in ids],
+        )
         quick = time.monotonic() - started
         assert said.json()["accepted"] == len(ids)
-        # Rows of the frozen replica are not there yet; the answer says so after a short wait, not after twelve seconds.
+        # Rows of the frozen replica are not there yet; the answer says so after a short wait, not
+        # after twelve seconds.
         started = time.monotonic()
-        said = ask(pair, "POST", f"{url}/feedback", [{"prediction_id": "nobody", "row": 0, "label": 1}])
+        said = ask(
+            pair, "POST", f"{url}/feedback", [{"prediction_id": "nobody", "row": 0, "label": 1}]
+        )
         waited = time.monotonic() - started
         assert said.json()["rejected"][0]["index"] == 0
         assert quick < 3.0 and waited < 8.0, (quick, waited)
         assert ask(pair, "DELETE", url).status_code == 204
-        wait_for(lambda: ask(pair, "POST", f"{url}/predict", {"rows": X[:1].tolist()}).status_code == 404, 10)
+        wait_for(
+            lambda: (
+                ask(pair, "POST", f"{url}/predict", {"rows": X[:1].tolist()}).status_code == 404
+            ),
+            10,
+        )
         wait_for(lambda: [path.parent.name for path in journals(pair, model_id)] == ["api-1"], 10)
     wait_for(lambda: journals(pair, model_id) == [], 20)
     for _ in range(10):
@@ -90,7 +121,9 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
     wait_for(lambda: len(ask(pair, "GET", "/api/v1/status").json()["models"]) == 0)
 
 
-def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(pair: Service) -> None:
+def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(
+    pair: Service,
+) -> None:
     url = "/api/v1/models/dead"
     with pair.http() as http:
         create(http, "dead")

@@ -1,4 +1,6 @@
-"""The broker is killed, frozen and emptied: answers go on as before, every run that was asked for is done, once."""
+"""The broker is killed, frozen and emptied: answers go on as before, every run that was asked for
+is done, once.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
-from workers.ringer import MOST_UNANSWERED
+from workers.scheduler import MOST_UNANSWERED
 
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones wait for a core."""
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
+wait for a core.
+"""
 
 
 @pytest.fixture(scope="module")
 def running(short_folder: Path) -> Iterator[Service]:
-    service = Service(home=short_folder / "broker", environment={"ACCLIMATE_LEASE_SECONDS": "4"}).start()
+    service = Service(
+        home=short_folder / "broker", environment={"ACCLIMATE_LEASE_SECONDS": "4"}
+    ).start()
     with service.http() as http:
         create(http, "steady")
     yield service
@@ -73,8 +79,15 @@ def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
         published = len(http.get(f"/api/v1/models/{name}/promotions").json()["items"]) - 1
         acknowledged, found, copies = history.compare(http, "steady")
         before, during = history.p99(0, began), history.p99(began, over)
-        done = f"{name}, under load; p99 {1000 * before:.1f} ms before, {1000 * during:.1f} ms while"
-        counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies, "published": published}
+        done = (
+            f"{name}, under load; p99 {1000 * before:.1f} ms before, {1000 * during:.1f} ms while"
+        )
+        counted = {
+            "acknowledged": acknowledged,
+            "found": found,
+            "duplicates": copies,
+            "published": published,
+        }
         drill.note("13 broker", done, **counted)
         promoted = sum(found_run["state"] == "succeeded" for found_run in (run, other))
         assert (run["state"], run["attempt"], published) == ("succeeded", 1, promoted)
@@ -92,9 +105,16 @@ def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are
 
     def age() -> float:
         line = 'acclimate_periodic_task_age_seconds{task="trigger"} '
-        return next(float(told.removeprefix(line)) for told in http.get("/metrics").text.splitlines() if line in told)
+        return next(
+            float(told.removeprefix(line))
+            for told in http.get("/metrics").text.splitlines()
+            if line in told
+        )
 
-    with redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker, running.http() as http:
+    with (
+        redis.Redis(unix_socket_path=str(running.home / "run" / "broker.sock")) as broker,
+        running.http() as http,
+    ):
         create(http, "alone")
         wait_for(lambda: learning() == "ok")
         with running.suspended("worker-0"):
@@ -104,6 +124,8 @@ def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are
         wait_for(lambda: broker.llen("control") == 0 and learning() == "ok", 30)
         assert age() < 60 < neglected
     drill.note(
-        "13 broker", f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it was back"
+        "13 broker",
+        f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it "
+        f"was back",
     )
     assert waiting == MOST_UNANSWERED

@@ -1,4 +1,6 @@
-"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one window, what is due is done once."""
+"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one window,
+what is due is done once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ LOOKED_SECONDS = 2.5
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock of the processes that are started with `environment`; the monotonic one goes on as it is."""
+    """The wall clock of the processes that are started with `environment`; the monotonic one goes
+    on as it is.
+    """
 
     file: Path
 
@@ -44,12 +48,18 @@ class Clock:
 
     @staticmethod
     def off(file: Path, seconds: int) -> Clock:
-        """So many seconds off. Skips the test where libfaketime does not act: its wheel has a library for one platform."""
+        """So many seconds off. Skips the test where libfaketime does not act: its wheel has a
+        library for one platform.
+        """
         clock = Clock(file)
         file.write_text(f"{DAY:+d}")
         asked = [sys.executable, "-c", "import time; print(time.time())"]
         told = subprocess.run(
-            asked, env={**os.environ, **clock.environment}, capture_output=True, text=True, check=True
+            asked,
+            env={**os.environ, **clock.environment},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         if float(told.stdout) < time.time() + DAY / 2:
             pytest.skip("libfaketime sets no clock on this platform")
@@ -74,8 +84,12 @@ def clock(short_folder: Path, kind: str) -> Clock:
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest, short_folder: Path, clock: Clock, kind: str) -> Iterator[Service]:
-    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as on a machine of its own."""
+def service(
+    request: pytest.FixtureRequest, short_folder: Path, clock: Clock, kind: str
+) -> Iterator[Service]:
+    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as on a
+    machine of its own.
+    """
     environment = {"ACCLIMATE_LEASE_SECONDS": "4", **clock.environment}
     if kind == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
@@ -87,7 +101,10 @@ def service(request: pytest.FixtureRequest, short_folder: Path, clock: Clock, ki
 @pytest.fixture(scope="module")
 def right(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
     """One whose clocks are all right."""
-    environment = {"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_DATABASE_URL": postgres.new_database()}
+    environment = {
+        "ACCLIMATE_LEASE_SECONDS": "4",
+        "ACCLIMATE_DATABASE_URL": postgres.new_database(),
+    }
     running = Service(home=short_folder / "right", environment=environment).start()
     yield running
     assert running.stop() == 0, running.logs()
@@ -95,11 +112,16 @@ def right(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def worker(service: Service, clock: Clock) -> Iterator[None]:
-    """While the block runs, a worker on a machine with this clock is the only one: the service's own is stopped."""
+    """While the block runs, a worker on a machine with this clock is the only one: the service's
+    own is stopped.
+    """
     broker = f"redis+socket://{service.home / 'run' / 'broker.sock'}?virtual_host=0"
     environment = {"ACCLIMATE_HOME": str(service.home), "ACCLIMATE_BROKER_URL": broker}
     environment |= service.environment | clock.environment
-    with service.suspended("worker-0"), process("worker", service.home / "log" / "other.log", environment):
+    with (
+        service.suspended("worker-0"),
+        process("worker", service.home / "log" / "other.log", environment),
+    ):
         yield
 
 
@@ -128,14 +150,21 @@ def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(
                 runs.append(triggered(http, "jumping", f"w-{number}"))
         published = len(http.get("/api/v1/models/jumping/promotions").json()["items"]) - 1
         acknowledged, found, copies = history.compare(http, "steady")
-        counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies, "published": published}
+        counted = {
+            "acknowledged": acknowledged,
+            "found": found,
+            "duplicates": copies,
+            "published": published,
+        }
         drill.note("22 clock", f"two hours back, a day on, right again; {kind}", **counted)
         assert {request.code for request in history.requests} == {200}
         assert (acknowledged, copies) == (found, 0)
         assert published == sum(run["state"] == "succeeded" for run in runs) >= 1
 
 
-@pytest.mark.parametrize("off", [pytest.param(-HOUR, marks=pytest.mark.drill), HOUR], ids=["behind", "ahead"])
+@pytest.mark.parametrize(
+    "off", [pytest.param(-HOUR, marks=pytest.mark.drill), HOUR], ids=["behind", "ahead"]
+)
 def test_a_worker_whose_clock_differs_from_everybody_elses_does_what_is_due(
     right: Service, tmp_path: Path, drill: Drill, off: int
 ) -> None:
@@ -145,5 +174,7 @@ def test_a_worker_whose_clock_differs_from_everybody_elses_does_what_is_due(
         with worker(right, clock):
             send(http, name, window(1)[0])
             run = triggered(http, name, "w-1")
-        drill.note("22 clock", f"a worker {off:+d} s beside the others", published=int(run["promoted"]))
+        drill.note(
+            "22 clock", f"a worker {off:+d} s beside the others", published=int(run["promoted"])
+        )
         assert (run["state"], run["attempt"]) == ("succeeded", 1)

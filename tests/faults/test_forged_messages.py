@@ -1,4 +1,6 @@
-"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned messages run no code and no run twice."""
+"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned messages run
+no code and no run twice.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def running(short_folder: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def forger(running: Service) -> Iterator[Celery]:
-    app = Celery("forger", broker=f"redis+socket://{running.home / 'run' / 'broker.sock'}?virtual_host=0")
+    app = Celery(
+        "forger", broker=f"redis+socket://{running.home / 'run' / 'broker.sock'}?virtual_host=0"
+    )
     app.conf.update(result_backend=None, task_default_queue="control")
     yield app
     app.close()
@@ -53,7 +57,13 @@ def test_forged_messages_run_nothing_and_the_worker_goes_on(
     for queue in ("train", "control"):
         forger.send_task("run", args=[Touch(planted)], queue=queue, serializer="pickle")
         forger.send_task("os.system", args=[f"touch {planted}"], queue=queue)
-        for id in ("../../etc/passwd", "x" * 100_000, "01J0000000000000000000000A", {"id": 1}, None):
+        for id in (
+            "../../etc/passwd",
+            "x" * 100_000,
+            "01J0000000000000000000000A",
+            {"id": 1},
+            None,
+        ):
             forger.send_task("run", args=[id], queue=queue)
         forger.send_task("run", args=[], kwargs={"run_id": "a", "owner": "me"}, queue=queue)
     with running.http() as http:
@@ -66,7 +76,9 @@ def test_forged_messages_run_nothing_and_the_worker_goes_on(
     assert not planted.exists()
 
 
-def test_a_message_that_comes_many_times_runs_a_run_once(running: Service, forger: Celery, drill: Drill) -> None:
+def test_a_message_that_comes_many_times_runs_a_run_once(
+    running: Service, forger: Celery, drill: Drill
+) -> None:
     with running.http() as http:
         with held(running, "train"):
             send(http, NAME, window(2)[0])
@@ -82,8 +94,14 @@ def test_a_message_that_comes_many_times_runs_a_run_once(running: Service, forge
             forger.send_task("run", args=[run_id], queue="train")
         time.sleep(3)
         again = http.get(f"/api/v1/runs/{run_id}").json()
-        versions = [item["run"] for item in http.get(f"/api/v1/models/{NAME}/versions").json()["items"]]
-    drill.note("6 a message thirty times", "before, while and after the run", published=versions.count(run_id))
+        versions = [
+            item["run"] for item in http.get(f"/api/v1/models/{NAME}/versions").json()["items"]
+        ]
+    drill.note(
+        "6 a message thirty times",
+        "before, while and after the run",
+        published=versions.count(run_id),
+    )
     assert run["attempt"] == 1
     assert again == {**run, "served_at": again["served_at"]}
     assert versions.count(run_id) == 1

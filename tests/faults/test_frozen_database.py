@@ -1,4 +1,6 @@
-"""Postgres is frozen, and killed, under load: answers go on as before, nothing is lost, and everybody is told."""
+"""Postgres is frozen, and killed, under load: answers go on as before, nothing is lost, and
+everybody is told.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from postgres import Postgres
 from running import Service, wait_for
 
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones wait for a core."""
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
+wait for a core.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,10 @@ def running(server: Postgres, short_folder: Path) -> Iterator[Service]:
 @contextmanager
 def frozen(server: Postgres) -> Iterator[None]:
     """No process of the server runs while the block does; its connections stay open."""
-    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    family = [
+        psutil.Process(server.process.pid),
+        *psutil.Process(server.process.pid).children(recursive=True),
+    ]
     for process in family:
         os.kill(process.pid, signal.SIGSTOP)
     try:
@@ -64,7 +71,11 @@ def test_while_postgres_is_frozen_answers_take_no_longer_and_nothing_is_lost(
             asked = time.monotonic()
             status = http.get("/api/v1/status").json()
             assert time.monotonic() - asked < 2
-            assert (told["ready"], "degraded" in told, status["healthy"]["state"]) == (True, True, "warn")
+            assert (told["ready"], "degraded" in told, status["healthy"]["state"]) == (
+                True,
+                True,
+                "warn",
+            )
             with running.http("acc_" + "x" * 43) as stranger:
                 assert stranger.get("/api/v1/status").status_code == 503
             time.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -77,7 +88,8 @@ def test_while_postgres_is_frozen_answers_take_no_longer_and_nothing_is_lost(
         acknowledged, found, copies = history.compare(http, "frozen")
         drill.note(
             "11 Postgres frozen",
-            f"{seconds} s under load; p99 {1000 * before:.1f} ms before, {1000 * during:.1f} ms while",
+            f"{seconds} s under load; p99 {1000 * before:.1f} ms before, {1000 * during:.1f} "
+            f"ms while",
             acknowledged=acknowledged,
             found=found,
             duplicates=copies,
@@ -103,8 +115,15 @@ def test_a_run_goes_on_when_its_database_was_killed_meanwhile_and_publishes_once
             run = wait_for(lambda: _ended(http, run_id), 120)
         published = len(http.get("/api/v1/models/killed/promotions").json()["items"]) - 1
         acknowledged, found, copies = history.compare(http, "frozen")
-        counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies, "published": published}
-        drill.note("12, 24 Postgres killed", "three times while a run trained, under load", **counted)
+        counted = {
+            "acknowledged": acknowledged,
+            "found": found,
+            "duplicates": copies,
+            "published": published,
+        }
+        drill.note(
+            "12, 24 Postgres killed", "three times while a run trained, under load", **counted
+        )
         assert (run["state"], published) == ("succeeded", 1), run
         assert (acknowledged, copies) == (found, 0)
         assert {request.code for request in history.requests} == {200}

@@ -1,4 +1,6 @@
-"""A window is closed while one replica is frozen: it is not waited for, and what it had logged is in the next window."""
+"""A window is closed while one replica is frozen: it is not waited for, and what it had logged is
+in the next window.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from running import Service, wait_for
 @pytest.fixture
 def pair(short_folder: Path) -> Iterator[Service]:
     """Two replicas that share one port."""
-    running = Service(home=short_folder / "pair", environment={"ACCLIMATE_LEASE_SECONDS": "4"}, replicas=2).start()
+    running = Service(
+        home=short_folder / "pair", environment={"ACCLIMATE_LEASE_SECONDS": "4"}, replicas=2
+    ).start()
     yield running
     assert running.stop() == 0, running.logs()
 
@@ -43,7 +47,12 @@ def test_a_window_closed_while_a_replica_is_frozen_leaves_its_rows_to_the_next_o
     with pair.http() as http:
         create(http, "frozen")
         wait_for(lambda: len(http.get("/api/v1/models/frozen").json()["replicas"]) == 2)
-        wait_for(lambda: {row["version"] for row in http.get("/api/v1/models/frozen").json()["replicas"]} == {"1"})
+        wait_for(
+            lambda: (
+                {row["version"] for row in http.get("/api/v1/models/frozen").json()["replicas"]}
+                == {"1"}
+            )
+        )
     with only(pair, "api-0") as awake, only(pair, "api-1") as frozen:
         fixed = [answer["id"] for answer in send(awake, "frozen", x, size=50)]
         late = [answer["id"] for answer in send(frozen, "frozen", x, size=50)]
@@ -57,14 +66,18 @@ def test_a_window_closed_while_a_replica_is_frozen_leaves_its_rows_to_the_next_o
         finally:
             pair.signal("api-1", signal.SIGCONT)
         assert first["window"]["rows"] == len(x), first
-        assert 5 < seconds < 20, "the barrier waits until the heartbeat is 10 s old, and 12 s at most"
+        assert 5 < seconds < 20, (
+            "the barrier waits until the heartbeat is 10 s old, and 12 s at most"
+        )
         assert frozen.get("/v2/health/live").status_code == 200
 
         def placed() -> dict[str, str]:
             return {row["prediction_id"]: row["window"] for row in rows(awake, "frozen")}
 
         wait_for(lambda: set(late) <= set(placed()))
-        assert {placed()[id] for id in fixed} == {"w-1"} and {placed()[id] for id in late} == {"w-2"}
+        assert {placed()[id] for id in fixed} == {"w-1"} and {placed()[id] for id in late} == {
+            "w-2"
+        }
         second = awake.post("/api/v1/models/frozen/runs", json={"reason": "it is awake again"})
         assert second.status_code == 202, second.text
         assert ended(awake, second.json()["id"])["window"]["rows"] == len(x)

@@ -1,4 +1,6 @@
-"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost, with room again it goes on."""
+"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost, with
+room again it goes on.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ from history import load
 from running import Service, wait_for
 
 ROOM = 512 * 2**10
-"""Bytes that a file of the API's process may have: more than its log has, less than the journal wants."""
+"""Bytes that a file of the API's process may have: more than its log has, less than the journal
+wants.
+"""
 
 
 @pytest.fixture(scope="module")
 def running(postgres: object, short_folder: Path) -> Iterator[Service]:
     # The database is another process, which has room.
     address = postgres.new_database()  # type: ignore[attr-defined]
-    service = Service(home=short_folder / "full", environment={"ACCLIMATE_DATABASE_URL": address}).start()
+    service = Service(
+        home=short_folder / "full", environment={"ACCLIMATE_DATABASE_URL": address}
+    ).start()
     with service.http() as http:
         create(http, "full")
     yield service
@@ -33,11 +39,17 @@ def running(postgres: object, short_folder: Path) -> Iterator[Service]:
 def refused(http: httpx.Client) -> float:
     """`acclimate_inputs_logged_total` with the outcome dropped."""
     lines = http.get("/metrics").text.splitlines()
-    found = [line for line in lines if line.startswith("acclimate_inputs_logged_total") and 'outcome="dropped"' in line]
+    found = [
+        line
+        for line in lines
+        if line.startswith("acclimate_inputs_logged_total") and 'outcome="dropped"' in line
+    ]
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
-def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(running: Service, drill: Drill) -> None:
+def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(
+    running: Service, drill: Drill
+) -> None:
     api = psutil.Process(running.pid("api-0"))
     limits = api.rlimit(psutil.RLIMIT_FSIZE)
     with running.http() as http:
@@ -60,7 +72,9 @@ def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(ru
         counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
         refusals = sum(request.code == 503 for request in history.requests)
         drill.note(
-            "14 disk full", f"no file beyond {ROOM // 2**10} KiB, then room again; {refusals} refused", **counted
+            "14 disk full",
+            f"no file beyond {ROOM // 2**10} KiB, then room again; {refusals} refused",
+            **counted,
         )
         assert {request.code for request in history.requests} == {200, 503}
         assert {request.code for request in history.between(freed + 1, float("inf"))} == {200}

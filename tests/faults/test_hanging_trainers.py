@@ -1,4 +1,6 @@
-"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once and publishes once, or never."""
+"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once and
+publishes once, or never.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,13 @@ NAME = "hanging"
 def two_workers(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
     """A product with two workers, whose leases are short.
 
-    On Postgres, as two machines would have: a process that is stopped in the middle of a write keeps SQLite's one lock, while
-    Postgres ends its session after 30 seconds.
+    On Postgres, as two machines would have: a process that is stopped in the middle of a write
+    keeps SQLite's one lock, while Postgres ends its session after 30 seconds.
     """
-    environment = {"ACCLIMATE_LEASE_SECONDS": "3", "ACCLIMATE_DRILLS": str(short_folder / "drills-hanging")}
+    environment = {
+        "ACCLIMATE_LEASE_SECONDS": "3",
+        "ACCLIMATE_DRILLS": str(short_folder / "drills-hanging"),
+    }
     environment["ACCLIMATE_DATABASE_URL"] = postgres.new_database()
     running = Service(home=short_folder / "hanging", environment=environment, workers=2).start()
     with running.http() as http:
@@ -46,7 +51,9 @@ def http(two_workers: Service) -> Iterator[httpx.Client]:
 
 
 def start(http: httpx.Client, windows: list[str] | None = None) -> str:
-    reply = http.post(f"/api/v1/models/{NAME}/runs", json={} if windows is None else {"windows": windows})
+    reply = http.post(
+        f"/api/v1/models/{NAME}/runs", json={} if windows is None else {"windows": windows}
+    )
     assert reply.status_code == 202, reply.text
     return str(reply.json()["id"])
 
@@ -92,19 +99,22 @@ def test_a_machine_that_freezes_past_its_lease_publishes_nothing_when_it_thaws(
         "worker and trainer stopped at publish, then continued",
         published=published(http) - before,
     )
-    assert (run["state"] in ("succeeded", "rejected"), run["attempt"], run["version"] is not None) == (True, 2, True), (
-        run
-    )
+    assert (
+        run["state"] in ("succeeded", "rejected"),
+        run["attempt"],
+        run["version"] is not None,
+    ) == (True, 2, True), run
     assert published(http) == before + 1
-    assert "the run is somebody else's by now; nothing was published" in events(two_workers, "worker-0") + events(
-        two_workers, "worker-1"
-    )
+    assert "the run is somebody else's by now; nothing was published" in events(
+        two_workers, "worker-0"
+    ) + events(two_workers, "worker-1")
 
 
 def test_a_trainer_that_hangs_is_killed_and_the_run_goes_on_in_another_attempt(
     two_workers: Service, http: httpx.Client, drill: Drill
 ) -> None:
-    # With one worker alone, since nobody else shall take the run while this one waits for its trainer.
+    # With one worker alone, since nobody else shall take the run while this one waits for its
+    # trainer.
     with held(two_workers, "train"):
         run_id = start(http, ["w-1"])
         reached(two_workers, run_id, "train")
@@ -141,7 +151,9 @@ def test_a_trainer_that_is_killed_each_time_ends_the_run_after_three_attempts(
             # As the kernel does where memory ran out.
             two_workers.signal(f"trainer-{run_id}")
         run = ended(http, run_id)
-    drill.note("18 killed each time", "SIGKILL in train, three times", published=published(http) - before)
+    drill.note(
+        "18 killed each time", "SIGKILL in train, three times", published=published(http) - before
+    )
     assert (run["state"], run["attempt"], published(http)) == ("failed", 3, before), run
     assert "no attempt of 3" in run["detail"]
 
@@ -161,12 +173,15 @@ def test_a_worker_that_is_told_to_leave_hands_the_run_over(
         release(two_workers, "train")
         run = ended(http, run_id)
     drill.note(
-        "20 SIGTERM of a worker", f"in train; it left after {seconds:.0f} s, attempt {run['attempt']} ended the run"
+        "20 SIGTERM of a worker",
+        f"in train; it left after {seconds:.0f} s, attempt {run['attempt']} ended the run",
     )
     assert run["state"] in ("succeeded", "rejected"), run
 
 
-def test_a_thousand_requests_for_a_run_start_one(two_workers: Service, http: httpx.Client, drill: Drill) -> None:
+def test_a_thousand_requests_for_a_run_start_one(
+    two_workers: Service, http: httpx.Client, drill: Drill
+) -> None:
     send(http, NAME, window(2)[0])
     with held(two_workers, "snapshot"):
         first = start(http)

@@ -1,4 +1,6 @@
-"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row is in the log exactly once."""
+"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row is in
+the log exactly once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def killed(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Servi
     environment = {"ACCLIMATE_LEASE_SECONDS": "4"}
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
-    running = Service(home=short_folder / f"killed-{request.param}", environment=environment).start()
+    running = Service(
+        home=short_folder / f"killed-{request.param}", environment=environment
+    ).start()
     yield running
     assert running.stop() == 0, running.logs()
 
@@ -42,7 +46,9 @@ def start_training(http: httpx.Client, name: str) -> str:
     return run_id
 
 
-def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(killed: Service) -> None:
+def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(
+    killed: Service,
+) -> None:
     with killed.http() as http:
         run_id = start_training(http, "trainer")
         killed.signal(f"trainer-{run_id}")
@@ -52,7 +58,9 @@ def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(
         assert len(http.get("/api/v1/models/trainer/promotions").json()["items"]) == 1
 
 
-def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_ends_once(killed: Service) -> None:
+def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_ends_once(
+    killed: Service,
+) -> None:
     with killed.http() as http:
         run_id = start_training(http, "worker")
         worker, trainer = killed.pid("worker-0"), killed.pid(f"trainer-{run_id}")
@@ -75,7 +83,8 @@ def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_on
     with load(killed, name, clients=4, pause=0) as history:
         for kill in range(kills):
             if kill and kill % PATIENT_KILLS == 0:
-                # By now it is started again only after 16 seconds, later 30: a new supervisor begins at half a second.
+                # By now it is started again only after 16 seconds, later 30: a new supervisor
+                # begins at half a second.
                 assert killed.stop() == 0
                 killed.start()
             before = len(history.acknowledged)
@@ -124,7 +133,9 @@ def test_a_run_asked_for_while_the_broker_is_dead_is_done_when_it_is_back(killed
         assert run["state"] in ("succeeded", "rejected") and run["attempt"] == 1
 
 
-def test_killing_the_supervisor_leaves_no_orphan_and_the_same_command_recovers_everything(killed: Service) -> None:
+def test_killing_the_supervisor_leaves_no_orphan_and_the_same_command_recovers_everything(
+    killed: Service,
+) -> None:
     with killed.http() as http:
         create(http, "orphan")
         answers = send(http, "orphan", window(1)[0])

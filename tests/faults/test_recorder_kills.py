@@ -1,4 +1,6 @@
-"""The recorder is killed at any moment, again and again: every acknowledged row is in exactly one segment, none is damaged."""
+"""The recorder is killed at any moment, again and again: every acknowledged row is in exactly one
+segment, none is damaged.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SEED = 20
 
 
 def kill_one(folder: Path, seconds: float) -> list[tuple[str, int]]:
-    """The rows that a recording process acknowledged before it was killed, so long after its first."""
+    """The rows that a recording process acknowledged before it was killed, so long after
+    its first.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recording"])
     reading, writing = context.Pipe(duplex=False)
@@ -45,8 +49,13 @@ def kill_one(folder: Path, seconds: float) -> list[tuple[str, int]]:
     reader.join(20)
     reading.close()
     assert process.exitcode == -signal.SIGKILL
-    # A line that was cut off was written after its acknowledgement all the same, but says too little to be held against the log.
-    lines = [line.split() for line in bytes(told).decode().splitlines(keepends=True) if line.endswith("\n")]
+    # A line that was cut off was written after its acknowledgement all the same, but says too
+    # little to be held against the log.
+    lines = [
+        line.split()
+        for line in bytes(told).decode().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
     return [(id, row) for id, rows in lines for row in range(int(rows))]
 
 
@@ -65,8 +74,14 @@ def test_every_acknowledged_row_is_in_exactly_one_segment_after_any_number_of_ki
         rows = segments.read(path.relative_to(tmp_path / "store").as_posix())
         found.update(zip(rows.prediction_id, rows.row.tolist(), strict=True))
     copies = sum(count - 1 for count in found.values())
-    counted = {"acknowledged": len(acknowledged), "found": len(set(acknowledged) & set(found)), "duplicates": copies}
-    drill.note("1 kill -9 of the recorder", f"{rounds} times under load, durability fsync", **counted)
+    counted = {
+        "acknowledged": len(acknowledged),
+        "found": len(set(acknowledged) & set(found)),
+        "duplicates": copies,
+    }
+    drill.note(
+        "1 kill -9 of the recorder", f"{rounds} times under load, durability fsync", **counted
+    )
     assert len(acknowledged) > 20 * rounds
     assert counted["found"] == len(acknowledged) == len(set(acknowledged))
     assert copies == 0

@@ -1,4 +1,6 @@
-"""Two replicas on one port: they swap together and under load, one that cannot says so, and their numbers add up exactly."""
+"""Two replicas on one port: they swap together and under load, one that cannot says so, and their
+numbers add up exactly.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,20 @@ on_postgres = pytest.mark.parametrize("pair", ["postgres"], indirect=True)
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
-    """Two replicas, both open to scrapes, with a model of two versions, of which the second is champion."""
+    """Two replicas, both open to scrapes, with a model of two versions, of which the second is
+    champion.
+    """
     environment = {"ACCLIMATE_METRICS_PORT": str(free_port())}
     if request.param == "postgres":
         environment["ACCLIMATE_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
-    running = Service(home=short_folder / f"pair-{request.param}", environment=environment, replicas=2).start()
+    running = Service(
+        home=short_folder / f"pair-{request.param}", environment=environment, replicas=2
+    ).start()
     try:
         with running.http() as http:
             create(http, NAME)
-            # Away from the clouds of the seed set, so that there is something to learn; too few rows to pass the gates.
+            # Away from the clouds of the seed set, so that there is something to learn; too few
+            # rows to pass the gates.
             rows = (labeled(150, seed=1)[0] + 0.8).tolist()
             assert http.post(PREDICT, json={"rows": rows}).status_code == 200
             run = learn(http, NAME)
@@ -58,11 +65,15 @@ def promotions(http: httpx.Client) -> list[dict[str, Any]]:
 
 
 def replicas(http: httpx.Client) -> dict[str, dict[str, Any]]:
-    return {replica["id"]: replica for replica in http.get(f"/api/v1/models/{NAME}").json()["replicas"]}
+    return {
+        replica["id"]: replica for replica in http.get(f"/api/v1/models/{NAME}").json()["replicas"]
+    }
 
 
 def within() -> float:
-    """The two seconds that are promised, longer by as much as other programs keep this machine's cores busy."""
+    """The two seconds that are promised, longer by as much as other programs keep this machine's
+    cores busy.
+    """
     return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
@@ -72,7 +83,9 @@ def seconds_between(earlier: str, later: str) -> float:
 
 def served(http: httpx.Client, seconds: float = 30.0) -> dict[str, Any]:
     """The newest promotion, once every live replica answers with it."""
-    return wait_for(lambda: newest if (newest := promotions(http)[-1])["served_at"] else None, seconds)
+    return wait_for(
+        lambda: newest if (newest := promotions(http)[-1])["served_at"] else None, seconds
+    )
 
 
 def swap(http: httpx.Client, version: str, **more: Any) -> None:
@@ -145,7 +158,9 @@ def killed(service: Service, name: str) -> None:
     wait_for(lambda: "champion swapped in" in log.read_text()[said:])
 
 
-def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(pair: Service) -> None:
+def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(
+    pair: Service,
+) -> None:
     with pair.http() as http:
         wait_for(lambda: served(http))
         first = http.get("/api/v1/runs", params={"model": NAME}).json()["items"][-1]
@@ -157,12 +172,23 @@ def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its
     assert versions_answering(pair) == {"2"}
 
 
-def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(pair: Service) -> None:
+def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(
+    pair: Service,
+) -> None:
     truth = {}
     with pair.http() as http:
         for version in ("1", "2"):
-            tensor = {"name": "input", "shape": [64, 4], "datatype": "FP32", "data": X.ravel().tolist()}
-            body = {"parameters": {"log": False}, "inputs": [tensor], "outputs": [{"name": "probabilities"}]}
+            tensor = {
+                "name": "input",
+                "shape": [64, 4],
+                "datatype": "FP32",
+                "data": X.ravel().tolist(),
+            }
+            body = {
+                "parameters": {"log": False},
+                "inputs": [tensor],
+                "outputs": [{"name": "probabilities"}],
+            }
             reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
             assert reply.status_code == 200, reply.text
             truth[version] = np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
@@ -180,7 +206,9 @@ def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_versi
                     start = int(rng.integers(0, 60))
                     rows = slice(start, start + int(rng.integers(1, 5)))
                     try:
-                        reply = client.post(PREDICT, json={"rows": X[rows].tolist(), "log": number % 2 == 0})
+                        reply = client.post(
+                            PREDICT, json={"rows": X[rows].tolist(), "log": number % 2 == 0}
+                        )
                         assert reply.status_code == 200, reply.text
                     except (httpx.HTTPError, AssertionError) as error:
                         failures.append(error)
@@ -206,7 +234,9 @@ def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_versi
 
 
 @on_postgres
-def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(pair: Service) -> None:
+def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(
+    pair: Service,
+) -> None:
     with pair.http() as http:
         assert served(http)["to"] == "2"
         killed(pair, "api-1")  # its successor has version 2 alone in memory, the other replica both
@@ -219,8 +249,13 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
         assert "version 1" in problem and "damaged" in problem
         wait_for(lambda: replicas(http)["api-0"]["version"] == "1")
         assert replicas(http)["api-0"]["problem"] is None
-        assert (replicas(http)["api-1"]["version"], promotions(http)[-1]["served_at"]) == ("2", None)
-        wait_for(lambda: versions_answering(pair) == {"1", "2"})  # which replica takes a connection is chance
+        assert (replicas(http)["api-1"]["version"], promotions(http)[-1]["served_at"]) == (
+            "2",
+            None,
+        )
+        wait_for(
+            lambda: versions_answering(pair) == {"1", "2"}
+        )  # which replica takes a connection is chance
         assert told(scraped(pair)) == {"1", "2"}
         lamp = http.get("/api/v1/status").json()["healthy"]
         assert lamp["state"] == "warn" and any("api-1" in reason for reason in lamp["reasons"])
@@ -240,7 +275,9 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
 
 
 @on_postgres
-def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(pair: Service) -> None:
+def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(
+    pair: Service,
+) -> None:
     with pair.http() as http:
         if promotions(http)[-1]["to"] != "1":
             swap(http, "1")
@@ -318,15 +355,25 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
     pair: Service, short_folder: Path
 ) -> None:
     port = str(free_port())
-    own = {"ACCLIMATE_HOME": str(short_folder / "alone"), "ACCLIMATE_REPLICA": "api_alone", "ACCLIMATE_PORT": port}
+    own = {
+        "ACCLIMATE_HOME": str(short_folder / "alone"),
+        "ACCLIMATE_REPLICA": "api_alone",
+        "ACCLIMATE_PORT": port,
+    }
     own["ACCLIMATE_STORE_URL"] = f"file://{(pair.home / 'store').resolve()}"
-    environment = {**os.environ, "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"], **own}
+    environment = {
+        **os.environ,
+        "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"],
+        **own,
+    }
     alone = Service(home=pair.home, url=f"http://127.0.0.1:{port}")
 
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-m", "acclimate.cli.app", "serve"], env=environment))
+        started.append(
+            subprocess.Popen([sys.executable, "-m", "acclimate.cli.app", "serve"], env=environment)
+        )
         wait_for(lambda: answers(alone))
         return started[-1]
 
@@ -338,7 +385,10 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
         before = totals(scraped(pair))
         with alone.http() as http:
             for _ in range(3):
-                assert http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code == 200
+                assert (
+                    http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code
+                    == 200
+                )
         assert rows_told() == 15
         assert totals(scraped(pair)) == before
         process.terminate()

@@ -1,4 +1,6 @@
-"""Hours in twenty minutes: 200 swaps under load, and what each process holds meanwhile; slopes are printed, and bounded."""
+"""Hours in twenty minutes: 200 swaps under load, and what each process holds meanwhile; slopes are
+printed, and bounded.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ class Samples:
         """How much more an hour, fitted to what was seen once everything had settled."""
         start = int(SETTLED * len(self.at))
         hours = (np.array(self.at[start:]) - self.at[start]) / 3600
-        return {name: float(np.polyfit(hours, values[start:], 1)[0]) for name, values in self.held.items()}
+        return {
+            name: float(np.polyfit(hours, values[start:], 1)[0])
+            for name, values in self.held.items()
+        }
 
     def _note(self, name: str, value: float) -> None:
         self.held.setdefault(name, []).append(value)
@@ -69,7 +74,10 @@ class Samples:
 
 def swap(http: httpx.Client, to: str) -> float:
     """Make the version champion; seconds until every replica answers with it."""
-    reply = http.post(f"/api/v1/models/{NAME}/rollback", json={"to": to, "reason": "soak", "pause_learning": False})
+    reply = http.post(
+        f"/api/v1/models/{NAME}/rollback",
+        json={"to": to, "reason": "soak", "pause_learning": False},
+    )
     assert reply.status_code == 200, reply.text
     started = time.monotonic()
 
@@ -94,11 +102,19 @@ def test_two_hundred_swaps_leave_nothing_behind(running: Service, drill: Drill) 
     with running.http() as http:
         acknowledged, found, copies = history.compare(http, NAME)
     for name, slope in sorted(slopes.items()):
-        print(f"{name:<22} {samples.held[name][0]:>9.1f} -> {samples.held[name][-1]:>9.1f}   {slope:+9.2f} an hour")
+        print(
+            f"{name:<22} {samples.held[name][0]:>9.1f} -> {samples.held[name][-1]:>9.1f}   "
+            f"{slope:+9.2f} an hour"
+        )
     counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
-    told = f"{SWAPS} swaps in {SECONDS // 60} minutes; served after {np.median(seconds):.2f} s, at most {max(seconds):.2f} s"
+    told = (
+        f"{SWAPS} swaps in {SECONDS // 60} minutes; served after {np.median(seconds):.2f} "
+        f"s, at most {max(seconds):.2f} s"
+    )
     drill.note("4, 26 soak", told, **counted)
     assert {request.code for request in history.requests} == {200}
     assert (acknowledged, copies) == (found, 0)
-    over = {name: slope for name, slope in slopes.items() if slope > LIMITS[name.rpartition(" ")[2]]}
+    over = {
+        name: slope for name, slope in slopes.items() if slope > LIMITS[name.rpartition(" ")[2]]
+    }
     assert over == {}

@@ -1,4 +1,6 @@
-"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had been, cancelled it leaves no trace."""
+"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had been,
+cancelled it leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from digits_model import create, ended, learn, send, window
 from drills import held, reached, release
 from running import Service, wait_for
 
-from acclimate.learning.values import STAGES
-from acclimate.storage.artifacts import Artifacts
+from acclimate.learning.results import STAGES
+from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
 LABELLED = 12
@@ -23,7 +25,9 @@ LABELLED = 12
 
 @pytest.fixture(scope="module")
 def unbroken(service: Service) -> dict[str, Any]:
-    """A model that has learnt one window, with some labels, in a run that nothing disturbed; version 1 serves again."""
+    """A model that has learnt one window, with some labels, in a run that nothing disturbed;
+    version 1 serves again.
+    """
     name = "broken"
     with service.http() as http:
         create(http, name)
@@ -33,7 +37,9 @@ def unbroken(service: Service) -> dict[str, Any]:
             {"prediction_id": answers[0]["id"], "row": row, "label": int(y[row]), "source": "anna"}
             for row in range(LABELLED)
         ]
-        assert http.post(f"/api/v1/models/{name}/feedback", json=labels).json()["accepted"] == LABELLED
+        assert (
+            http.post(f"/api/v1/models/{name}/feedback", json=labels).json()["accepted"] == LABELLED
+        )
         run = learn(http, name)
         assert run["version"] == "2" and run["window"]["rows_labelled"] == LABELLED, run
         roll_back(http, name, run)
@@ -50,9 +56,12 @@ def roll_back(http: httpx.Client, name: str, run: dict[str, Any]) -> None:
 def published(http: httpx.Client, name: str) -> Any:
     """The versions that there are, and which were made champion, in order."""
     versions, promotions = (
-        http.get(f"/api/v1/models/{name}/{what}").json()["items"] for what in ("versions", "promotions")
+        http.get(f"/api/v1/models/{name}/{what}").json()["items"]
+        for what in ("versions", "promotions")
     )
-    return [entry["version"] for entry in versions], [(entry["epoch"], entry["to"]) for entry in promotions]
+    return [entry["version"] for entry in versions], [
+        (entry["epoch"], entry["to"]) for entry in promotions
+    ]
 
 
 def start(http: httpx.Client, name: str) -> str:
@@ -65,7 +74,9 @@ def is_on_postgres(service: Service) -> bool:
     return "ACCLIMATE_DATABASE_URL" in service.environment
 
 
-def artifact(service: Service, http: httpx.Client, name: str, version: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def artifact(
+    service: Service, http: httpx.Client, name: str, version: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifest and arrays of a version, without what differs between two equal runs: their ids."""
     digest = http.get(f"/api/v1/models/{name}/versions/{version}").json()["digest"]
     artifacts = Artifacts(Store(f"file://{(service.home / 'store').resolve()}", Path("unused")))
@@ -90,7 +101,12 @@ def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_
     service: Service, unbroken: dict[str, Any]
 ) -> None:
     name, whole = unbroken["name"], unbroken["run"]
-    pairs = [("snapshot", "diagnose"), ("pseudo_label", "train"), ("calibrate", "judge"), ("publish",)]
+    pairs = [
+        ("snapshot", "diagnose"),
+        ("pseudo_label", "train"),
+        ("calibrate", "judge"),
+        ("publish",),
+    ]
     with service.http() as http:
         expected = artifact(service, http, name, whole["version"])
         for stages in [("judge",)] if is_on_postgres(service) else pairs:
@@ -102,7 +118,16 @@ def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_
                     release(service, stage)
                 run = ended(http, run_id)
             assert run["attempt"] == len(stages) + 1, run
-            for key in ("state", "detail", "gates", "drift", "evidence", "window", "config_digest", "data_digest"):
+            for key in (
+                "state",
+                "detail",
+                "gates",
+                "drift",
+                "evidence",
+                "window",
+                "config_digest",
+                "data_digest",
+            ):
                 assert run[key] == whole[key], (stages, key)
             manifest, arrays = artifact(service, http, name, run["version"])
             assert manifest == expected[0]
@@ -150,7 +175,12 @@ def test_a_run_cancelled_at_any_stage_ends_cancelled_publishes_nothing_and_can_b
                 reached(service, run_id, stage)
                 assert http.post(f"/api/v1/runs/{run_id}/cancel").status_code == 202
                 run = ended(http, run_id)
-            assert (run["state"], run["stage"], run["version"], run["promoted"]) == ("cancelled", stage, None, False)
+            assert (run["state"], run["stage"], run["version"], run["promoted"]) == (
+                "cancelled",
+                stage,
+                None,
+                False,
+            )
             assert http.post(f"/api/v1/runs/{run_id}/cancel").status_code == 409
         assert published(http, name) == before
         retried = http.post(f"/api/v1/runs/{run_id}/retry").json()

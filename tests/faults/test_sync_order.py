@@ -1,4 +1,6 @@
-"""What the kernel is asked, in its order: rows are written, made durable, and only then told. No kill -9 could show it."""
+"""What the kernel is asked, in its order: rows are written, made durable, and only then told. No
+kill -9 could show it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ WINDOWS = re.compile(r"(?=([0-9a-f]{16}))")
 
 @dataclass
 class Order:
-    """What a trace says, read line by line: which ids were told before a sync that began after they were written had ended."""
+    """What a trace says, read line by line: which ids were told before a sync that began after they
+    were written had ended.
+    """
 
     written: set[str] = field(default_factory=set)
     """By a write that has ended."""
@@ -63,10 +67,22 @@ def trace(folder: Path, durability: str, *, seconds: float = 3.0) -> Order:
     if strace is None:
         pytest.skip("strace is not installed")
     log = folder / "trace"
-    command = [strace, "-f", "-y", "-s", "200000", "-e", "trace=pwrite64,write,fdatasync", "-o", str(log)]
+    command = [
+        strace,
+        "-f",
+        "-y",
+        "-s",
+        "200000",
+        "-e",
+        "trace=pwrite64,write,fdatasync",
+        "-o",
+        str(log),
+    ]
     command += [sys.executable, recording.__file__, str(folder), durability]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         if not process.stdout.readline():
@@ -85,8 +101,16 @@ def trace(folder: Path, durability: str, *, seconds: float = 3.0) -> Order:
 
 def test_nobody_is_told_before_the_rows_are_durable(tmp_path: Path, drill: Drill) -> None:
     order = trace(tmp_path, "fsync")
-    done = f"strace of the recorder: {len(order.too_early)} of {len(order.told)} told before their fdatasync ended"
-    drill.note("2 sync before answer", done, acknowledged=len(order.told), found=len(set(order.told) & order.durable))
+    done = (
+        f"strace of the recorder: {len(order.too_early)} of {len(order.told)} told before "
+        f"their fdatasync ended"
+    )
+    drill.note(
+        "2 sync before answer",
+        done,
+        acknowledged=len(order.told),
+        found=len(set(order.told) & order.durable),
+    )
     assert len(order.told) > 50
     assert order.too_early == []
 

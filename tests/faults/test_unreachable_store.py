@@ -1,4 +1,6 @@
-"""The store goes away under load: rows wait on the replica's disk up to a limit, are refused beyond it, and all arrive later."""
+"""The store goes away under load: rows wait on the replica's disk up to a limit, are refused beyond
+it, and all arrive later.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ BACKLOG = "acclimate_journal_backlog_bytes"
 
 @pytest.fixture(scope="module")
 def running(short_folder: Path) -> Iterator[Service]:
-    service = Service(home=short_folder / "away", environment={"ACCLIMATE_JOURNAL_LIMIT_MIB": str(LIMIT_MIB)}).start()
+    service = Service(
+        home=short_folder / "away", environment={"ACCLIMATE_JOURNAL_LIMIT_MIB": str(LIMIT_MIB)}
+    ).start()
     with service.http() as http:
         create(http, "away")
     yield service
@@ -31,7 +35,9 @@ def running(short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def away(running: Service) -> Iterator[None]:
-    """Where the store's folder stood there is a file while the block runs: nothing can be read or written below it."""
+    """Where the store's folder stood there is a file while the block runs: nothing can be read or
+    written below it.
+    """
     store, elsewhere = running.home / "store", running.home / "elsewhere"
     store.rename(elsewhere)
     store.touch()
@@ -43,7 +49,9 @@ def away(running: Service) -> Iterator[None]:
 
 
 def metric(http: httpx.Client, name: str) -> float:
-    [line] = [line for line in http.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    [line] = [
+        line for line in http.get("/metrics").text.splitlines() if line.startswith(f"{name} ")
+    ]
     return float(line.rpartition(" ")[2])
 
 
@@ -60,7 +68,12 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
         with away(running):
             # Whoever asks for a plan makes every replica seal: the file cannot leave its disk.
             http.post("/api/v1/models/away/runs", json={"dry_run": True})
-            wait_for(lambda: http.get("/v2/health/ready").json().get("degraded") == "does not answer: store", 30)
+            wait_for(
+                lambda: (
+                    http.get("/v2/health/ready").json().get("degraded") == "does not answer: store"
+                ),
+                30,
+            )
             assert lamp(http)[0] == "warn"
             assert "wait on its disk" in lamp(http)[1]
             wait_for(lambda: any(request.code == 503 for request in history.requests), 60)
@@ -89,7 +102,9 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
         assert wait_for(lambda: metric(http, BACKLOG) < 2**20)
 
 
-def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(running: Service, drill: Drill) -> None:
+def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(
+    running: Service, drill: Drill
+) -> None:
     with load(running, "away") as history:
         time.sleep(2)
         with away(running):
@@ -97,16 +112,23 @@ def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(r
             os.kill(killed, signal.SIGKILL)
             with running.http() as http:
                 assert wait_for(lambda: running.pid("api-0") != killed and _live(http), 30)
-                # Its versions are in the store: until it is back, this says so and promises nothing.
+                # Its versions are in the store: until it is back, this says so and promises
+                # nothing.
                 body = {"rows": [[0.0] * 64]}
                 assert http.post("/api/v1/models/away/predict", json=body).status_code == 503
         with running.http() as http:
-            assert wait_for(lambda: http.post("/api/v1/models/away/predict", json=body).status_code == 200, 30)
+            assert wait_for(
+                lambda: http.post("/api/v1/models/away/predict", json=body).status_code == 200, 30
+            )
     with running.http() as http:
         assert wait_for(lambda: lamp(http)[0] == "ok", 30)
         acknowledged, found, copies = history.compare(http, "away")
         counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
-        drill.note("10 killed while the store is away", "starts without it, serves once it is back", **counted)
+        drill.note(
+            "10 killed while the store is away",
+            "starts without it, serves once it is back",
+            **counted,
+        )
         assert acknowledged > 0
         assert (acknowledged, copies) == (found, 0)
 

@@ -1,4 +1,6 @@
-"""Old and new code at the same time: older code goes on with a newer database, newer code waits until it is migrated."""
+"""Old and new code at the same time: older code goes on with a newer database, newer code waits
+until it is migrated.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ def take_away_what_came_later(address: str) -> None:
 @pytest.fixture
 def service(request: pytest.FixtureRequest, short_folder: Path, database_address: str) -> Service:
     home = short_folder / f"later-{request.node.callspec.id}"
-    return Service(home=home, environment={"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_DATABASE_URL": database_address})
+    return Service(
+        home=home,
+        environment={"ACCLIMATE_LEASE_SECONDS": "4", "ACCLIMATE_DATABASE_URL": database_address},
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,10 +77,17 @@ def test_a_service_goes_on_and_starts_again_with_the_database_of_a_newer_release
         acknowledged, found, copies = history.compare(http, "older")
         counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
         kind = database_address.partition(":")[0]
-        drill.note("25 upgrade", f"{kind} migrated by a later release under load, this one started again", **counted)
+        drill.note(
+            "25 upgrade",
+            f"{kind} migrated by a later release under load, this one started again",
+            **counted,
+        )
     assert service.stop() == 0, service.logs()
     assert again["state"] in ("succeeded", "rejected"), again
-    assert {request.code for request in history.requests} == {200} and (acknowledged, copies) == (found, 0)
+    assert {request.code for request in history.requests} == {200} and (acknowledged, copies) == (
+        found,
+        0,
+    )
 
 
 def test_api_and_worker_of_a_newer_release_wait_until_the_database_is_migrated(
@@ -93,7 +105,10 @@ def test_api_and_worker_of_a_newer_release_wait_until_the_database_is_migrated(
         except httpx.TransportError:
             return False
 
-    with process("serve", api_log, environment), process("worker", worker_log, environment) as worker:
+    with (
+        process("serve", api_log, environment),
+        process("worker", worker_log, environment) as worker,
+    ):
         for log in (api_log, worker_log):
             wait_for(lambda log=log: " yet: acclimate migrate " in log.read_text())
         assert not ready() and "ready." not in worker_log.read_text()

@@ -1,4 +1,6 @@
-"""The rules of the house that no linter knows, each a function from one source file to the places that break it."""
+"""The rules of the house that no linter knows, each a function from one source file to the places
+that break it.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,71 @@ FILE_LINES = 400
 FUNCTION_LINES = 50
 REASON = re.compile(r"#\s*long:\s*\S")
 FORBIDDEN_WORDS = {
-    form for word in ("manager", "helper", "util", "base", "common", "misc") for form in (word, word + "s")
+    form
+    for word in ("manager", "helper", "util", "base", "common", "misc")
+    for form in (word, word + "s")
 }
 MACHINE_PATH = re.compile(r"(?<![\w./-])/(?:work|root|home|Users)/[\w.-]+")
 PICKLERS = ("pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
-CLOCKS = ("time", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today")
+CLOCKS = (
+    "time",
+    "datetime.datetime.now",
+    "datetime.datetime.utcnow",
+    "datetime.datetime.today",
+    "datetime.date.today",
+)
 DISKS = (
-    *("open", "io", "os", "pathlib", "shutil", "tempfile", "safetensors", "fsspec", "torch.save", "torch.load"),
+    *(
+        "open",
+        "io",
+        "os",
+        "pathlib",
+        "shutil",
+        "tempfile",
+        "safetensors",
+        "fsspec",
+        "torch.save",
+        "torch.load",
+    ),
     *(
         f"numpy.{verb}"
-        for verb in ("load", "save", "savez", "savez_compressed", "loadtxt", "savetxt", "fromfile", "memmap")
+        for verb in (
+            "load",
+            "save",
+            "savez",
+            "savez_compressed",
+            "loadtxt",
+            "savetxt",
+            "fromfile",
+            "memmap",
+        )
     ),
 )
 GLOBAL_SEEDS = (
-    *("random", "torch.manual_seed", "torch.seed", "torch.random", "torch.set_rng_state", "torch.default_generator"),
-    *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.cuda.seed", "torch.cuda.seed_all"),
+    *(
+        "random",
+        "torch.manual_seed",
+        "torch.seed",
+        "torch.random",
+        "torch.set_rng_state",
+        "torch.default_generator",
+    ),
+    *(
+        "torch.cuda.manual_seed",
+        "torch.cuda.manual_seed_all",
+        "torch.cuda.seed",
+        "torch.cuda.seed_all",
+    ),
 )
-OWN_GENERATORS = ("Generator", "default_rng", "SeedSequence", "BitGenerator", "PCG64", "PCG64DXSM", "Philox")
+OWN_GENERATORS = (
+    "Generator",
+    "default_rng",
+    "SeedSequence",
+    "BitGenerator",
+    "PCG64",
+    "PCG64DXSM",
+    "Philox",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +103,23 @@ class Source:
 
 
 def project_files() -> list[str]:
-    """Every file that is or is about to be committed; without git, every file outside hidden folders."""
+    """Every file that is or is about to be committed; without git, every file outside hidden
+    folders.
+    """
     listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if listing.returncode == 0:
         return sorted(path for path in set(listing.stdout.splitlines()) if (ROOT / path).is_file())
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
-    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts[:-1]))
+    return sorted(
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") for part in path.parts[:-1])
+    )
 
 
 def read(path: str) -> Source:
@@ -70,11 +129,17 @@ def read(path: str) -> Source:
 def python_sources(*folders: str) -> list[Source]:
     """The Python files below the folders, or all of them."""
     paths = (path for path in project_files() if path.endswith(".py"))
-    return [read(path) for path in paths if not folders or path.startswith(tuple(f"{folder}/" for folder in folders))]
+    return [
+        read(path)
+        for path in paths
+        if not folders or path.startswith(tuple(f"{folder}/" for folder in folders))
+    ]
 
 
 def uses(source: Source) -> Iterator[tuple[int, str, ast.AST]]:
-    """Every imported thing and every name that stands for one, in full: `np.random.seed` is `numpy.random.seed`."""
+    """Every imported thing and every name that stands for one, in full: `np.random.seed` is
+    `numpy.random.seed`.
+    """
     tree = source.tree
     full = {name: name for name in vars(builtins)}
     for node in ast.walk(tree):
@@ -131,7 +196,12 @@ def disks(source: Source) -> list[str]:
 def global_seeds(source: Source) -> list[str]:
     found = _found(source, GLOBAL_SEEDS, "learning draws from the generator it is given")
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and not node.args and not node.keywords and _ends(node.func) == "default_rng":
+        if (
+            isinstance(node, ast.Call)
+            and not node.args
+            and not node.keywords
+            and _ends(node.func) == "default_rng"
+        ):
             found.append(source.at(node.lineno, "default_rng(): a generator needs a seed"))
     for line, name, _ in uses(source):
         parts = name.split(".")
@@ -141,9 +211,17 @@ def global_seeds(source: Source) -> list[str]:
 
 
 def unsafe_loading(source: Source) -> list[str]:
-    found = _found(source, (*PICKLERS, "torch.load", "torch.save"), "runs whatever the file says; use safetensors")
+    found = _found(
+        source,
+        (*PICKLERS, "torch.load", "torch.save"),
+        "runs whatever the file says; use safetensors",
+    )
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", True):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and getattr(node.value, "value", True)
+        ):
             found.append(source.at(node.value.lineno, "allow_pickle: runs whatever the file says"))
     return found
 
@@ -157,16 +235,28 @@ def commits(source: Source) -> list[str]:
 
 
 def _ends(node: ast.expr) -> str | None:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else None
+    )
 
 
 def long_files(source: Source) -> list[str]:
     lines = source.text.count("\n")
-    return [source.at(lines, f"{lines} lines, {FILE_LINES} at most: split the noun")] if lines > FILE_LINES else []
+    return (
+        [source.at(lines, f"{lines} lines, {FILE_LINES} at most: split the noun")]
+        if lines > FILE_LINES
+        else []
+    )
 
 
 def long_functions(source: Source) -> list[str]:
-    """Functions of more than 50 lines, docstring not counted, unless `# long: REASON` stands on or above the `def`."""
+    """Functions of more than 50 lines, docstring not counted, unless `# long: REASON` stands on or
+    above the `def`.
+    """
     reasons = {
         token.start[0]
         for token in tokenize.generate_tokens(io.StringIO(source.text).readline)
@@ -182,7 +272,10 @@ def long_functions(source: Source) -> list[str]:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
             if lines > FUNCTION_LINES and not reasons & set(range(first, node.body[0].lineno)):
                 found.append(
-                    source.at(node.lineno, f"{node.name} has {lines} lines: split it, or say `# long: why` above it")
+                    source.at(
+                        node.lineno,
+                        f"{node.name} has {lines} lines: split it, or say `# long: why` above it",
+                    )
                 )
     return found
 
@@ -199,7 +292,8 @@ def vague_classes(source: Source) -> list[str]:
         source.at(node.lineno, f"class {node.name} does not say what it is")
         for node in ast.walk(source.tree)
         if isinstance(node, ast.ClassDef)
-        and FORBIDDEN_WORDS & {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+", node.name)}
+        and FORBIDDEN_WORDS
+        & {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+", node.name)}
     ]
 
 

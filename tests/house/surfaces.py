@@ -1,4 +1,5 @@
-"""What others rely on, as text: the OpenAPI document, the settings, the metrics. `make surfaces` writes it beside this file.
+"""What others rely on, as text: the OpenAPI document, the settings, the metrics. `make surfaces`
+writes it beside this file.
 
 A change shows as a difference of these files in review, and asks for a line in CHANGELOG.md.
 """
@@ -14,7 +15,7 @@ from pydantic_settings import BaseSettings
 
 from acclimate.settings import ClientSettings, Settings
 from service.app import build
-from service.learning_metrics import families
+from service.control.learning_metrics import families
 from service.metrics import ServingMetrics
 from workers import metrics as worker_metrics
 
@@ -56,14 +57,24 @@ def _metrics() -> dict[str, dict[str, Any]]:
     registry: Any = ServingMetrics().registry
     assert isinstance(registry, CollectorRegistry)
     serving = list(registry._collector_to_names)
-    served = {metric._name: (metric._type, metric._labelnames, metric._documentation) for metric in serving}
-    learned = {metric.name: (metric.type, metric._labelnames, metric.documentation) for metric in families().values()}
+    served = {
+        metric._name: (metric._type, metric._labelnames, metric._documentation)
+        for metric in serving
+    }
+    learned = {
+        metric.name: (metric.type, metric._labelnames, metric.documentation)
+        for metric in families().values()
+    }
     tasks = worker_metrics._tasks()
     worked = {tasks._name: (tasks._type, tasks._labelnames, tasks._documentation)}
     found = {"api": served | learned, "worker": worked}
     return {
         process: {
-            name + ("_total" if kind == "counter" else ""): {"type": kind, "labels": list(labels), "help": help}
+            name + ("_total" if kind == "counter" else ""): {
+                "type": kind,
+                "labels": list(labels),
+                "help": help,
+            }
             for name, (kind, labels, help) in metrics.items()
         }
         for process, metrics in found.items()

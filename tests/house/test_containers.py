@@ -1,4 +1,6 @@
-"""Dockerfile and docker-compose.yml: valid, consistent, and without a secret or a privilege in them. Checked offline, not run."""
+"""Dockerfile and docker-compose.yml: valid, consistent, and without a secret or a privilege in
+them. Checked offline, not run.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +43,22 @@ def dependencies(file: Compose) -> list[str]:
             target = file["services"].get(other)
             if target is None:
                 wrong.append(f"{name} waits for {other}, which is not there")
-            elif wait["condition"] == "service_healthy" and "test" not in target.get("healthcheck", {}):
+            elif wait["condition"] == "service_healthy" and "test" not in target.get(
+                "healthcheck", {}
+            ):
                 wrong.append(f"{name} waits for the health of {other}, which has no check")
-            elif wait["condition"] == "service_completed_successfully" and target.get("restart") != "no":
+            elif (
+                wait["condition"] == "service_completed_successfully"
+                and target.get("restart") != "no"
+            ):
                 wrong.append(f"{name} waits for the end of {other}, which is started again")
     return wrong
 
 
 def references(file: Compose) -> list[str]:
-    """Volumes, networks and secrets: what is used is declared, what is declared is used, and mounted files exist."""
+    """Volumes, networks and secrets: what is used is declared, what is declared is used, and
+    mounted files exist.
+    """
     used: dict[str, set[str]] = {"volumes": set(), "networks": set(), "secrets": set()}
     wrong = []
     for name, service in file["services"].items():
@@ -69,38 +78,60 @@ def references(file: Compose) -> list[str]:
 
 
 def inline_secrets(file: Compose) -> list[str]:
-    """Passwords that do not come from outside. `${NAME:?why}` refuses to start without one; `${NAME:-x}` would be a password."""
+    """Passwords that do not come from outside. `${NAME:?why}` refuses to start without one;
+    `${NAME:-x}` would be a password.
+    """
     wrong = []
     for name, service in file["services"].items():
         for variable, value in service.get("environment", {}).items():
             rest = REQUIRED.sub("", str(value))
             in_address = re.search(r"://[^/@]*:[^/@]+@", rest)
-            in_name = re.search(r"PASSWORD|SECRET|TOKEN|_KEY", variable) and not variable.endswith("_FILE")
+            in_name = re.search(r"PASSWORD|SECRET|TOKEN|_KEY", variable) and not variable.endswith(
+                "_FILE"
+            )
             if in_address or (in_name and rest):
                 wrong.append(f"{name}: {variable} holds a secret")
     wrong += [
-        f"secrets: {name} is not a file" for name, secret in file.get("secrets", {}).items() if set(secret) != {"file"}
+        f"secrets: {name} is not a file"
+        for name, secret in file.get("secrets", {}).items()
+        if set(secret) != {"file"}
     ]
     return wrong
 
 
 def privileges(file: Compose) -> list[str]:
-    """Our own containers cannot write outside their volumes, gain rights, or be reached from another machine by default."""
+    """Our own containers cannot write outside their volumes, gain rights, or be reached from
+    another machine by default.
+    """
     wrong = []
     for name, service in file["services"].items():
         if name in OURS:
-            if not service.get("read_only") or not any(mount.startswith("/tmp") for mount in service.get("tmpfs", [])):
+            if not service.get("read_only") or not any(
+                mount.startswith("/tmp") for mount in service.get("tmpfs", [])
+            ):
                 wrong.append(f"{name} writes outside its volumes")
-            if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
+            if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get(
+                "security_opt", []
+            ):
                 wrong.append(f"{name} may gain rights")
-        if service.get("privileged") or "network_mode" in service or service.get("user") in ("root", "0"):
+        if (
+            service.get("privileged")
+            or "network_mode" in service
+            or service.get("user") in ("root", "0")
+        ):
             wrong.append(f"{name} is privileged")
-        wrong += [f"{name} listens on {port}" for port in service.get("ports", []) if not port.startswith("127.0.0.1:")]
+        wrong += [
+            f"{name} listens on {port}"
+            for port in service.get("ports", [])
+            if not port.startswith("127.0.0.1:")
+        ]
     return wrong
 
 
 def lifecycles(file: Compose) -> list[str]:
-    """Pinned images; whatever stays is started again, has time to end, and has a health check or says that it has none."""
+    """Pinned images; whatever stays is started again, has time to end, and has a health check or
+    says that it has none.
+    """
     wrong = []
     for name, service in file["services"].items():
         tag = service["image"].partition(":")[2]
@@ -119,14 +150,21 @@ def lifecycles(file: Compose) -> list[str]:
 
 def unknown_variables(file: Compose) -> list[str]:
     """Variables of ours that no setting reads, such as a misspelt one."""
-    known = {f"ACCLIMATE_{field.upper()}" for field in (*Settings.model_fields, *ClientSettings.model_fields)}
+    known = {
+        f"ACCLIMATE_{field.upper()}"
+        for field in (*Settings.model_fields, *ClientSettings.model_fields)
+    }
     named = {
         variable: name
         for name in OURS
         for variable in file["services"][name].get("environment", {})
         if variable.startswith("ACCLIMATE_")
     }
-    return [f"{name}: no setting is called {variable}" for variable, name in named.items() if variable not in known]
+    return [
+        f"{name}: no setting is called {variable}"
+        for variable, name in named.items()
+        if variable not in known
+    ]
 
 
 CHECKS = (dependencies, references, inline_secrets, privileges, lifecycles, unknown_variables)
@@ -136,7 +174,11 @@ def instructions(text: str) -> list[tuple[str, str]]:
     """The Dockerfile's instructions in order, continued lines joined, comments left out."""
     kept = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     lines = kept.replace("\\\n", " ").splitlines()
-    return [(word.upper(), rest.strip()) for word, _, rest in (line.strip().partition(" ") for line in lines) if word]
+    return [
+        (word.upper(), rest.strip())
+        for word, _, rest in (line.strip().partition(" ") for line in lines)
+        if word
+    ]
 
 
 def stages(text: str) -> dict[str, list[tuple[str, str]]]:
@@ -166,7 +208,9 @@ def test_the_compose_file_keeps_the_schema() -> None:
 def test_a_misspelt_key_is_against_the_schema(tmp_path: Path) -> None:
     planted = tmp_path / "docker-compose.yml"
     planted.write_text(COMPOSE.read_text().replace("image: postgres", "imagee: postgres"))
-    assert run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", planted).returncode == 1
+    assert (
+        run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", planted).returncode == 1
+    )
 
 
 def test_hadolint_has_no_complaint() -> None:
@@ -190,13 +234,28 @@ def test_the_compose_file_is_consistent(check: Callable[[Compose], list[str]]) -
     [
         (dependencies, "worker", "depends_on", {"rediss": {"condition": "service_started"}}),
         (dependencies, "worker", "depends_on", {"beat": {"condition": "service_healthy"}}),
-        (dependencies, "worker", "depends_on", {"service": {"condition": "service_completed_successfully"}}),
+        (
+            dependencies,
+            "worker",
+            "depends_on",
+            {"service": {"condition": "service_completed_successfully"}},
+        ),
         (references, "worker", "volumes", ["stores:/data/store"]),
-        (references, "prometheus", "volumes", ["./monitoring/absent:/etc/prometheus:ro", "prometheus:/prometheus"]),
+        (
+            references,
+            "prometheus",
+            "volumes",
+            ["./monitoring/absent:/etc/prometheus:ro", "prometheus:/prometheus"],
+        ),
         (references, "prometheus", "secrets", ["another"]),
         (references, "grafana", "networks", ["absent"]),
         (inline_secrets, "postgres", "environment", {"POSTGRES_PASSWORD": "acclimate"}),
-        (inline_secrets, "postgres", "environment", {"POSTGRES_PASSWORD": "${ACCLIMATE_POSTGRES_PASSWORD:-acclimate}"}),
+        (
+            inline_secrets,
+            "postgres",
+            "environment",
+            {"POSTGRES_PASSWORD": "${ACCLIMATE_POSTGRES_PASSWORD:-acclimate}"},
+        ),
         (
             inline_secrets,
             "worker",
@@ -213,7 +272,9 @@ def test_the_compose_file_is_consistent(check: Callable[[Compose], list[str]]) -
         (unknown_variables, "service", "environment", {"ACCLIMATE_JOURNAL": "/data/journal"}),
     ],
 )
-def test_a_planted_mistake_is_caught(check: Callable[[Compose], list[str]], service: str, key: str, value: Any) -> None:
+def test_a_planted_mistake_is_caught(
+    check: Callable[[Compose], list[str]], service: str, key: str, value: Any
+) -> None:
     planted = copy.deepcopy(compose())
     planted["services"][service][key] = value
     assert check(planted)
@@ -263,7 +324,11 @@ def test_the_image_installs_pinned_versions_from_no_named_registry() -> None:
 
 
 def test_the_builder_sees_only_what_the_image_installs() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines[0] == "*"
     allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
     copied = {

@@ -13,7 +13,7 @@ from house_rules import ROOT
 from typer.main import get_command
 
 from acclimate.cli.app import build
-from acclimate.learning.values import STAGES
+from acclimate.learning.results import STAGES
 
 DOCUMENTS = [path for path in rules.project_files() if path.endswith(".md")]
 
@@ -21,7 +21,9 @@ DOCUMENTS = [path for path in rules.project_files() if path.endswith(".md")]
 def anchors(markdown: str) -> set[str]:
     """The anchors that a page's headings have."""
     headings = re.findall(r"^#+ (.+)$", markdown, flags=re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
 
 
 def dead_links(document: Path) -> list[str]:
@@ -47,7 +49,15 @@ def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path: Path) -> None:
 
 def test_the_glossary_has_every_stage_and_every_reason_for_refusal() -> None:
     glossary = (ROOT / "docs/glossary.md").read_text()
-    reasons = ("low_confidence", "disagreement", "duplicate", "few_senders", "isolated", "unvouched", "client_share")
+    reasons = (
+        "low_confidence",
+        "disagreement",
+        "duplicate",
+        "few_senders",
+        "isolated",
+        "unvouched",
+        "client_share",
+    )
     assert [word for word in (*STAGES, *reasons) if word not in glossary] == []
 
 
@@ -65,7 +75,9 @@ def refused(line: str) -> str | None:
     try:
         context = command.make_context("acclimate", words)
         while hasattr(command, "commands"):
-            _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            _, command, words = command.resolve_command(
+                context, [*context._protected_args, *context.args]
+            )
             context = command.make_context(command.name, words, parent=context)
     except Exception as error:
         return f"{line}: {error}"
@@ -80,7 +92,12 @@ def test_every_command_that_a_document_tells_to_type_is_understood(document: str
 
 
 @pytest.mark.parametrize(
-    "line", ["acclimate retrian gas", "acclimate retrain", "acclimate windows quarantine gas w-4 --because x"]
+    "line",
+    [
+        "acclimate retrian gas",
+        "acclimate retrain",
+        "acclimate windows quarantine gas w-4 --because x",
+    ],
 )
 def test_a_command_that_the_command_line_does_not_know_is_noticed(line: str) -> None:
     assert refused(line)

@@ -19,7 +19,12 @@ def assert_none(violations: list[str]) -> None:
 
 
 def broken_in(rule: Rule, *folders: str, but: tuple[str, ...] = ()) -> list[str]:
-    return [hit for source in rules.python_sources(*folders) if source.path not in but for hit in rule(source)]
+    return [
+        hit
+        for source in rules.python_sources(*folders)
+        if source.path not in but
+        for hit in rule(source)
+    ]
 
 
 def test_only_the_settings_read_the_environment() -> None:
@@ -36,7 +41,14 @@ def test_learning_has_no_clock_no_disk_and_no_global_seed(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [rules.unsafe_loading, rules.long_files, rules.long_functions, rules.vague_classes, rules.full_init_files]
+    "rule",
+    [
+        rules.unsafe_loading,
+        rules.long_files,
+        rules.long_functions,
+        rules.vague_classes,
+        rules.full_init_files,
+    ],
 )
 def test_every_python_file_keeps_the_rule(rule: Rule) -> None:
     assert_none(broken_in(rule))

@@ -1,4 +1,6 @@
-"""Who may import whom: the contracts of .importlinter, and what is in `sys.modules` after a real start."""
+"""Who may import whom: the contracts of .importlinter, and what is in `sys.modules` after a real
+start.
+"""
 
 from __future__ import annotations
 
@@ -24,30 +26,49 @@ for name in names:
 """
 
 PLANTED = {
-    "service and workers never import one another": ("service/planted.py", "import workers.planted"),
-    "learning knows no HTTP, queue, SQL, environment or metrics": ("acclimate/learning/gates.py", "import httpx"),
-    "learning imports nothing else of ours but the spec": ("acclimate/learning/gates.py", "import acclimate.settings"),
-    "steps of the loop share values and do not import each other": (
-        "acclimate/learning/drift.py",
-        "import acclimate.learning.gates",
+    "service and workers never import one another": (
+        "service/planted.py",
+        "import workers.planted",
+    ),
+    "learning knows no HTTP, queue, SQL, environment or metrics": (
+        "acclimate/learning/evaluation/gates.py",
+        "import httpx",
+    ),
+    "learning imports nothing else of ours but the spec": (
+        "acclimate/learning/evaluation/gates.py",
+        "import acclimate.settings",
+    ),
+    "learning has floors: the pipeline composes packages, which know those below them": (
+        "acclimate/learning/drift/detector.py",
+        "import acclimate.learning.evaluation.gates",
+    ),
+    "evaluation knows neither training nor drift; the simulation alone trains": (
+        "acclimate/learning/evaluation/gates.py",
+        "import acclimate.learning.drift.detector",
     ),
     "storage imports of ours only the values of learning": (
         "acclimate/storage/database.py",
-        "import acclimate.learning.loop",
+        "import acclimate.learning.pipeline",
     ),
-    "values import neither torch nor anything of ours": ("acclimate/learning/values.py", "import torch"),
+    "values import neither torch nor anything of ours": (
+        "acclimate/learning/data.py",
+        "import torch",
+    ),
     "only storage speaks SQL and safetensors": ("service/planted.py", "import sqlalchemy"),
     "the command line, the client and the supervisor import no server": (
         "acclimate/supervisor.py",
         "import service.app",
     ),
-    "the trainer is a process and nobody imports it": ("workers/tasks.py", "import workers.trainer"),
+    "the trainer is a process and nobody imports it": (
+        "workers/tasks.py",
+        "import workers.trainer",
+    ),
     "workers other than the trainer use only the torch-free files of learning": (
         "workers/tasks.py",
-        "import acclimate.learning.network",
+        "import acclimate.learning.models.network",
     ),
     "parents and commands are free of torch": ("migrations/env.py", "import torch"),
-    "service knows Celery only in the doorbell, which imports it when it rings": (
+    "service knows Celery only in the notifier, which imports it when it sends": (
         "service/planted.py",
         "import celery",
     ),
@@ -116,7 +137,9 @@ def test_parents_start_without_torch(names: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("name", "unwanted"), [("service.app", "celery"), ("workers.app", "fastapi")])
+@pytest.mark.parametrize(
+    ("name", "unwanted"), [("service.app", "celery"), ("workers.app", "fastapi")]
+)
 def test_voice_and_hands_start_without_each_others_framework(name: str, unwanted: str) -> None:
     done = start(unwanted, name)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Prometheus and Grafana: valid files, alerts seen to fire and to be silent, and no metric that the service does not export."""
+"""Prometheus and Grafana: valid files, alerts seen to fire and to be silent, and no metric that the
+service does not export.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PROVISIONING = GRAFANA / "provisioning"
 OPERATIONS = ROOT / "docs/operations.md"
 
 PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (it comes with Prometheus)")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is not installed (it comes with Prometheus)"
+)
 SHOWN = (
     *(
         "predict_requests",
@@ -34,10 +38,27 @@ SHOWN = (
         "drift_statistic",
         "drift_threshold",
     ),
-    *("calibration_error_ratio", "gate_limit", "pseudo_labels", "runs", "runs_active", "model_info", "promotions"),
-    *("estimated_accuracy_ratio", "estimated_accuracy_ratio_lower", "estimated_accuracy_ratio_upper"),
+    *(
+        "calibration_error_ratio",
+        "gate_limit",
+        "pseudo_labels",
+        "runs",
+        "runs_active",
+        "model_info",
+        "promotions",
+    ),
+    *(
+        "estimated_accuracy_ratio",
+        "estimated_accuracy_ratio_lower",
+        "estimated_accuracy_ratio_upper",
+    ),
     *("pseudo_label_class_divergence_ratio", "learning_paused", "anchor_distance_ratio"),
-    *("running_state_distance_ratio", "running_state_renewals", "pseudo_label_error_ratio", "inputs_logged"),
+    *(
+        "running_state_distance_ratio",
+        "running_state_renewals",
+        "pseudo_label_error_ratio",
+        "inputs_logged",
+    ),
 )
 
 
@@ -47,7 +68,9 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    return [
+        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
 
 
 def dashboard() -> dict[str, Any]:
@@ -56,14 +79,22 @@ def dashboard() -> dict[str, Any]:
 
 
 def dashboard_expressions(board: dict[str, Any]) -> list[str]:
-    """Every PromQL expression of the panels and the annotations, with Grafana's variables replaced as it would."""
+    """Every PromQL expression of the panels and the annotations, with Grafana's variables replaced
+    as it would.
+    """
     targets = [target for panel in board["panels"] for target in panel["targets"]]
     expressions = [thing["expr"] for thing in (*targets, *board["annotations"]["list"])]
-    return [re.sub(r"\$__(rate_)?interval", "1m", expression).replace("$model", ".*") for expression in expressions]
+    return [
+        re.sub(r"\$__(rate_)?interval", "1m", expression).replace("$model", ".*")
+        for expression in expressions
+    ]
 
 
 def recording_rules(expressions: list[str]) -> str:
-    rules = [{"record": f"dashboard:expression{number}", "expr": text} for number, text in enumerate(expressions)]
+    rules = [
+        {"record": f"dashboard:expression{number}", "expr": text}
+        for number, text in enumerate(expressions)
+    ]
     return yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]})
 
 
@@ -91,15 +122,22 @@ def overlaps(panels: list[dict[str, Any]]) -> list[tuple[int, int]]:
 
 
 def cases() -> tuple[set[str], set[str]]:
-    """The alerts that have a case in which they fire, and those that have one in which they are silent."""
-    tests = [case for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+    """The alerts that have a case in which they fire, and those that have one in which they are
+    silent.
+    """
+    tests = [
+        case
+        for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]
     fire = {case["alertname"] for case in tests if case["exp_alerts"]}
     return fire, {case["alertname"] for case in tests if not case["exp_alerts"]}
 
 
 @needs_promtool
 def test_prometheus_accepts_the_configuration() -> None:
-    # Syntax only: the key file exists where the service runs, not here; the rule files are checked by the next tests.
+    # Syntax only: the key file exists where the service runs, not here; the rule files are checked
+    # by the next tests.
     done = promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -163,7 +201,9 @@ def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own() -> No
 
 def test_overlapping_panels_are_noticed() -> None:
     place = {"x": 0, "y": 0, "w": 12, "h": 8}
-    assert overlaps([{"id": 1, "gridPos": place}, {"id": 2, "gridPos": place | {"x": 11}}]) == [(1, 2)]
+    assert overlaps([{"id": 1, "gridPos": place}, {"id": 2, "gridPos": place | {"x": 11}}]) == [
+        (1, 2)
+    ]
 
 
 @needs_promtool
@@ -182,26 +222,46 @@ def test_a_missing_bracket_in_an_expression_is_noticed(tmp_path: Path) -> None:
 
 
 def test_every_metric_that_an_alert_or_a_panel_names_is_exported() -> None:
-    named = families(" ".join([*(alert["expr"] for alert in alerts()), *dashboard_expressions(dashboard())]))
+    named = families(
+        " ".join([*(alert["expr"] for alert in alerts()), *dashboard_expressions(dashboard())])
+    )
     assert named - exported() == set()
 
 
 def test_the_dashboard_shows_the_whole_loop() -> None:
-    assert families(" ".join(dashboard_expressions(dashboard()))) == {f"acclimate_{name}" for name in SHOWN}
+    assert families(" ".join(dashboard_expressions(dashboard()))) == {
+        f"acclimate_{name}" for name in SHOWN
+    }
 
 
 def test_a_metric_is_recognised_whatever_part_of_it_is_asked_for() -> None:
-    asked = "rate(acclimate_runs_total[1m]) / acclimate_predict_duration_seconds_bucket + acclimate_drift_statistic"
-    assert families(asked) == {"acclimate_runs", "acclimate_predict_duration_seconds", "acclimate_drift_statistic"}
+    asked = (
+        "rate(acclimate_runs_total[1m]) / acclimate_predict_duration_seconds_bucket + "
+        "acclimate_drift_statistic"
+    )
+    assert families(asked) == {
+        "acclimate_runs",
+        "acclimate_predict_duration_seconds",
+        "acclimate_drift_statistic",
+    }
 
 
 def test_grafana_is_provisioned_with_the_data_source_that_the_dashboard_uses() -> None:
-    source = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())["datasources"][0]
+    source = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())[
+        "datasources"
+    ][0]
     board = dashboard()
-    used = {thing["datasource"]["uid"] for panel in board["panels"] for thing in (panel, *panel["targets"])}
+    used = {
+        thing["datasource"]["uid"]
+        for panel in board["panels"]
+        for thing in (panel, *panel["targets"])
+    }
     assert used == {source["uid"]}
-    provider = yaml.safe_load((PROVISIONING / "dashboards/acclimate.yml").read_text())["providers"][0]
+    provider = yaml.safe_load((PROVISIONING / "dashboards/acclimate.yml").read_text())["providers"][
+        0
+    ]
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert (
-        f"./monitoring/grafana/dashboards:{provider['options']['path']}:ro" in compose["services"]["grafana"]["volumes"]
+        f"./monitoring/grafana/dashboards:{provider['options']['path']}:ro"
+        in compose["services"]["grafana"]["volumes"]
     )

@@ -15,10 +15,14 @@ MYPY = ("mypy", "--config-file", "pyproject.toml")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
 
 
-@pytest.mark.parametrize("command", [(*RUFF_CHECK, "."), (*RUFF_FORMAT, "."), MYPY], ids=["check", "format", "types"])
+@pytest.mark.parametrize(
+    "command", [(*RUFF_CHECK, "."), (*RUFF_FORMAT, "."), MYPY], ids=["check", "format", "types"]
+)
 def test_the_whole_project_is_clean(command: tuple[str, ...]) -> None:
     done = run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,7 +38,9 @@ def test_the_whole_project_is_clean(command: tuple[str, ...]) -> None:
     ],
     ids=["unused import", "os.path", "format", "untyped"],
 )
-def test_a_planted_violation_is_caught(tmp_path: Path, command: tuple[str, ...], text: str, complaint: str) -> None:
+def test_a_planted_violation_is_caught(
+    tmp_path: Path, command: tuple[str, ...], text: str, complaint: str
+) -> None:
     planted = tmp_path / "planted.py"
     planted.write_text(text)
     done = run(*command, str(planted))

@@ -17,6 +17,10 @@ def test_every_surface_is_frozen() -> None:
 @pytest.mark.parametrize("name", NOW)
 def test_a_surface_is_as_it_was_committed(name: str) -> None:
     frozen = (FOLDER / name).read_text()
-    lines = difflib.unified_diff(frozen.splitlines(), NOW[name].splitlines(), "committed", "now", lineterm="", n=1)
+    lines = difflib.unified_diff(
+        frozen.splitlines(), NOW[name].splitlines(), "committed", "now", lineterm="", n=1
+    )
     changed = "\n".join(list(lines)[:60])
-    assert frozen == NOW[name], f"{changed}\nmeant: make surfaces, and a line in CHANGELOG.md; not meant: mend it"
+    assert frozen == NOW[name], (
+        f"{changed}\nmeant: make surfaces, and a line in CHANGELOG.md; not meant: mend it"
+    )

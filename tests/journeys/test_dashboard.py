@@ -1,4 +1,6 @@
-"""Every panel of the Grafana dashboard shows something: a real Prometheus scrapes a real service that has learnt a window."""
+"""Every panel of the Grafana dashboard shows something: a real Prometheus scrapes a real service
+that has learnt a window.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from running import Service, free_port, wait_for
 ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
 SEEN_ELSEWHERE = ("running_state", "pseudo_label_error_ratio")
-"""Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and test_lessons_over_http.py do."""
+"""Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and
+test_lessons_over_http.py do.
+"""
 
 
 def expressions() -> list[str]:
@@ -29,7 +33,9 @@ def expressions() -> list[str]:
         for panel in json.loads(path.read_text())["panels"]:
             found += [target["expr"] for target in panel.get("targets", ())]
     assert len(found) >= 8
-    found = [expression for expression in found if not any(name in expression for name in SEEN_ELSEWHERE)]
+    found = [
+        expression for expression in found if not any(name in expression for name in SEEN_ELSEWHERE)
+    ]
     replace = {
         "$__rate_interval": "15s",
         "$__range": "1m",
@@ -54,9 +60,15 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
     job |= {"static_configs": [{"targets": [service.url.removeprefix("http://")]}]}
     configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
     (folder / "prometheus.yml").write_text(json.dumps(configuration))  # YAML holds JSON
-    command = [binary, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command = [
+        binary,
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+    ]
     process = subprocess.Popen(
-        [*command, f"--web.listen-address={address}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, f"--web.listen-address={address}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield f"http://{address}"
@@ -65,7 +77,9 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
         process.wait(20)
 
 
-def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(service: Service, prometheus: str) -> None:
+def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(
+    service: Service, prometheus: str
+) -> None:
     started = time.time()
     shown: set[str] = set()
 

@@ -1,4 +1,6 @@
-"""Every example as its README says: prepare, create, play; a short stretch of its stream against the whole running product."""
+"""Every example as its README says: prepare, create, play; a short stretch of its stream against
+the whole running product.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ def prepare(
 
 
 def acclimate(service: Service, *arguments: object) -> str:
-    command = [sys.executable, "-m", "acclimate.cli.app", *map(str, arguments), "--home", str(service.home)]
+    command = [
+        sys.executable,
+        "-m",
+        "acclimate.cli.app",
+        *map(str, arguments),
+        "--home",
+        str(service.home),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -49,7 +58,8 @@ def shortened(folder: Path, windows: int) -> Path:
 
 
 def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
-    """The windows of the report: the model created from the folder's spec, and the first window of its stream played.
+    """The windows of the report: the model created from the folder's spec, and the first window of
+    its stream played.
 
     One network a version instead of three, which is a third of the time; all else is the example's.
     """
@@ -94,22 +104,34 @@ def test_the_own_weights_of_the_example_are_brought(service: Service, tmp_path: 
         first = arrays["t"] == 1
         np.save(folder / "rows.npy", arrays["x"][first])
         truth = arrays["y"][first]
-    told = acclimate(service, "predict", "own-weights", folder / "rows.npy", "--no-log", "--json").splitlines()
+    told = acclimate(
+        service, "predict", "own-weights", folder / "rows.npy", "--no-log", "--json"
+    ).splitlines()
     assert np.mean([json.loads(line)["class"] for line in told] == truth) > 0.9
 
 
 @pytest.mark.parametrize("example", sorted(STREAMS))
-def test_an_example_without_its_data_says_what_is_missing_and_where_it_is_from(tmp_path: Path, example: str) -> None:
+def test_an_example_without_its_data_says_what_is_missing_and_where_it_is_from(
+    tmp_path: Path, example: str
+) -> None:
     done = prepare(example, tmp_path, streams=tmp_path / "nothing")
     assert done.returncode == 1 and not (tmp_path / example).exists()
     assert STREAMS[example] in done.stderr
-    assert "UCI 380, CC BY 4.0" in done.stderr if example == "comments" else "README.md says what it is" in done.stderr
+    assert (
+        "UCI 380, CC BY 4.0" in done.stderr
+        if example == "comments"
+        else "README.md says what it is" in done.stderr
+    )
 
 
 def test_comments_are_read_from_the_files_as_they_are_published(tmp_path: Path) -> None:
     header = "COMMENT_ID,AUTHOR,DATE,CONTENT,CLASS\n"
-    (tmp_path / "Youtube01-Psy.csv").write_text(header + 'z1,Ann,2013-11-07T06:20:48,"so, nice",0\n', encoding="utf-8")
-    (tmp_path / "Youtube02-KatyPerry.csv").write_text(header + "z2,Bob,,check my channel\ufeff,1\n", encoding="utf-8")
+    (tmp_path / "Youtube01-Psy.csv").write_text(
+        header + 'z1,Ann,2013-11-07T06:20:48,"so, nice",0\n', encoding="utf-8"
+    )
+    (tmp_path / "Youtube02-KatyPerry.csv").write_text(
+        header + "z2,Bob,,check my channel\ufeff,1\n", encoding="utf-8"
+    )
     done = prepare("comments", tmp_path / "home", tmp_path)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "home" / "comments" / "stream.npz") as stream:

@@ -1,4 +1,6 @@
-"""The watch over new champions and the drift trigger, on running processes: who is taken back, who is left alone."""
+"""The watch over new champions and the drift trigger, on running processes: who is taken back, who
+is left alone.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from running import Service, audit_log, wait_for
 from sklearn.datasets import load_digits
 
-from acclimate.learning import network
-from acclimate.learning.behaviour import Behaviour
-from acclimate.storage import registry
-from acclimate.storage.artifacts import Artifacts
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.models import network
 from acclimate.storage.database import Database
+from acclimate.storage.registry import registry
+from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
 NAME = "watched"
@@ -25,11 +27,16 @@ Found = dict[str, Any]
 
 
 def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) -> str:
-    """The number of a new rejected version: the given one, whose last layer now says 7 to nearly everything."""
+    """The number of a new rejected version: the given one, whose last layer now says 7 to nearly
+    everything.
+    """
     database = Database(
-        service.environment.get("ACCLIMATE_DATABASE_URL") or f"sqlite:///{(service.home / 'acclimate.db').resolve()}"
+        service.environment.get("ACCLIMATE_DATABASE_URL")
+        or f"sqlite:///{(service.home / 'acclimate.db').resolve()}"
     )
-    artifacts = Artifacts(Store(f"file://{(service.home / 'store').resolve()}", service.home / "cache-of-the-test"))
+    artifacts = Artifacts(
+        Store(f"file://{(service.home / 'store').resolve()}", service.home / "cache-of-the-test")
+    )
     with database.read() as connection:
         model_id = registry.model(connection, name)["id"]
         parent = registry.version(connection, model_id, int(version))
@@ -42,8 +49,18 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         changed[key] = arrays[key] + np.float32(40) * (np.arange(10) == 7).astype(np.float32)
     bad = network.with_self_test(network.build(manifest, changed), stream()[0][:20])
     assert (bad.probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
-    expected = {"student": Behaviour.of(bad.probabilities(rows)), "champion": Behaviour.of(good.probabilities(rows))}
-    gate = {"gate": "class_flow", "value": 0.9, "limit": 0.25, "n": len(rows), "verdict": "fail", "binds": True}
+    expected = {
+        "student": Behaviour.of(bad.probabilities(rows)),
+        "champion": Behaviour.of(good.probabilities(rows)),
+    }
+    gate = {
+        "gate": "class_flow",
+        "value": 0.9,
+        "limit": 0.25,
+        "n": len(rows),
+        "verdict": "fail",
+        "binds": True,
+    }
     with database.write() as connection:
         number = registry.add_version(
             connection,
@@ -73,7 +90,9 @@ def lamp(http: httpx.Client, which: str, name: str = NAME) -> Found:
 
 @pytest.fixture(scope="module")
 def watched(service: Service) -> Found:
-    """A version that learnt and passed its watch, then one of a single class that an operator promoted all the same."""
+    """A version that learnt and passed its watch, then one of a single class that an operator
+    promoted all the same.
+    """
     found: Found = {}
     with service.http() as http:
         create(http, NAME, policy="on_drift = false\nwatch_rows = 120")
@@ -84,7 +103,9 @@ def watched(service: Service) -> Found:
         found["watching"] = wait_for(lambda: promotions(http)[-1]["watch"])
         found["lamp_watching"] = lamp(http, "safe")
         send(http, NAME, window(1)[0][:130], size=130)
-        found["passed"] = wait_for(lambda: (w := promotions(http)[-1]["watch"])["state"] != "watching" and w)
+        found["passed"] = wait_for(
+            lambda: (w := promotions(http)[-1]["watch"])["state"] != "watching" and w
+        )
         found["after_passed"] = promotions(http)
         bad = of_one_class(service, NAME, "2", window(1)[0])
         url = f"/api/v1/models/{NAME}/aliases/champion"
@@ -93,7 +114,9 @@ def watched(service: Service) -> Found:
         assert http.put(url, json=body, headers={"If-Match": etag}).status_code == 200
         served(http, NAME, bad)
         send(http, NAME, window(1)[0][130:270], size=140)
-        found["rolled_back"] = wait_for(lambda: (p := promotions(http))[-1]["kind"] == "rollback" and p)
+        found["rolled_back"] = wait_for(
+            lambda: (p := promotions(http))[-1]["kind"] == "rollback" and p
+        )
         served(http, NAME, "2")
         found["bad"] = bad
     return found
@@ -111,7 +134,11 @@ def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_wa
     service: Service, watched: Found
 ) -> None:
     override, rollback = watched["rolled_back"][-2:]
-    assert (override["kind"], override["to"], override["watch"]["state"]) == ("override", watched["bad"], "worse")
+    assert (override["kind"], override["to"], override["watch"]["state"]) == (
+        "override",
+        watched["bad"],
+        "worse",
+    )
     assert override["watch"]["found"]["shares"][7] > 0.9
     assert (rollback["kind"], rollback["actor"], rollback["from"], rollback["to"]) == (
         "rollback",
@@ -121,7 +148,11 @@ def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_wa
     )
     assert "classes" in rollback["reason"] and rollback["watch"] is None
     with service.http() as http:
-        entry = [entry for entry in audit_log(http) if entry["actor"] == "watch" and entry["target"] == NAME]
+        entry = [
+            entry
+            for entry in audit_log(http)
+            if entry["actor"] == "watch" and entry["target"] == NAME
+        ]
         assert [one["action"] for one in entry] == ["version.rollback"]
         text = http.get("/metrics").text
     found = {
@@ -140,14 +171,21 @@ def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_
         model = http.get(f"/api/v1/models/{NAME}").json()
         assert (model["champion"], model["learning"]) == ("2", "paused")
         assert "the watch found version" in model["learning_reason"]
-        assert http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]["state"] == "quarantined"
+        assert (
+            http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]["state"] == "quarantined"
+        )
         safe, learning = lamp(http, "safe"), lamp(http, "learning")
         assert (safe["state"], learning["state"]) == ("warn", "warn")
-        assert "rolled back to version 2" in safe["reasons"][0] and "quarantined" in safe["reasons"][1]
+        assert (
+            "rolled back to version 2" in safe["reasons"][0] and "quarantined" in safe["reasons"][1]
+        )
         assert learning["reasons"][0].startswith("paused: rolled back to version 2")
         http.patch(f"/api/v1/models/{NAME}", json={"learning": "on"})
         assert lamp(http, "safe")["reasons"] == [safe["reasons"][1]]
-        http.post(f"/api/v1/models/{NAME}/windows/w-1/release", json={"reason": "it was the version, not the rows"})
+        http.post(
+            f"/api/v1/models/{NAME}/windows/w-1/release",
+            json={"reason": "it was the version, not the rows"},
+        )
         assert lamp(http, "safe")["state"] == "ok"
 
 
@@ -170,12 +208,20 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
         window_1 = http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]
     found = window_1["estimate"]
     assert set(found) == {"value", "lower", "upper", "estimator", "refused"}
-    assert (found["estimator"], found["refused"], window_1["rows_labelled"]) == ("mean_confidence", None, 0)
+    assert (found["estimator"], found["refused"], window_1["rows_labelled"]) == (
+        "mean_confidence",
+        None,
+        0,
+    )
     assert found["lower"] < found["value"] < found["upper"]
     second = window_1["second_opinion"]
     assert second["estimator"] in ("seed_recall", "hindsight") and 0 < second["value"] <= 1
     x, y = window(1)
-    body = {"inputs": [{"name": "input", "shape": [len(x), 64], "datatype": "FP32", "data": x.ravel().tolist()}]}
+    body = {
+        "inputs": [
+            {"name": "input", "shape": [len(x), 64], "datatype": "FP32", "data": x.ravel().tolist()}
+        ]
+    }
     body["parameters"] = {"log": False}
     with service.http() as http:
         reply = http.post(f"/v2/models/{NAME}/versions/1/infer", json=body).json()
@@ -184,7 +230,9 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
     assert found["lower"] < (answers["class"] == y).mean() < found["upper"]
 
 
-def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(service: Service) -> None:
+def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(
+    service: Service,
+) -> None:
     name = "drifting"
     images = load_digits().data.astype(np.float32)
     unseen = images[np.random.default_rng(0).permutation(len(images))][897:]
@@ -201,7 +249,9 @@ def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_
         assert [run["trigger"] for run in _runs(http, name)] == ["create"]
         assert lamp(http, "learning", name)["reasons"] == ["200 rows wait in the open window"]
         send(http, name, window(6)[0])
-        newest = wait_for(lambda: (found := _runs(http, name))[0]["trigger"] == "drift" and found[0])
+        newest = wait_for(
+            lambda: (found := _runs(http, name))[0]["trigger"] == "drift" and found[0]
+        )
         assert "fell from" in newest["reason"] or "moved by" in newest["reason"]
         run = ended(http, newest["id"])
         assert run["window"]["rows"] == 500

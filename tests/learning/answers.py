@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.values import Floats
+from acclimate.learning.data import Floats
 
 
 def drawn(
-    n: int, shares: NDArray[np.float64] | list[float], *, confidence: float = 0.9, rng: np.random.Generator
+    n: int,
+    shares: NDArray[np.float64] | list[float],
+    *,
+    confidence: float = 0.9,
+    rng: np.random.Generator,
 ) -> Floats:
-    """Classes by their shares; the winner's probability varies by about 0.1 around `confidence`, the rest is even."""
+    """Classes by their shares; the winner's probability varies by about 0.1 around `confidence`,
+    the rest is even.
+    """
     classes = len(shares)
     winner = rng.choice(classes, size=n, p=shares)
     sure = np.clip(confidence + 0.1 * rng.standard_normal(n), 1.05 / classes, 0.999)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from turned_digits import DIGITS, Digits, digits, spec
 
-from acclimate.learning import loop, seed
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import SeedSet
+from acclimate.learning import pipeline, seed_split
+from acclimate.learning.data import SeedSet
+from acclimate.learning.models.network import Bundle
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,15 +24,15 @@ def stream() -> Digits:
 
 @pytest.fixture(scope="session")
 def parts(stream: Digits) -> SeedSet:
-    return seed.split(stream.seed_x, stream.seed_y, DIGITS, rng=np.random.default_rng(0))
+    return seed_split.split(stream.seed_x, stream.seed_y, DIGITS, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="session")
-def first(parts: SeedSet) -> loop.Turn:
-    return loop.begin(spec(), parts, step=loop.plain_step(0))
+def first(parts: SeedSet) -> pipeline.Turn:
+    return pipeline.begin(spec(), parts, step=pipeline.plain_step(0))
 
 
 @pytest.fixture(scope="session")
-def anchor(first: loop.Turn) -> Bundle:
+def anchor(first: pipeline.Turn) -> Bundle:
     assert first.student is not None
     return first.student

@@ -1,4 +1,6 @@
-"""Floods, copies, a class that stays away, a model that feeds on itself: the loop refuses or halts, and harms nothing."""
+"""Floods, copies, a class that stays away, a model that feeds on itself: the loop refuses or halts,
+and harms nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ import numpy as np
 import pytest
 from turned_digits import Digits, accuracy, learn
 
-from acclimate.learning.network import Bundle
-from acclimate.learning.pseudo_labels import choose
-from acclimate.learning.values import UNLABELLED, Floats, Integers, Past, SeedSet, Window
+from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.training.pseudo_labels import choose
 
 COPIES = 10_000
 
@@ -16,11 +18,17 @@ COPIES = 10_000
 def walked(
     parts: SeedSet, anchor: Bundle, windows: list[Floats], outcomes: list[str] | None = None
 ) -> tuple[Bundle, list[Bundle]]:
-    """The champion after these windows, and all that served; each window knows what was seen in the last good one."""
+    """The champion after these windows, and all that served; each window knows what was seen in the
+    last good one.
+    """
     champion, past, served = anchor, None, [anchor]
     for number, x in enumerate(windows, start=1):
         window = Window.split(
-            x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(number), past=past, number=number
+            x,
+            np.full(len(x), UNLABELLED),
+            rng=np.random.default_rng(number),
+            past=past,
+            number=number,
         )
         turn = learn(window, parts, champion, anchor, run=number)
         assert turn.drift is not None
@@ -49,7 +57,9 @@ def test_ten_thousand_copies_of_a_row_halt_the_run_and_would_teach_once_at_most(
     assert turn.drift is not None
     assert turn.drift.alarms
     assert turn.student is None
-    labels = choose(window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    labels = choose(
+        window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
     copies = (window.x == x[0]).all(axis=1)
     assert labels.accepted[copies].sum() <= 1
     assert labels.refused["duplicate"] >= 0.75 * COPIES
@@ -73,7 +83,9 @@ def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
     for degrees in (6, 12, 18):
         x, y = stream.turned(degrees, rng=rng)
         chosen = y != 3 if kept == "all but threes" else (y == 1) | (rng.random(len(y)) < 0.15)
-        windows.append(x[chosen] if kept == "all but threes" else np.concatenate([x[chosen]] * 2)[:200])
+        windows.append(
+            x[chosen] if kept == "all but threes" else np.concatenate([x[chosen]] * 2)[:200]
+        )
     champion, _ = walked(parts, anchor, windows)
     x, y = parts.judging.x, parts.judging.y
     lost = [recall(anchor, x, y, digit) - recall(champion, x, y, digit) for digit in range(10)]

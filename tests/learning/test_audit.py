@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from scipy import stats
 
-from acclimate.learning.audit import choose, priorities
+from acclimate.learning.label_sampling import choose, priorities
 
 N, LIMIT, DRAWS = 120, 25, 2000
 IDS = [f"request-{number // 4}" for number in range(N)]
@@ -17,7 +17,11 @@ ROWS = (np.arange(N) % 4).astype(np.int32)
 
 def draw(window: int, *, labelled: np.ndarray | None = None, n: int = N, limit: int = LIMIT):
     known = np.zeros(n, dtype=bool) if labelled is None else labelled
-    return choose(priorities(IDS[:n], ROWS[:n], key=f"model w-{window}"), lambda places: known[places], limit=limit)
+    return choose(
+        priorities(IDS[:n], ROWS[:n], key=f"model w-{window}"),
+        lambda places: known[places],
+        limit=limit,
+    )
 
 
 def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says() -> None:
@@ -25,7 +29,10 @@ def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says() 
     pairs = 0
     for window in range(DRAWS):
         asked = draw(window)
-        assert len(asked.places) == LIMIT == len(set(asked.places.tolist())) and asked.propensity == LIMIT / N
+        assert (
+            len(asked.places) == LIMIT == len(set(asked.places.tolist()))
+            and asked.propensity == LIMIT / N
+        )
         counts[asked.places] += 1
         pairs += {0, 1} <= set(asked.places.tolist())
     expected = DRAWS * LIMIT / N
@@ -37,7 +44,9 @@ def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says() 
     assert abs(pairs - together) < 4 * np.sqrt(together)
 
 
-def test_labelling_from_the_top_goes_on_in_one_order_with_the_probability_of_all_asked_so_far() -> None:
+def test_labelling_from_the_top_goes_on_in_one_order_with_the_probability_of_all_asked_so_far() -> (
+    None
+):
     whole = draw(7, limit=N).places
     labelled = np.zeros(N, dtype=bool)
     for round_ in range(1, 4):
@@ -47,7 +56,7 @@ def test_labelling_from_the_top_goes_on_in_one_order_with_the_probability_of_all
         labelled[asked.places] = True
 
 
-def test_the_same_rows_are_asked_for_while_the_window_grows_but_for_newcomers_of_a_lower_priority() -> None:
+def test_a_growing_window_asks_for_the_same_rows_and_newcomers_of_lower_priority() -> None:
     before, after = draw(3, n=100).places.tolist(), draw(3).places.tolist()
     newcomers = {place for place in after if place >= 100}
     assert newcomers and set(after) - newcomers == set(before[: LIMIT - len(newcomers)])
@@ -55,7 +64,9 @@ def test_the_same_rows_are_asked_for_while_the_window_grows_but_for_newcomers_of
 
 def test_a_copy_of_a_row_is_the_same_row() -> None:
     ids, rows = [*IDS, *IDS[:30]], np.concatenate([ROWS, ROWS[:30]])
-    asked = choose(priorities(ids, rows, key="k"), lambda places: np.zeros(len(places), dtype=bool), limit=200)
+    asked = choose(
+        priorities(ids, rows, key="k"), lambda places: np.zeros(len(places), dtype=bool), limit=200
+    )
     assert sorted(asked.places.tolist()) == list(range(N)) and asked.propensity == 1.0
 
 
@@ -70,5 +81,5 @@ def test_a_priority_is_fixed_for_ever() -> None:
 
 
 def test_choosing_brings_no_torch() -> None:
-    code = "import sys, acclimate.learning.audit; sys.exit('torch' in sys.modules)"
+    code = "import sys, acclimate.learning.label_sampling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

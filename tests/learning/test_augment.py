@@ -3,10 +3,12 @@ import pytest
 from scipy import stats
 from turned_digits import spec
 
-from acclimate.learning import augment, loop, network
-from acclimate.learning.replay import Replay
-from acclimate.learning.tokens import Tokens
-from acclimate.learning.values import InputSpec, NetworkSpec, Part
+from acclimate.learning import pipeline
+from acclimate.learning.data import Part
+from acclimate.learning.models import augment, network
+from acclimate.learning.models.tokens import Tokens
+from acclimate.learning.spec import InputSpec, NetworkSpec
+from acclimate.learning.training.replay import Replay
 
 TOKENS = Tokens(kind="sequence", buckets=500, length=40)
 
@@ -23,7 +25,10 @@ def changed(kind: str, z: np.ndarray, strength: float = 1.0) -> np.ndarray:
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_strong_noise_has_the_deviation_asked_for(strength):
     z = np.zeros((500, 40), dtype=np.float32)
-    assert stats.kstest(changed("vector", z, strength).ravel() / (0.15 * strength), "norm").pvalue > 0.001
+    assert (
+        stats.kstest(changed("vector", z, strength).ravel() / (0.15 * strength), "norm").pvalue
+        > 0.001
+    )
 
 
 def test_a_tenth_of_the_columns_comes_from_another_row_of_the_batch():
@@ -41,14 +46,20 @@ def spot(row: int, column: int) -> np.ndarray:
 
 def centres(images: np.ndarray) -> np.ndarray:
     weight = np.clip(images, 0, None).reshape(len(images), -1)
-    places = np.stack(np.meshgrid(np.arange(21), np.arange(21), indexing="ij"), axis=-1).reshape(-1, 2)
+    places = np.stack(np.meshgrid(np.arange(21), np.arange(21), indexing="ij"), axis=-1).reshape(
+        -1, 2
+    )
     return weight @ places / weight.sum(axis=1, keepdims=True) - 10
 
 
 def test_images_are_turned_zoomed_and_moved_within_their_bounds():
     out = centres(changed("image", spot(10, 17)))
     reach = 7 * 1.1 + 21 * augment.MOVE * 1.5  # zoom and movement, and the wobble of interpolation
-    assert 0.5 < np.abs(out[:, 0]).max() < 7 * np.sin(np.radians(augment.DEGREES)) * 1.1 + 21 * augment.MOVE + 0.5
+    assert (
+        0.5
+        < np.abs(out[:, 0]).max()
+        < 7 * np.sin(np.radians(augment.DEGREES)) * 1.1 + 21 * augment.MOVE + 0.5
+    )
     assert out[:, 1].max() < reach
     middle = centres(changed("image", spot(10, 10)))
     assert (
@@ -79,7 +90,9 @@ def test_a_row_of_one_token_keeps_it():
     assert (augment.strong(z, TOKENS, strength=1.0, rng=np.random.default_rng(0)) == z).all()
 
 
-@pytest.mark.parametrize(("kind", "shape"), [("vector", (4,)), ("image", (8, 8)), ("image", (2, 8, 8))])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("vector", (4,)), ("image", (8, 8)), ("image", (2, 8, 8))]
+)
 def test_augmenting_leaves_the_given_rows_alone(kind, shape):
     z = np.ones((10, *shape), dtype=np.float32)
     assert changed(kind, z).shape == z.shape
@@ -97,16 +110,23 @@ def test_the_strength_is_what_rows_stand_that_nobody_learnt():
         score = z[:, :9].mean(axis=1)
         return np.stack([-score, score], axis=1)
 
-    def brittle(z: np.ndarray) -> np.ndarray:  # right only on rows that stand exactly where they stood
+    def brittle(
+        z: np.ndarray,
+    ) -> np.ndarray:  # right only on rows that stand exactly where they stood
         return np.where(np.abs(np.abs(z[:, :1]) - 1) < 1e-6, sure(z), -sure(z))
 
     assert augment.strongest_kept(lambda strength: sure, z, y, reads, rng) == 1.0
     assert augment.strongest_kept(lambda strength: brittle, z, y, reads, rng) == 0.0
-    assert augment.strongest_kept(lambda strength: brittle if strength > 0.5 else sure, z, y, reads, rng) == 0.5
+    assert (
+        augment.strongest_kept(
+            lambda strength: brittle if strength > 0.5 else sure, z, y, reads, rng
+        )
+        == 0.5
+    )
 
 
 def test_a_version_of_one_member_votes_with_weak_views(parts):
-    alone = loop.begin(spec(members=1), parts, step=loop.plain_step(0)).student
+    alone = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0)).student
     views = augment.opinions(alone, parts.judging.x, rng=np.random.default_rng(0))
     assert views.shape == (augment.VIEWS, len(parts.judging), 10)
     assert (views[0] == alone.probabilities(parts.judging.x)).all()

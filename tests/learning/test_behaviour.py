@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from answers import drawn, even
 
-from acclimate.learning.behaviour import Behaviour, confidence_fall, share_shift
+from acclimate.learning.evaluation.behaviour import Behaviour, confidence_fall, share_shift
 
 
 def test_a_behaviour_counts_rows_confidence_and_shares():
@@ -31,7 +31,9 @@ def test_answers_that_are_not_numbers_are_kept_as_such_in_json():
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize(("before", "now"), [(60, 100), (60, 500), (300, 300)])
-def test_chance_alone_exceeds_its_limits_in_fewer_than_one_of_a_hundred_comparisons(classes, before, now):
+def test_chance_alone_exceeds_its_limits_in_fewer_than_one_of_a_hundred_comparisons(
+    classes, before, now
+):
     rng = np.random.default_rng(1)
     shares = rng.dirichlet(np.ones(classes))
     beyond = 0

@@ -6,8 +6,9 @@ import pytest
 import torch
 from turned_digits import accuracy
 
-from acclimate.learning import calibration, loop
-from acclimate.learning.calibration import calibrate, calibrate_student
+from acclimate.learning import pipeline
+from acclimate.learning.training import calibration
+from acclimate.learning.training.calibration import calibrate, calibrate_student
 
 
 @pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
@@ -22,28 +23,38 @@ def test_the_temperature_that_made_the_labels_is_found(truth):
 
 def test_calibrating_changes_the_temperature_alone(anchor, parts, stream):
     hot = replace(anchor, temperature=5.0)
-    again = calibrate(hot, parts.calibration, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    again = calibrate(
+        hot, parts.calibration, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
     assert again.temperature == pytest.approx(anchor.temperature)
     assert again.members is hot.members
     assert accuracy(again, stream.x, stream.y) == accuracy(anchor, stream.x, stream.y)
 
 
 def test_logits_that_are_not_finite_keep_temperature_1(anchor, parts):
-    broken = loop.plain_step(0)("calibrate", calibrate, _broken(anchor), parts.calibration)
+    broken = pipeline.plain_step(0)("calibrate", calibrate, _broken(anchor), parts.calibration)
     assert broken.temperature == 1.0
 
 
 def test_a_student_is_no_surer_of_its_window_than_it_agrees_with_its_teacher(anchor, parts, stream):
     x, teacher = stream.x[:300], _with_two_classes_swapped(anchor)
     student = _calibrated(anchor, parts, teacher, x)
-    agreed = (student.probabilities(x).argmax(axis=1) == teacher.probabilities(x).argmax(axis=1)).mean()
+    agreed = (
+        student.probabilities(x).argmax(axis=1) == teacher.probabilities(x).argmax(axis=1)
+    ).mean()
     assert agreed < anchor.probabilities(x).max(axis=1).mean()
     assert student.probabilities(x).max(axis=1).mean() == pytest.approx(agreed, abs=0.01)
 
 
-def test_where_teacher_and_student_agree_trusted_rows_alone_set_the_temperature(anchor, parts, stream):
-    assert _calibrated(anchor, parts, anchor, stream.x[:300]).temperature == pytest.approx(anchor.temperature)
-    assert _calibrated(anchor, parts, anchor, stream.x[:0]).temperature == pytest.approx(anchor.temperature)
+def test_where_teacher_and_student_agree_trusted_rows_alone_set_the_temperature(
+    anchor, parts, stream
+):
+    assert _calibrated(anchor, parts, anchor, stream.x[:300]).temperature == pytest.approx(
+        anchor.temperature
+    )
+    assert _calibrated(anchor, parts, anchor, stream.x[:0]).temperature == pytest.approx(
+        anchor.temperature
+    )
 
 
 def test_a_student_that_cannot_be_calibrated_is_left_to_the_gates(anchor, parts, stream):
@@ -62,7 +73,9 @@ def _with_two_classes_swapped(bundle):
 
 
 def _calibrated(student, parts, teacher, rows):
-    return loop.plain_step(0)("calibrate", calibrate_student, student, parts.calibration, teacher, rows)
+    return pipeline.plain_step(0)(
+        "calibrate", calibrate_student, student, parts.calibration, teacher, rows
+    )
 
 
 def _broken(bundle):

@@ -1,4 +1,6 @@
-"""Rows that few senders may have made teach nothing, whoever they are is said, and what comes from everywhere is drift."""
+"""Rows that few senders may have made teach nothing, whoever they are is said, and what comes from
+everywhere is drift.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 from turned_digits import Digits, learn
 
-from acclimate.learning import crowd
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import UNLABELLED, Floats, Integers, Policy, SeedSet, Window
+from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Window
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.screening import contamination
+from acclimate.learning.spec import Policy
 
 HONEST, MADE = 300, 160
 NAMES = tuple(f"key-{number}" for number in range(6))
@@ -50,9 +53,11 @@ def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
     assert "key-4" in (turn.detail or "")
 
 
-def test_the_same_heap_from_everybody_is_drift(stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats) -> None:
+def test_the_same_heap_from_everybody_is_drift(
+    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
+) -> None:
     window = attacked(stream, heap, np.arange(HONEST + MADE) % 6)
-    found = crowd.find(window, parts, anchor, anchor, Policy())
+    found = contamination.find(window, parts, anchor, anchor, Policy())
     assert not found.drifted.detected
     assert not found.rows.any()
     told = learn(window, parts, anchor, anchor).drift
@@ -66,8 +71,10 @@ def test_of_one_sender_or_unknown_ones_nobody_can_say_that_it_came_from_everywhe
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats, client: Integers | None
 ) -> None:
     x = np.concatenate([stream.x[:HONEST], heap])
-    window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0), client=client)
-    assert crowd.find(window, parts, anchor, anchor, Policy()).rows.sum() > 0.8 * MADE
+    window = Window.split(
+        x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0), client=client
+    )
+    assert contamination.find(window, parts, anchor, anchor, Policy()).rows.sum() > 0.8 * MADE
 
 
 def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
@@ -77,8 +84,8 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     said = anchor.probabilities(window.x).argmax(axis=1)
     other = said.copy()
     other[:10] = (other[:10] + 1) % 10
-    found = crowd.find(window, parts, anchor, anchor, Policy())
-    alone, both = (crowd.unvouched(window, found, anchor, label) for label in (said, other))
+    found = contamination.find(window, parts, anchor, anchor, Policy())
+    alone, both = (contamination.unvouched(window, found, anchor, label) for label in (said, other))
     assert alone is not None
     assert both is not None
     assert (alone == (found.rows | found.few)[: len(window.x)]).all()
@@ -91,8 +98,11 @@ def test_an_operator_who_released_the_window_vouches_for_all_of_it(
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
 ) -> None:
     window = replace(attacked(stream, heap, sent_by_two_of_six()), vouched=True)
-    found = crowd.find(window, parts, anchor, anchor, Policy())
-    assert crowd.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64)) is None
+    found = contamination.find(window, parts, anchor, anchor, Policy())
+    assert (
+        contamination.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
+        is None
+    )
 
 
 def test_where_all_traffic_drifted_version_1_may_be_contradicted(
@@ -100,9 +110,12 @@ def test_where_all_traffic_drifted_version_1_may_be_contradicted(
 ) -> None:
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
     window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0))
-    found = crowd.find(window, parts, anchor, anchor, Policy())
+    found = contamination.find(window, parts, anchor, anchor, Policy())
     assert found.drifted.detected
-    assert crowd.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64)) is None
+    assert (
+        contamination.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
+        is None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +129,9 @@ def pushed(stream: Digits, anchor: Bundle) -> Floats:
     rng = np.random.default_rng(4)
     eights, ones = (stream.seed_x[stream.seed_y == digit] for digit in (8, 1))
     some = [rows[rng.integers(len(rows), size=40 * MADE)] for rows in (eights, ones)]
-    mixed = (0.4 * some[0] + 0.6 * some[1] + rng.uniform(0, 2, size=(40 * MADE, 64))).astype(np.float32)
+    mixed = (0.4 * some[0] + 0.6 * some[1] + rng.uniform(0, 2, size=(40 * MADE, 64))).astype(
+        np.float32
+    )
     return mixed[anchor.probabilities(mixed).argmax(axis=1) == 1][:MADE]
 
 
@@ -151,9 +166,17 @@ def test_what_few_send_changes_nothing_of_what_the_others_show(
     """Agreement is what the next window's alarms go by."""
     with_heap = learn(turned_and_heaped(turned, pushed), parts, anchor, anchor).drift
     client = sent_by_two_of_six()[:HONEST]
-    calm = Window.split(turned, np.full(HONEST, UNLABELLED), rng=np.random.default_rng(0), client=client, senders=NAMES)
+    calm = Window.split(
+        turned,
+        np.full(HONEST, UNLABELLED),
+        rng=np.random.default_rng(0),
+        client=client,
+        senders=NAMES,
+    )
     alone = learn(calm, parts, anchor, anchor).drift
-    everybody = learn(replace(turned_and_heaped(turned, pushed), client=None), parts, anchor, anchor).drift
+    everybody = learn(
+        replace(turned_and_heaped(turned, pushed), client=None), parts, anchor, anchor
+    ).drift
     assert with_heap is not None
     assert alone is not None
     assert everybody is not None
@@ -167,7 +190,7 @@ def test_rows_that_people_labelled_are_never_what_few_send(
     labels = np.full(HONEST + MADE, UNLABELLED)
     labels[HONEST : HONEST + 30] = 8
     window = turned_and_heaped(turned, pushed, labels)
-    few = crowd.find(window, parts, anchor, anchor, Policy()).few
+    few = contamination.find(window, parts, anchor, anchor, Policy()).few
     assert few.sum() > 0.6 * (MADE - 30)
     assert not few[len(window.x) :][window.held_out_labels == 8].any()
     kept = replace(window, apart=few).most
@@ -182,8 +205,10 @@ def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(
     x, y = stream.turned(22, rng=np.random.default_rng(1))
     order = np.argsort(y, kind="stable")
     client = np.where(y[order] >= 8, 4 + np.arange(len(y)) % 2, np.arange(len(y)) % 4)
-    window = Window.split(x[order], np.full(len(y), UNLABELLED), rng=np.random.default_rng(0), client=client)
-    found = crowd.find(window, parts, anchor, anchor, Policy())
+    window = Window.split(
+        x[order], np.full(len(y), UNLABELLED), rng=np.random.default_rng(0), client=client
+    )
+    found = contamination.find(window, parts, anchor, anchor, Policy())
     assert found.drifted.detected
     assert found.few.mean() < 0.05
 
@@ -193,14 +218,14 @@ def test_of_a_released_window_and_of_unknown_senders_none_is_few(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats, known: dict[str, Any]
 ) -> None:
     window = replace(turned_and_heaped(turned, pushed), **known)
-    assert not crowd.find(window, parts, anchor, anchor, Policy()).few.any()
+    assert not contamination.find(window, parts, anchor, anchor, Policy()).few.any()
 
 
 def test_a_policy_that_learns_from_few_senders_has_none(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
 ) -> None:
     window = turned_and_heaped(turned, pushed)
-    assert crowd.find(window, parts, anchor, anchor, Policy()).few.any()
+    assert contamination.find(window, parts, anchor, anchor, Policy()).few.any()
     turn = learn(window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn"))
     assert turn.apart is not None
     assert not turn.apart.any()

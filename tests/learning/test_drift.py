@@ -4,19 +4,26 @@ import numpy as np
 import pytest
 from turned_digits import window_of
 
-from acclimate.learning import crowd
-from acclimate.learning.diagnosis import Drift
-from acclimate.learning.drift import diagnose
-from acclimate.learning.steps import ALARMS
-from acclimate.learning.values import NONE_OF_THE_CLASSES, UNLABELLED, Past, Policy, Window
+from acclimate.learning.data import NONE_OF_THE_CLASSES, UNLABELLED, Past, Window
+from acclimate.learning.drift.abrupt_shift import ALARMS
+from acclimate.learning.drift.detector import diagnose
+from acclimate.learning.results import Drift
+from acclimate.learning.screening import contamination
+from acclimate.learning.spec import Policy
 
 
 @pytest.fixture
 def look(parts, anchor):
     def look(window: Window, champion=anchor) -> Drift:
-        crowded = crowd.find(window, parts, champion, anchor, Policy())
+        crowded = contamination.find(window, parts, champion, anchor, Policy())
         return diagnose(
-            window, parts, champion, anchor, crowded, rng=np.random.default_rng(0), tick=lambda done, total: None
+            window,
+            parts,
+            champion,
+            anchor,
+            crowded,
+            rng=np.random.default_rng(0),
+            tick=lambda done, total: None,
         )
 
     return look
@@ -28,7 +35,9 @@ def told(y, count: int):
 
 
 def strangers(stream, share: float):
-    """Upright digits, the given share of them replaced by noise that people call none of the classes."""
+    """Upright digits, the given share of them replaced by noise that people call none of the
+    classes.
+    """
     rng = np.random.default_rng(6)
     x, y = stream.x[:300].copy(), stream.y[:300].copy()
     odd = rng.random(300) < share
@@ -53,12 +62,17 @@ def test_slowly_turned_digits_are_drift_to_learn_from(look, stream):
 
 def test_the_input_test_rarely_fires_on_rows_like_the_seed(look, stream):
     rng = np.random.default_rng(2)
-    fired = [look(window_of(stream.x[rng.permutation(900)[:300]])).effects["input"].detected for _ in range(20)]
+    fired = [
+        look(window_of(stream.x[rng.permutation(900)[:300]])).effects["input"].detected
+        for _ in range(20)
+    ]
     assert sum(fired) <= 2
 
 
 def test_a_jump_in_one_window_is_abrupt_and_alarms(look, stream):
-    drift = look(window_of(stream.turned(40, rng=np.random.default_rng(1))[0], past=Past(agreement=0.96)))
+    drift = look(
+        window_of(stream.turned(40, rng=np.random.default_rng(1))[0], past=Past(agreement=0.96))
+    )
     assert (drift.kind, drift.stops, drift.alarms) == ("abrupt", True, True)
     assert "less than before" in drift.detail
 
@@ -88,8 +102,10 @@ def test_two_steps_that_both_come_near_their_limits_alarm_together(look, stream)
     assert "fell together" in drift.detail
 
 
-def test_digits_that_turn_are_no_drift_of_scale_though_their_own_mean_and_deviation_mend_some_of_it(look, stream):
-    # They are no sensors: tests/learning/test_loop.py has those.
+def test_digits_that_turn_are_no_drift_of_scale_though_their_own_mean_and_deviation_mend_some_of_it(
+    look, stream
+):
+    # They are no sensors: tests/learning/test_pipeline.py has those.
     assert not look(window_of(stream.turned(7, rng=np.random.default_rng(5))[0])).of_scale
 
 
@@ -97,7 +113,11 @@ def test_while_an_alarm_stands_a_smaller_step_is_enough(look, stream):
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
     seen = look(window_of(x))
     near = seen.effects["anchor_confidence"].value - 0.12
-    past = Past(agreement=seen.agreement, anchor_confidence=near, class_shares=seen.effects["class_shares"].value)
+    past = Past(
+        agreement=seen.agreement,
+        anchor_confidence=near,
+        class_shares=seen.effects["class_shares"].value,
+    )
     assert not look(window_of(x, past=past)).alarms
     assert look(window_of(x, past=replace(past, standing=True))).effects["confidence_step"].detected
 
@@ -141,23 +161,32 @@ def test_the_same_agreement_as_last_time_raises_no_alarm(look, stream):
 def test_agreement_is_measured_on_rows_held_out_too(look, stream, anchor):
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
     votes = anchor.member_probabilities(x).argmax(axis=2)
-    assert look(window_of(x)).agreement == pytest.approx(float((votes == votes[0]).all(axis=0).mean()))
+    assert look(window_of(x)).agreement == pytest.approx(
+        float((votes == votes[0]).all(axis=0).mean())
+    )
     assert look(window_of(x)).effects["agreement"].n == 300
 
 
 def test_few_rows_show_no_shift_of_the_classes_by_chance(look, stream):
     rng = np.random.default_rng(4)
-    moved = [look(window_of(stream.x[rng.permutation(900)[:20]])).effects["class_shares"].detected for _ in range(40)]
+    moved = [
+        look(window_of(stream.x[rng.permutation(900)[:20]])).effects["class_shares"].detected
+        for _ in range(40)
+    ]
     assert sum(moved) <= 2
 
 
 def test_constant_rows_are_judged_without_a_number_that_is_not_finite(look):
     drift = look(window_of(np.zeros((100, 64), dtype=np.float32)))
-    assert all(np.isfinite([effect.value, effect.threshold]).all() for effect in drift.effects.values())
+    assert all(
+        np.isfinite([effect.value, effect.threshold]).all() for effect in drift.effects.values()
+    )
     assert drift.kind == "covariate"
 
 
-def test_two_classes_that_swapped_their_meaning_are_a_change_of_concept_which_labels_alone_prove(look, stream):
+def test_two_classes_that_swapped_their_meaning_are_a_change_of_concept_which_labels_alone_prove(
+    look, stream
+):
     x, y = stream.x[:300], stream.y[:300]
     swapped = np.where(y == 3, 8, np.where(y == 8, 3, np.where(y == 1, 7, np.where(y == 7, 1, y))))
     assert look(window_of(x)).kind == "none"
@@ -165,7 +194,11 @@ def test_two_classes_that_swapped_their_meaning_are_a_change_of_concept_which_la
     assert (drift.kind, drift.stops, drift.alarms) == ("concept", True, True)
     assert "by 60 labels version 1 is right" in drift.detail
     effect = drift.effects["labels"]
-    assert effect.n == 60 and effect.threshold < effect.value and effect.lower < effect.value < effect.upper
+    assert (
+        effect.n == 60
+        and effect.threshold < effect.value
+        and effect.lower < effect.value < effect.upper
+    )
 
 
 def test_labels_that_agree_with_version_1_leave_the_kind_as_it_was(look, stream):
@@ -187,7 +220,9 @@ def test_what_version_1_gets_wrong_of_drifted_inputs_is_no_change_of_meaning(loo
     assert (drift.kind, drift.alarms) == ("covariate", False)
 
 
-def test_a_swing_to_the_classes_that_version_1_knows_least_is_no_change_of_meaning(look, stream, anchor):
+def test_a_swing_to_the_classes_that_version_1_knows_least_is_no_change_of_meaning(
+    look, stream, anchor
+):
     right = anchor.probabilities(stream.x).argmax(axis=1) == stream.y
     worst = int(np.argmin([right[stream.y == label].mean() for label in range(10)]))
     x, y = stream.x[stream.y == worst], stream.y[stream.y == worst]
@@ -216,23 +251,41 @@ def test_rows_of_noise_stay_junk_whatever_people_call_them(look, stream):
 
 def test_labels_change_nothing_of_what_the_rows_say(look, stream):
     plain = look(window_of(stream.x[:300]))
-    labelled = look(Window(x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=stream.y[240:300]))
-    bare = look(Window(x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=np.full(60, UNLABELLED)))
+    labelled = look(
+        Window(x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=stream.y[240:300])
+    )
+    bare = look(
+        Window(
+            x=stream.x[:240], held_out=stream.x[240:300], held_out_labels=np.full(60, UNLABELLED)
+        )
+    )
     assert not {"labels", "unknown_class"} & set(plain.effects)
     assert {name: labelled.effects[name] for name in bare.effects} == bare.effects
 
 
 def test_effects_are_told_in_intervals_that_are_wider_at_a_later_look(look, stream):
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
-    first, late = (look(replace(window_of(x), number=number)).document["effects"] for number in (1, 300))
-    for name in ("agreement", "anchor_agreement", "anchor_confidence", "confidence_step", "class_shares"):
+    first, late = (
+        look(replace(window_of(x), number=number)).document["effects"] for number in (1, 300)
+    )
+    for name in (
+        "agreement",
+        "anchor_agreement",
+        "anchor_confidence",
+        "confidence_step",
+        "class_shares",
+    ):
         assert first[name]["lower"] < first[name]["value"] < first[name]["upper"]
-        assert late[name]["upper"] - late[name]["lower"] > first[name]["upper"] - first[name]["lower"]
+        assert (
+            late[name]["upper"] - late[name]["lower"] > first[name]["upper"] - first[name]["lower"]
+        )
     assert 1 < first["input"]["lower"] < first["input"]["value"] < first["input"]["upper"]
     assert first["structure"]["lower"] is None
 
 
 def test_copies_of_the_same_rows_make_no_interval_narrower(look, stream):
     x = stream.x[:100]
-    once, thrice = (look(window_of(rows)).effects["anchor_confidence"] for rows in (x, np.repeat(x, 3, axis=0)))
+    once, thrice = (
+        look(window_of(rows)).effects["anchor_confidence"] for rows in (x, np.repeat(x, 3, axis=0))
+    )
     assert thrice.upper - thrice.lower == pytest.approx(once.upper - once.lower, rel=1e-3)

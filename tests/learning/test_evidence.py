@@ -1,4 +1,6 @@
-"""What audit labels prove: wrong no more often than alpha, however often somebody looks, and something on few labels."""
+"""What audit labels prove: wrong no more often than alpha, however often somebody looks, and
+something on few labels.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +12,80 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from acclimate.learning import evidence
+from acclimate.learning.stats import betting
 
 MARGIN = 0.10
 MOST = 200
 
 
 def wealth(gains: np.ndarray, losses: np.ndarray, n: np.ndarray, mean: float) -> np.ndarray:
-    return np.vectorize(lambda g, m, k: evidence.log_evidence(g, m, k, mean=mean))(gains, losses, n)
+    return np.vectorize(lambda g, m, k: betting.log_evidence(g, m, k, mean=mean))(gains, losses, n)
 
 
 def paths(gain: float, loss: float, *, seed: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Gains and losses (draws, MOST) among the first n rows, as labels trickle in."""
-    d = np.random.default_rng(seed).choice([1, 0, -1], (draws, MOST), p=[gain, 1 - gain - loss, loss])
+    d = np.random.default_rng(seed).choice(
+        [1, 0, -1], (draws, MOST), p=[gain, 1 - gain - loss, loss]
+    )
     return np.cumsum(d == 1, axis=1), np.cumsum(d == -1, axis=1)
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.02, 0.10, 0.30])
-def test_a_challenger_worse_by_the_margin_is_proved_fit_at_any_of_200_looks_in_no_more_than_alpha_of_draws(
+def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(
     gain: float,
 ) -> None:
     gains, losses = paths(gain, gain + MARGIN, seed=int(100 * gain), draws=1000)
     n = np.broadcast_to(np.arange(1, MOST + 1), gains.shape)
-    ever = (wealth(gains, losses, n, -MARGIN) >= math.log(1 / evidence.ALPHA)).any(axis=1)
-    # Not below alpha by luck: 50 are allowed, and a limit that is passed by chance once in a thousand test runs is higher.
-    assert ever.sum() <= stats.binom.isf(1e-3, 1000, evidence.ALPHA)
+    ever = (wealth(gains, losses, n, -MARGIN) >= math.log(1 / betting.ALPHA)).any(axis=1)
+    # Not below alpha by luck: 50 are allowed, and a limit that is passed by chance once in a
+    # thousand test runs is higher.
+    assert ever.sum() <= stats.binom.isf(1e-3, 1000, betting.ALPHA)
 
 
-def test_one_look_at_fixed_rows_would_be_wrong_far_more_often_if_one_looked_after_each_label() -> None:
+def test_one_look_at_fixed_rows_would_be_wrong_far_more_often_if_one_looked_after_each_label() -> (
+    None
+):
     """The test above can fail: the usual bound at 95 % does."""
     gains, losses = paths(0.05, 0.05 + MARGIN, seed=1, draws=1000)
     n = np.arange(1, MOST + 1)
     mean = (gains - losses) / n
     error = np.sqrt(np.maximum((gains + losses) / n - mean**2, 1e-9) / n)
-    assert ((mean - 1.645 * error > -MARGIN)[:, 9:].any(axis=1)).mean() > 3 * evidence.ALPHA
+    assert ((mean - 1.645 * error > -MARGIN)[:, 9:].any(axis=1)).mean() > 3 * betting.ALPHA
 
 
 def test_the_alphas_of_all_looks_at_the_same_labels_sum_to_alpha() -> None:
-    spent = [evidence.alpha_of_look(looks) for looks in range(60)]
-    assert sum(spent) == pytest.approx(evidence.ALPHA) and spent[0] > 0.7 * evidence.ALPHA
+    spent = [betting.alpha_of_look(looks) for looks in range(60)]
+    assert sum(spent) == pytest.approx(betting.ALPHA) and spent[0] > 0.7 * betting.ALPHA
     assert spent == sorted(spent, reverse=True)
 
 
-def test_a_row_of_challengers_worse_by_the_margin_on_the_same_rows_passes_in_no_more_than_alpha_of_draws() -> None:
-    """Somebody tries ten, each with its own errors on the same 100 labels, until one is proved fit."""
+def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> None:
+    """Somebody tries ten, each with its own errors on the same 100 labels, until one is
+    proved fit.
+    """
     rng = np.random.default_rng(4)
     passed = 0
     for _ in range(400):
         for looks in range(10):
             gains, _, losses = rng.multinomial(100, [0.03, 0.84, 0.13])
-            bound = evidence.lower_bound(int(gains), int(losses), 100, alpha=evidence.alpha_of_look(looks))
+            bound = betting.lower_bound(
+                int(gains), int(losses), 100, alpha=betting.alpha_of_look(looks)
+            )
             if bound >= -MARGIN:
                 passed += 1
                 break
-    assert passed <= stats.binom.isf(1e-3, 400, evidence.ALPHA)
+    assert passed <= stats.binom.isf(1e-3, 400, betting.ALPHA)
 
 
 @pytest.mark.parametrize(
-    ("n", "gain", "loss", "power"), [(25, 0.10, 0.0, 0.45), (50, 0.06, 0.01, 0.75), (100, 0.06, 0.02, 0.9)]
+    ("n", "gain", "loss", "power"),
+    [(25, 0.10, 0.0, 0.45), (50, 0.06, 0.01, 0.75), (100, 0.06, 0.02, 0.9)],
 )
-def test_better_challengers_are_proved_fit_this_often(n: int, gain: float, loss: float, power: float) -> None:
+def test_better_challengers_are_proved_fit_this_often(
+    n: int, gain: float, loss: float, power: float
+) -> None:
     drawn = np.random.default_rng(n).multinomial(n, [gain, 1 - gain - loss, loss], 1000)
-    alpha = evidence.alpha_of_look(0)
+    alpha = betting.alpha_of_look(0)
     proved = wealth(drawn[:, 0], drawn[:, 2], np.full(1000, n), -MARGIN) >= math.log(1 / alpha)
     assert proved.mean() > power
 
@@ -80,43 +94,53 @@ def test_the_bounds_hold_what_was_seen_and_narrow_with_more_rows() -> None:
     widths = []
     for n in (10, 25, 100, 400):
         gains, losses = n // 5, n // 10
-        low, high = (bound(gains, losses, n, alpha=0.05) for bound in (evidence.lower_bound, evidence.upper_bound))
+        low, high = (
+            bound(gains, losses, n, alpha=0.05)
+            for bound in (betting.lower_bound, betting.upper_bound)
+        )
         assert -1 <= low < (gains - losses) / n < high <= 1
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True) and widths[-1] < 0.2
-    assert evidence.lower_bound(0, 0, 0, alpha=0.05) == pytest.approx(-1)
+    assert betting.lower_bound(0, 0, 0, alpha=0.05) == pytest.approx(-1)
 
 
 def test_the_bound_is_where_the_evidence_reaches_what_alpha_asks() -> None:
-    bound = evidence.lower_bound(7, 2, 40, alpha=0.02)
-    assert evidence.log_evidence(7, 2, 40, mean=bound) == pytest.approx(math.log(50), abs=1e-6)
-    assert evidence.log_evidence(7, 2, 40, mean=bound + 0.01) < math.log(50)
+    bound = betting.lower_bound(7, 2, 40, alpha=0.02)
+    assert betting.log_evidence(7, 2, 40, mean=bound) == pytest.approx(math.log(50), abs=1e-6)
+    assert betting.log_evidence(7, 2, 40, mean=bound + 0.01) < math.log(50)
 
 
 def test_weighing_evidence_brings_no_torch() -> None:
-    code = "import sys, acclimate.learning.evidence; sys.exit('torch' in sys.modules)"
+    code = "import sys, acclimate.learning.stats.betting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
-def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(share: float) -> None:
+def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(
+    share: float,
+) -> None:
     hits = np.cumsum(np.random.default_rng(7).random((200, 100)) < share, axis=1)
     ever = {"above": 0, "below": 0}
     for path in hits:
         steps = range(5, 101, 5)
-        ever["above"] += any(evidence.least_share(int(path[n - 1]), n, alpha=0.05) > share for n in steps)
-        ever["below"] += any(evidence.most_share(int(path[n - 1]), n, alpha=0.05) < share for n in steps)
+        ever["above"] += any(
+            betting.least_share(int(path[n - 1]), n, alpha=0.05) > share for n in steps
+        )
+        ever["below"] += any(
+            betting.most_share(int(path[n - 1]), n, alpha=0.05) < share for n in steps
+        )
     assert max(ever.values()) <= stats.binom.isf(1e-3, 200, 0.05)
 
 
 def test_bounds_of_a_share_close_in_as_rows_come() -> None:
     few, many = (
-        (evidence.least_share(n // 2, n, alpha=0.05), evidence.most_share(n // 2, n, alpha=0.05)) for n in (20, 2000)
+        (betting.least_share(n // 2, n, alpha=0.05), betting.most_share(n // 2, n, alpha=0.05))
+        for n in (20, 2000)
     )
     assert few[0] < many[0] < 0.5 < many[1] < few[1]
     assert many[0] > 0.44
-    assert evidence.least_share(0, 50, alpha=0.05) == pytest.approx(0, abs=1e-9)
+    assert betting.least_share(0, 50, alpha=0.05) == pytest.approx(0, abs=1e-9)
 
 
 def test_all_looks_of_a_series_spend_no_more_than_its_level() -> None:
-    assert sum(evidence.level_of_look(number) for number in range(1, 10_000)) <= evidence.SERIES
+    assert sum(betting.level_of_look(number) for number in range(1, 10_000)) <= betting.SERIES

@@ -7,8 +7,12 @@ import pytest
 import torch
 from turned_digits import DIGITS, learn, spec, window_of
 
-from acclimate.learning import gates, loop, network, seed
-from acclimate.learning.values import UNLABELLED, Gate, Gates, Part, Verdict, Window
+from acclimate.learning import pipeline, seed_split
+from acclimate.learning.data import UNLABELLED, Part, Window
+from acclimate.learning.evaluation import gates
+from acclimate.learning.models import network
+from acclimate.learning.results import Gate, Verdict
+from acclimate.learning.spec import Gates
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,11 @@ def judge(parts, anchor, lesson):
     x, _, turn = lesson
 
     def judge(
-        student, *, window: Window | None = None, judging: Part | None = None, limits: Gates | None = None
+        student,
+        *,
+        window: Window | None = None,
+        judging: Part | None = None,
+        limits: Gates | None = None,
     ) -> Verdict:
         arguments = (
             student,
@@ -36,7 +44,7 @@ def judge(parts, anchor, lesson):
             turn.drift,
             limits or Gates(),
         )
-        return loop.plain_step(1)("judge", gates.judge, *arguments)
+        return pipeline.plain_step(1)("judge", gates.judge, *arguments)
 
     return judge
 
@@ -91,12 +99,17 @@ def test_a_real_student_passes_every_gate_label_free(lesson):
     ("change", "failing"),
     [
         (rotate_labels, {"accuracy_against_anchor", "class_recall", "agreement_with_champion"}),
-        (one_class, {"accuracy_against_anchor", "class_recall", "class_flow", "agreement_with_champion"}),
+        (
+            one_class,
+            {"accuracy_against_anchor", "class_recall", "class_flow", "agreement_with_champion"},
+        ),
         (not_a_number, {"finite_weights", "accuracy_against_anchor", "max_ece", "class_flow"}),
         (blow_up, {"accuracy_against_anchor", "max_ece", "agreement_with_champion"}),
     ],
 )
-def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test(judge, lesson, parts, change, failing):
+def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test(
+    judge, lesson, parts, change, failing
+):
     student = damaged(lesson[2].student, change)
     for challenger in (student, network.with_self_test(student, parts.train.x)):
         verdict = judge(challenger)
@@ -139,7 +152,9 @@ def audited(lesson, labels, count):
 
 
 def contest(lesson, anchor, gains, losses, ties, **known):
-    """A window of audited rows where the student is right and the champion not, the other way round, and both say the same."""
+    """A window of audited rows where the student is right and the champion not, the other way
+    round, and both say the same.
+    """
     x, _, turn = lesson
     old, new = anchor.probabilities(x).argmax(axis=1), turn.student.probabilities(x).argmax(axis=1)
     differ, same = np.flatnonzero(old != new), np.flatnonzero(old == new)
@@ -150,39 +165,70 @@ def contest(lesson, anchor, gains, losses, ties, **known):
     labels[same[:ties]] = old[same[:ties]]
     window = window_of(x, labels=labels)
     rest = np.random.default_rng(0).permutation(len(window.x))
-    few = {"x": window.x[rest[60:]], "held_out": np.concatenate([window.held_out, window.x[rest[:60]]])}
+    few = {
+        "x": window.x[rest[60:]],
+        "held_out": np.concatenate([window.held_out, window.x[rest[:60]]]),
+    }
     few["held_out_labels"] = np.concatenate([window.held_out_labels, np.full(60, UNLABELLED)])
     return replace(window, **few, **known)
 
 
-def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_for_agreement(judge, lesson, anchor):
+def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_for_agreement(
+    judge, lesson, anchor
+):
     strict = Gates(min_agreement=1.0, max_class_flow=0.0)
     window = contest(lesson, anchor, 3, 0, 60)
     verdict = judge(lesson[2].student, window=window, limits=strict)
     found = by_name(verdict)
     proof = found["audited_accuracy"]
-    assert (proof.n, proof.limit, proof.verdict, proof.binds, verdict.evidence) == (63, -0.10, "pass", True, "audited")
+    assert (proof.n, proof.limit, proof.verdict, proof.binds, verdict.evidence) == (
+        63,
+        -0.10,
+        "pass",
+        True,
+        "audited",
+    )
     assert -0.10 < proof.value < 3 / 63 == found["audited_gain"].value
-    assert found["agreement_with_champion"].verdict == "fail" and not found["agreement_with_champion"].binds
+    assert (
+        found["agreement_with_champion"].verdict == "fail"
+        and not found["agreement_with_champion"].binds
+    )
     assert not found["class_flow"].binds and verdict.passed
     unlabelled = replace(window, held_out_labels=np.full(len(window.held_out), UNLABELLED))
     alone = judge(lesson[2].student, window=unlabelled, limits=strict)
-    assert alone.evidence == "label_free" and not alone.passed and "agreement_with_champion" in alone.reasons
+    assert (
+        alone.evidence == "label_free"
+        and not alone.passed
+        and "agreement_with_champion" in alone.reasons
+    )
 
 
-def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(judge, lesson, anchor):
+def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(
+    judge, lesson, anchor
+):
     verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 1, 23))
     found = by_name(verdict)
-    assert (found["audited_accuracy"].verdict, found["audited_accuracy"].binds) == ("insufficient", False)
+    assert (found["audited_accuracy"].verdict, found["audited_accuracy"].binds) == (
+        "insufficient",
+        False,
+    )
     assert (found["audited_gain"].verdict, found["audited_gain"].binds) == ("pass", True)
-    assert verdict.passed and verdict.evidence == "label_free" and found["agreement_with_champion"].binds
+    assert (
+        verdict.passed
+        and verdict.evidence == "label_free"
+        and found["agreement_with_champion"].binds
+    )
 
 
 def test_nine_audit_labels_are_information_only(judge, lesson, anchor):
     for gains, losses in ((3, 0), (0, 3)):
         verdict = judge(lesson[2].student, window=contest(lesson, anchor, gains, losses, 6))
         found = by_name(verdict)
-        assert (found["audited_gain"].n, found["audited_gain"].binds, verdict.evidence) == (9, False, "label_free")
+        assert (found["audited_gain"].n, found["audited_gain"].binds, verdict.evidence) == (
+            9,
+            False,
+            "label_free",
+        )
         assert verdict.passed
 
 
@@ -190,19 +236,31 @@ def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, lesson
     verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 2, 22))
     gate = by_name(verdict)["audited_gain"]
     assert (gate.verdict, gate.value, gate.limit) == ("fail", -1 / 25, 0.0)
-    assert not verdict.passed and verdict.reasons.startswith("audited_gain fail: -0.04 against a limit of 0 on 25 rows")
+    assert not verdict.passed and verdict.reasons.startswith(
+        "audited_gain fail: -0.04 against a limit of 0 on 25 rows"
+    )
 
 
 def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, lesson, anchor):
     differ = int(
-        (anchor.probabilities(lesson[0]).argmax(1) != lesson[2].student.probabilities(lesson[0]).argmax(1)).sum()
+        (
+            anchor.probabilities(lesson[0]).argmax(1)
+            != lesson[2].student.probabilities(lesson[0]).argmax(1)
+        ).sum()
     )
-    gate = by_name(judge(lesson[2].student, window=contest(lesson, anchor, 0, min(differ, 12), 4)))["audited_accuracy"]
+    gate = by_name(judge(lesson[2].student, window=contest(lesson, anchor, 0, min(differ, 12), 4)))[
+        "audited_accuracy"
+    ]
     assert (gate.verdict, gate.binds) == ("fail", True)
 
 
-def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_some_of_alpha(judge, lesson, anchor):
-    found = [by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, looks=n))) for n in range(3)]
+def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_some_of_alpha(
+    judge, lesson, anchor
+):
+    found = [
+        by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, looks=n)))
+        for n in range(3)
+    ]
     assert [gates["audited_gain"].verdict for gates in found] == ["pass", "pass", "fail"]
     values = [gates["audited_accuracy"].value for gates in found]
     assert values[0] > values[1] > values[2]
@@ -220,13 +278,20 @@ def test_the_accuracy_limit_widens_with_drift(lesson, parts, anchor):
     for amount in (0.25, 1.0):
         drift = replace(lesson[2].drift, amount=amount)
         arguments = (anchor, anchor, anchor, parts.judging, window_of(lesson[0]), drift, Gates())
-        limits.append(by_name(loop.plain_step(1)("judge", gates.judge, *arguments))["accuracy_against_anchor"].limit)
+        limits.append(
+            by_name(pipeline.plain_step(1)("judge", gates.judge, *arguments))[
+                "accuracy_against_anchor"
+            ].limit
+        )
     assert limits == pytest.approx([-0.065, -0.20])
 
 
 def test_the_lower_bound_covers_the_truth_in_95_of_100_draws():
     rng = np.random.default_rng(0)
-    below = [gates.paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02 for _ in range(2000)]
+    below = [
+        gates.paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02
+        for _ in range(2000)
+    ]
     assert 0.93 < np.mean(below) < 0.97
 
 
@@ -243,14 +308,21 @@ def test_scarce_classes_are_judged_together(judge, lesson, parts):
 
 
 def test_the_calibration_error_of_a_calibrated_answer_is_near_0_after_debiasing(anchor):
-    """Labels drawn from the answer itself: calibrated by construction, and the raw error is still not 0 on 100 rows."""
+    """Labels drawn from the answer itself: calibrated by construction, and the raw error is still
+    not 0 on 100 rows.
+    """
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 16, (100, 64)).astype(np.float32)
     answers = anchor.probabilities(x)
     raws, values = [], []
     for draw in range(40):
         y = np.array([rng.choice(10, p=row / row.sum()) for row in answers.astype(np.float64)])
-        found = {g.gate: g for g in gates._calibration(anchor, Part(x=x, y=y), Gates(), np.random.default_rng(draw))}
+        found = {
+            g.gate: g
+            for g in gates._calibration(
+                anchor, Part(x=x, y=y), Gates(), np.random.default_rng(draw)
+            )
+        }
         raws.append(found["raw_ece"].value)
         values.append(found["max_ece"].value)
     assert np.mean(raws) > 0.06
@@ -259,7 +331,9 @@ def test_the_calibration_error_of_a_calibrated_answer_is_near_0_after_debiasing(
 
 def test_expected_calibration_error_of_four_rows_by_hand():
     confidence, correct = np.array([0.95, 0.95, 0.65, 0.65]), np.array([True, False, True, True])
-    assert gates.expected_calibration_error(confidence, correct) == pytest.approx((2 * 0.45 + 2 * 0.35) / 4)
+    assert gates.expected_calibration_error(confidence, correct) == pytest.approx(
+        (2 * 0.45 + 2 * 0.35) / 4
+    )
 
 
 def test_only_what_is_surer_than_right_counts_against_a_student(anchor, parts):
@@ -287,19 +361,25 @@ def test_the_anchor_is_bound_by_three_gates_and_the_others_inform(first):
         "self_test",
         "better_than_chance",
     }
-    assert {gate.gate for gate in first.verdict.gates if not gate.binds} == {"enough_evidence", "max_ece", "raw_ece"}
+    assert {gate.gate for gate in first.verdict.gates if not gate.binds} == {
+        "enough_evidence",
+        "max_ece",
+        "raw_ece",
+    }
 
 
 def test_an_anchor_of_shuffled_labels_is_no_better_than_chance(stream):
     y = np.random.default_rng(7).permutation(stream.seed_y)
-    parts = seed.split(stream.seed_x, y, DIGITS, rng=np.random.default_rng(0))
-    turn = loop.begin(spec(members=1), parts, step=loop.plain_step(0))
+    parts = seed_split.split(stream.seed_x, y, DIGITS, rng=np.random.default_rng(0))
+    turn = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0))
     assert not turn.promoted
     assert "better_than_chance" in turn.detail
 
 
 def test_an_anchor_that_always_says_one_class_is_exactly_chance_and_refused(anchor, parts):
     arguments = (damaged(anchor, one_class), parts.judging, Gates())
-    gate = by_name(loop.plain_step(0)("judge", gates.judge_anchor, *arguments))["better_than_chance"]
+    gate = by_name(pipeline.plain_step(0)("judge", gates.judge_anchor, *arguments))[
+        "better_than_chance"
+    ]
     assert gate.verdict == "fail"
     assert gate.value == pytest.approx(gate.limit)

@@ -1,4 +1,6 @@
-"""The loop over the other kinds of rows: images that turn, and texts and sequences whose words are slowly replaced."""
+"""The loop over the other kinds of rows: images that turn, and texts and sequences whose words are
+slowly replaced.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 from turned_digits import DIGITS, accuracy, learn, spec, window_of
 
-from acclimate.learning import loop, network, seed
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import InputSpec, Integers, ModelSpec, NetworkSpec, Past, Rows, SeedSet
+from acclimate.learning import pipeline, seed_split
+from acclimate.learning.data import Integers, Past, Rows, SeedSet
+from acclimate.learning.models import network
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 
 CLASSES = ("ham", "spam", "other")
 TEXT = InputSpec(kind="text", shape=(1,), classes=CLASSES)
@@ -18,7 +22,9 @@ SEQUENCE = InputSpec(kind="sequence", shape=(16,), classes=CLASSES)
 
 
 def replaced(share: float, rows: int, *, draw: int) -> tuple[Integers, Integers]:
-    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was replaced by new ones; 100 say nothing."""
+    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was replaced by
+    new ones; 100 say nothing.
+    """
     rng = np.random.default_rng(draw)
     y = rng.integers(3, size=rows)
     own = 1 + 60 * y[:, None] + rng.integers(30, size=(rows, 12))
@@ -33,8 +39,12 @@ def rows_of(spec: InputSpec, tokens: Integers) -> Rows:
     return spec.rows([[" ".join(f"word{token}" for token in row if token)] for row in tokens])
 
 
-def followed(windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundle) -> tuple[Bundle, int, float]:
-    """The last champion, how many were promoted, and how right the answers to the last window were before it was learnt."""
+def followed(
+    windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundle
+) -> tuple[Bundle, int, float]:
+    """The last champion, how many were promoted, and how right the answers to the last window were
+    before it was learnt.
+    """
     champion, past, promoted, served = anchor, None, 0, 0.0
     for number, (x, y) in enumerate(windows, 1):
         served = accuracy(champion, x, y)
@@ -47,11 +57,17 @@ def followed(windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundl
 
 def test_images_that_turn_are_followed(stream):
     image = replace(DIGITS, kind="image", shape=(8, 8))
-    parts = seed.split(stream.seed_x.reshape(-1, 8, 8), stream.seed_y, image, rng=np.random.default_rng(0))
-    given = replace(spec(image), network=NetworkSpec(network="cnn", args={"channels": [8], "hidden": [64]}))
-    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    parts = seed_split.split(
+        stream.seed_x.reshape(-1, 8, 8), stream.seed_y, image, rng=np.random.default_rng(0)
+    )
+    given = replace(
+        spec(image), network=NetworkSpec(network="cnn", args={"channels": [8], "hidden": [64]})
+    )
+    anchor = pipeline.begin(given, parts, step=pipeline.plain_step(0)).student
     assert anchor.strength > 0
-    turned = [stream.turned(8 * number, rng=np.random.default_rng([0, number])) for number in range(1, 6)]
+    turned = [
+        stream.turned(8 * number, rng=np.random.default_rng([0, number])) for number in range(1, 6)
+    ]
     _, promoted, served = followed([(x.reshape(-1, 8, 8), y) for x, y in turned], parts, anchor)
     x, y = turned[-1]
     assert promoted >= 3
@@ -61,10 +77,10 @@ def test_images_that_turn_are_followed(stream):
 @pytest.mark.parametrize("spec", [TEXT, SEQUENCE], ids=["text", "sequence"])
 def test_words_that_are_slowly_replaced_are_followed(spec):
     tokens, y = replaced(0.0, 400, draw=0)
-    parts = seed.split(rows_of(spec, tokens), y, spec, rng=np.random.default_rng(0))
+    parts = seed_split.split(rows_of(spec, tokens), y, spec, rng=np.random.default_rng(0))
     network_spec = NetworkSpec(network="text", args={"dim": 16, "hidden": [16]}, members=2)
     given = ModelSpec(name="words", network=network_spec, input=spec, seed_path=None)
-    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    anchor = pipeline.begin(given, parts, step=pipeline.plain_step(0)).student
     drawn = [replaced(0.15 * number, 300, draw=number) for number in range(1, 7)]
     windows = [(rows_of(spec, tokens), y) for tokens, y in drawn]
     champion, promoted, served = followed(windows, parts, anchor)
@@ -77,10 +93,14 @@ def test_words_that_are_slowly_replaced_are_followed(spec):
 
 def test_a_repeated_text_teaches_once():
     tokens, y = replaced(0.0, 200, draw=0)
-    parts = seed.split(rows_of(TEXT, tokens), y, TEXT, rng=np.random.default_rng(0))
-    given = ModelSpec(name="w", network=NetworkSpec(network="text", members=1), input=TEXT, seed_path=None)
-    anchor = loop.begin(given, parts, step=loop.plain_step(0)).student
+    parts = seed_split.split(rows_of(TEXT, tokens), y, TEXT, rng=np.random.default_rng(0))
+    given = ModelSpec(
+        name="w", network=NetworkSpec(network="text", members=1), input=TEXT, seed_path=None
+    )
+    anchor = pipeline.begin(given, parts, step=pipeline.plain_step(0)).student
     x = rows_of(TEXT, replaced(0.3, 40, draw=1)[0])
     repeated = window_of(np.repeat(x, 5, axis=0))
-    labels = loop.choose(repeated, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    labels = pipeline.choose(
+        repeated, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
     assert (labels.refusal == "duplicate").sum() >= len(repeated.x) - 40

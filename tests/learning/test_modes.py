@@ -6,15 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.learning import answers, modes, network, normalise
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import InputSpec, NetworkSpec
+from acclimate.learning.models import answers, encoding, modes, network
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.spec import InputSpec, NetworkSpec
 
 SOURCE = np.array([0.5, 0.3, 0.2])
 
 
-def calibrated(n: int, shares: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Truth (n,) drawn by its shares, and what perfectly calibrated networks of source `SOURCE` say of it (n, 3)."""
+def calibrated(
+    n: int, shares: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Truth (n,) drawn by its shares, and what perfectly calibrated networks of source `SOURCE` say
+    of it (n, 3).
+    """
     y = rng.choice(3, size=n, p=shares)
     seen = np.eye(3)[y] * 1.5 + rng.standard_normal((n, 3))
     likelihood = np.exp(-((seen[:, None, :] - np.eye(3)[None] * 1.5) ** 2).sum(axis=2) / 2)
@@ -32,7 +36,9 @@ def follow(mode: modes.Mode, seen: np.ndarray, portion: int = 32) -> list[modes.
 
 @pytest.fixture(scope="module")
 def vectors() -> Bundle:
-    """An untrained version of vectors of four numbers, the last of which never varied in the seed."""
+    """An untrained version of vectors of four numbers, the last of which never varied in
+    the seed.
+    """
     rng = np.random.default_rng(0)
     spec = InputSpec(kind="vector", shape=(4,), classes=("a", "b", "c"))
     net = NetworkSpec(network="mlp", args={"hidden": [16]}, members=2)
@@ -42,7 +48,7 @@ def vectors() -> Bundle:
         input_spec=spec,
         network_spec=net,
         members=network.seal(network.initialise(spec, net, rng=rng)),
-        encoding=normalise.fit(x, spec),
+        encoding=encoding.fit(x, spec),
         strength=1.0,
         temperature=1.0,
         selftest_x=x[:0],
@@ -56,7 +62,7 @@ def test_em_finds_the_class_shares_that_calibrated_answers_were_drawn_with(true)
     assert np.abs(modes.estimated_prior(raw, SOURCE) - true).max() < 0.02
 
 
-def test_re_weighting_gains_when_the_class_shares_swing_and_costs_next_to_nothing_when_they_do_not():
+def test_re_weighting_gains_when_priors_swing_and_costs_little_when_they_do_not():
     rng = np.random.default_rng(2)
     mode = modes.prior(SOURCE)
     gain = {}
@@ -86,7 +92,9 @@ def test_what_was_before_a_swing_is_forgotten_at_the_next_renewal():
 
 
 def test_shares_that_stand_are_hardly_ever_taken_for_a_swing():
-    """One renewal of a hundred may: of 600 some few, and each costs six renewals of a short memory."""
+    """One renewal of a hundred may: of 600 some few, and each costs six renewals of a short
+    memory.
+    """
     _, raw = calibrated(600 * 32, np.array([0.2, 0.2, 0.6]), np.random.default_rng(8))
     lengths = [len(memory.recent) for memory in follow(modes.prior(SOURCE), raw)]
     assert sum(now < before for before, now in itertools.pairwise(lengths)) <= 15
@@ -103,7 +111,9 @@ def test_no_class_vanishes_however_long_it_is_absent():
 def test_a_share_of_the_re_weighting_lies_between_none_and_all():
     raw = np.array([[0.4, 0.3, 0.3]], np.float32)
     state = modes.State(numbers=np.array([[0.2, 0.3, 0.5]], np.float32))
-    none, half, full = (modes.reweighted(modes.prior(SOURCE, share=s), state, raw)[0, 2] for s in (0.0, 0.5, 1.0))
+    none, half, full = (
+        modes.reweighted(modes.prior(SOURCE, share=s), state, raw)[0, 2] for s in (0.0, 0.5, 1.0)
+    )
     assert math.isclose(none, 0.3, rel_tol=1e-6)
     assert none < half < full
 
@@ -136,7 +146,9 @@ def test_the_same_portions_give_the_same_states_bit_for_bit():
         (modes.standardise(5), z),
         (modes.prior(np.full(5, 0.2)), np.exp(z) / np.exp(z).sum(1)[:, None]),
     ):
-        once, again = (follow(mode, seen.astype(np.float32), 50)[-1].state.packed() for _ in range(2))
+        once, again = (
+            follow(mode, seen.astype(np.float32), 50)[-1].state.packed() for _ in range(2)
+        )
         assert once == again
 
 
@@ -225,7 +237,11 @@ def test_answers_that_are_not_finite_are_passed_over():
 @pytest.mark.parametrize("name", ["prior", "standardise"])
 def test_a_mode_is_part_of_the_version_that_is_packed(vectors, name):
     start = np.array([0.2, 0.2, 0.6])
-    mode = modes.prior(SOURCE, start=start, share=0.5) if name == "prior" else modes.standardise(4, mean=np.ones(4))
+    mode = (
+        modes.prior(SOURCE, start=start, share=0.5)
+        if name == "prior"
+        else modes.standardise(4, mean=np.ones(4))
+    )
     bundle = network.with_mode(vectors, replace(mode, memory=99))
     manifest, arrays = network.pack(bundle)
     again = network.build(json.loads(json.dumps(manifest)), arrays, device="cpu")
@@ -260,7 +276,9 @@ def test_a_mode_that_does_not_fit_the_version_is_refused_in_words(vectors, wrong
 
 
 def test_images_and_brought_weights_cannot_be_standardised(vectors):
-    image = replace(vectors, input_spec=InputSpec(kind="image", shape=(2, 2), classes=("a", "b", "c")))
+    image = replace(
+        vectors, input_spec=InputSpec(kind="image", shape=(2, 2), classes=("a", "b", "c"))
+    )
     with pytest.raises(network.BundleError, match="vectors that the version normalises itself"):
         network.with_mode(image, modes.standardise(4))
     raw = replace(vectors, encoding=replace(vectors.encoding, raw=True))
@@ -274,9 +292,13 @@ def test_a_damaged_mode_of_a_manifest_is_refused_in_words(vectors):
         with pytest.raises(network.BundleError, match="mode"):
             network.build({**manifest, "mode": mode}, arrays)
     with pytest.raises(network.BundleError, match=r"missing: mode\.start"):
-        network.build(manifest, {name: array for name, array in arrays.items() if name != "mode.start"})
+        network.build(
+            manifest, {name: array for name, array in arrays.items() if name != "mode.start"}
+        )
 
 
 def test_class_shares_are_those_of_the_seed_and_none_is_zero():
-    assert modes.class_shares(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert modes.class_shares(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx(
+        [1 / 3, 2 / 3]
+    )
     assert modes.class_shares(np.array([0, 0]), 2)[1] == pytest.approx(0.2)

@@ -9,14 +9,16 @@ from safetensors.numpy import load, save
 from torch import nn
 from turned_digits import DIGITS
 
-from acclimate.learning import network
-from acclimate.learning.values import InputSpec, NetworkSpec
-from acclimate.storage.artifacts import Artifacts
+from acclimate.learning.models import network
+from acclimate.learning.spec import InputSpec, NetworkSpec
+from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
 
 def brought(shape: tuple[int, ...], classes: int, width: int = 8) -> nn.Module:
-    return nn.Sequential(nn.Linear(shape[0], width), nn.BatchNorm1d(width), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Linear(shape[0], width), nn.BatchNorm1d(width), nn.Linear(width, classes)
+    )
 
 
 def wrong(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -43,9 +45,14 @@ def deaf(shape: tuple[int, ...], classes: int) -> nn.Module:
 BROUGHT = f"{__name__}:brought"
 
 
-def initialise(name: str, *, allowlist: tuple[str, ...] = (), **args: object) -> tuple[nn.Module, ...]:
+def initialise(
+    name: str, *, allowlist: tuple[str, ...] = (), **args: object
+) -> tuple[nn.Module, ...]:
     return network.initialise(
-        DIGITS, NetworkSpec(network=name, args=args), rng=np.random.default_rng(0), allowlist=allowlist
+        DIGITS,
+        NetworkSpec(network=name, args=args),
+        rng=np.random.default_rng(0),
+        allowlist=allowlist,
     )
 
 
@@ -63,8 +70,13 @@ def test_a_version_survives_pack_json_safetensors_and_build_bit_for_bit(anchor, 
 
 def test_the_answer_is_the_mean_of_the_members_calibrated_softmax(anchor, stream):
     x = stream.x[:50]
-    by_hand = [torch.softmax(torch.from_numpy(logits) / anchor.temperature, -1) for logits in anchor.member_logits(x)]
-    np.testing.assert_allclose(anchor.probabilities(x), torch.stack(by_hand).mean(0).numpy(), atol=1e-6)
+    by_hand = [
+        torch.softmax(torch.from_numpy(logits) / anchor.temperature, -1)
+        for logits in anchor.member_logits(x)
+    ]
+    np.testing.assert_allclose(
+        anchor.probabilities(x), torch.stack(by_hand).mean(0).numpy(), atol=1e-6
+    )
     np.testing.assert_allclose(anchor.probabilities(x).sum(axis=1), 1, atol=1e-5)
     assert anchor.probabilities(x).dtype == np.float32
     assert anchor.member_probabilities(x).shape == (3, 50, 10)
@@ -74,7 +86,9 @@ def test_a_row_has_the_same_answer_in_any_batch(anchor, stream):
     x = np.concatenate([stream.x, stream.x])  # 1,800 rows: more than one internal batch
     together = anchor.probabilities(x)
     for size in (1, 7, 64):
-        np.testing.assert_allclose(anchor.probabilities(x[1100 : 1100 + size]), together[1100 : 1100 + size], atol=1e-6)
+        np.testing.assert_allclose(
+            anchor.probabilities(x[1100 : 1100 + size]), together[1100 : 1100 + size], atol=1e-6
+        )
 
 
 def test_no_rows_have_no_answers(anchor):
@@ -98,7 +112,9 @@ def test_members_are_drawn_differently_and_leave_the_global_generator_alone():
 
 
 def test_sealed_members_need_no_gradients(anchor):
-    assert not any(parameter.requires_grad for member in anchor.members for parameter in member.parameters())
+    assert not any(
+        parameter.requires_grad for member in anchor.members for parameter in member.parameters()
+    )
     assert not any(member.training for member in anchor.members)
 
 
@@ -146,7 +162,11 @@ def test_the_self_test_refuses_weights_that_are_not_finite(anchor):
 
 
 def test_the_self_test_refuses_a_version_without_stored_answers(anchor):
-    bare = replace(anchor, selftest_x=anchor.selftest_x[:0], selftest_probabilities=anchor.selftest_probabilities[:0])
+    bare = replace(
+        anchor,
+        selftest_x=anchor.selftest_x[:0],
+        selftest_probabilities=anchor.selftest_probabilities[:0],
+    )
     with pytest.raises(network.BundleError, match="no self-test rows"):
         network.self_test(bare)
 
@@ -154,7 +174,9 @@ def test_the_self_test_refuses_a_version_without_stored_answers(anchor):
 def test_a_network_brought_from_the_allow_list_is_built_and_packed(anchor):
     members = network.seal(initialise(BROUGHT, allowlist=(BROUGHT,), width=4))
     spec = NetworkSpec(network=BROUGHT, args={"width": 4})
-    own = network.with_self_test(replace(anchor, network_spec=spec, members=members), np.zeros((16, 64), np.float32))
+    own = network.with_self_test(
+        replace(anchor, network_spec=spec, members=members), np.zeros((16, 64), np.float32)
+    )
     again = network.build(*network.pack(own), allowlist=(BROUGHT,), device="cpu")
     network.self_test(again)
     with pytest.raises(network.BundleError, match="ACCLIMATE_NETWORK_ALLOWLIST"):
@@ -189,15 +211,27 @@ def test_building_leaves_the_given_arrays_alone(anchor, stream):
 
 KINDS = {
     "vector": (InputSpec(kind="vector", shape=(5,), classes=("a", "b", "c")), "mlp", {}),
-    "grey": (InputSpec(kind="image", shape=(8, 8), classes=("a", "b", "c")), "cnn", {"channels": [4, 8], "hidden": []}),
+    "grey": (
+        InputSpec(kind="image", shape=(8, 8), classes=("a", "b", "c")),
+        "cnn",
+        {"channels": [4, 8], "hidden": []},
+    ),
     "colour": (InputSpec(kind="image", shape=(3, 40, 9), classes=("a", "b", "c")), "cnn", {}),
-    "flat image": (InputSpec(kind="image", shape=(9, 8), classes=("a", "b", "c")), "mlp", {"hidden": [16]}),
+    "flat image": (
+        InputSpec(kind="image", shape=(9, 8), classes=("a", "b", "c")),
+        "mlp",
+        {"hidden": [16]},
+    ),
     "text": (
         InputSpec(kind="text", shape=(1,), classes=("a", "b", "c")),
         "text",
         {"buckets": 50, "length": 6, "dim": 4},
     ),
-    "sequence": (InputSpec(kind="sequence", shape=(7,), classes=("a", "b", "c")), "text", {"vocabulary": 30}),
+    "sequence": (
+        InputSpec(kind="sequence", shape=(7,), classes=("a", "b", "c")),
+        "text",
+        {"vocabulary": 30},
+    ),
 }
 
 
@@ -205,7 +239,11 @@ def some_rows(spec: InputSpec, n: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     if spec.kind == "text":
         return np.array(
-            [[" ".join(rng.choice(["free", "clip!", "Où", "好", ""], size=i % 9))] for i in range(n)], dtype=object
+            [
+                [" ".join(rng.choice(["free", "clip!", "Où", "好", ""], size=i % 9))]
+                for i in range(n)
+            ],
+            dtype=object,
         )
     if spec.kind == "sequence":
         return rng.integers(0, 2**40, size=(n, 7))
@@ -245,10 +283,16 @@ def test_every_built_in_network_draws_from_its_own_generator(kind):
     spec, name, args = KINDS[kind]
     before = torch.get_rng_state()
     drawn = [
-        network.initialise(spec, NetworkSpec(network=name, args=args, members=2), rng=np.random.default_rng(0))
+        network.initialise(
+            spec, NetworkSpec(network=name, args=args, members=2), rng=np.random.default_rng(0)
+        )
         for _ in range(2)
     ]
     assert torch.equal(torch.get_rng_state(), before)
-    states = [[tensor for tensor in member.state_dict().values()] for members in drawn for member in members]
+    states = [
+        [tensor for tensor in member.state_dict().values()]
+        for members in drawn
+        for member in members
+    ]
     assert all(torch.equal(one, same) for one, same in zip(states[0], states[2], strict=True))
     assert not any(torch.equal(one, other) for one, other in zip(states[0], states[1], strict=True))

@@ -1,11 +1,11 @@
 import numpy as np
 
-from acclimate.learning import normalise
-from acclimate.learning.values import InputSpec
+from acclimate.learning.models import encoding
+from acclimate.learning.spec import InputSpec
 
 
-def fit(x: np.ndarray, kind: str = "vector", *, raw: bool = False) -> normalise.Normalisation:
-    return normalise.fit(x, InputSpec(kind=kind, shape=x.shape[1:], classes=("a", "b")), raw=raw)
+def fit(x: np.ndarray, kind: str = "vector", *, raw: bool = False) -> encoding.Normalisation:
+    return encoding.fit(x, InputSpec(kind=kind, shape=x.shape[1:], classes=("a", "b")), raw=raw)
 
 
 def columns(rows: int = 2000) -> np.ndarray:
@@ -89,5 +89,5 @@ def test_rows_within_the_clip_come_back_from_their_features_beside_columns_of_la
     fitted = fit(x)
     z = fitted.features(x)
     assert fitted.folded[[1, 3]].all()
-    inside = (np.abs(z) < normalise.CLIP).all(axis=1)
+    inside = (np.abs(z) < encoding.CLIP).all(axis=1)
     np.testing.assert_allclose(fitted.restore(z)[inside], x[inside], rtol=1e-3, atol=1e-2)

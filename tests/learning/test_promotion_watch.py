@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from answers import drawn, even
 
-from acclimate.learning import watch
-from acclimate.learning.behaviour import Behaviour
+from acclimate.learning.evaluation import rollback_monitor
+from acclimate.learning.evaluation.behaviour import Behaviour
 
 
 def rng(number=0):
@@ -15,9 +15,11 @@ def rng(number=0):
 
 
 def looks(expected, answers, needed=500):
-    """The first finding that is not `watching`, looked for whenever fifty rows more are there; and the rows it took."""
+    """The first finding that is not `watching`, looked for whenever fifty rows more are there; and
+    the rows it took.
+    """
     for n in range(50, needed + 1, 50):
-        finding = watch.judge(expected, Behaviour.of(answers[:n]), needed=needed)
+        finding = rollback_monitor.judge(expected, Behaviour.of(answers[:n]), needed=needed)
         if finding.state != "watching":
             return finding.state, n
     return "watching", needed
@@ -60,7 +62,7 @@ def test_a_collapse_of_two_even_classes_is_found_when_all_rows_are_there():
 
 def test_a_version_that_lost_its_confidence_is_worse_and_the_reason_says_by_how_much():
     live = Behaviour.of(drawn(100, even(10), confidence=0.3, rng=rng()))
-    finding = watch.judge(EXPECTED, live, needed=500)
+    finding = rollback_monitor.judge(EXPECTED, live, needed=500)
     assert finding.state == "worse"
     assert "mean confidence 0.29" in finding.reason and "on 100 rows" in finding.reason
 
@@ -72,13 +74,13 @@ def test_more_confidence_than_expected_is_no_harm():
 def test_answers_that_are_not_numbers_are_worse():
     answers = drawn(100, even(10), rng=rng())
     answers[3] = np.nan
-    assert watch.judge(EXPECTED, Behaviour.of(answers), needed=500).state == "worse"
+    assert rollback_monitor.judge(EXPECTED, Behaviour.of(answers), needed=500).state == "worse"
 
 
 def test_nothing_is_concluded_from_fewer_rows_than_a_hundred_or_than_all_that_are_needed():
     one = np.eye(10, dtype=np.float32)[np.full(200, 7)]
-    assert watch.judge(EXPECTED, None, needed=500).state == "watching"
-    assert watch.judge(EXPECTED, Behaviour.of(one[:99]), needed=500).state == "watching"
-    assert watch.judge(EXPECTED, Behaviour.of(one[:100]), needed=500).state == "worse"
-    assert watch.judge(EXPECTED, Behaviour.of(one[:39]), needed=40).state == "watching"
-    assert watch.judge(EXPECTED, Behaviour.of(one[:40]), needed=40).state == "worse"
+    assert rollback_monitor.judge(EXPECTED, None, needed=500).state == "watching"
+    assert rollback_monitor.judge(EXPECTED, Behaviour.of(one[:99]), needed=500).state == "watching"
+    assert rollback_monitor.judge(EXPECTED, Behaviour.of(one[:100]), needed=500).state == "worse"
+    assert rollback_monitor.judge(EXPECTED, Behaviour.of(one[:39]), needed=40).state == "watching"
+    assert rollback_monitor.judge(EXPECTED, Behaviour.of(one[:40]), needed=40).state == "worse"

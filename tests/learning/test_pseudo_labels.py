@@ -1,8 +1,8 @@
 import numpy as np
 from turned_digits import window_of
 
-from acclimate.learning import pseudo_labels
-from acclimate.learning.values import UNLABELLED, PseudoLabels, Window
+from acclimate.learning.data import UNLABELLED, PseudoLabels, Window
+from acclimate.learning.training import pseudo_labels
 
 
 def choose(window: Window, champion, parts) -> PseudoLabels:
@@ -40,7 +40,13 @@ def test_rows_that_another_reading_calls_something_else_are_refused(anchor, part
     other = alone.label.copy()
     other[::4] = (other[::4] + 1) % 10
     both = pseudo_labels.choose(
-        window, anchor, parts.train, 1.0, other, rng=np.random.default_rng(0), tick=lambda done, total: None
+        window,
+        anchor,
+        parts.train,
+        1.0,
+        other,
+        rng=np.random.default_rng(0),
+        tick=lambda done, total: None,
     )
     disputed = other != alone.label
     assert alone.accepted[disputed].any()
@@ -70,19 +76,27 @@ def test_a_flood_of_one_row_does_not_move_the_thresholds(anchor, parts, stream):
     x = stream.turned(15, rng=np.random.default_rng(1))[0]
     calm = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64))
     flooded = Window(
-        x=np.concatenate([x, np.repeat(x[:1], 2000, axis=0)]), held_out=x[:0], held_out_labels=calm.held_out_labels
+        x=np.concatenate([x, np.repeat(x[:1], 2000, axis=0)]),
+        held_out=x[:0],
+        held_out_labels=calm.held_out_labels,
     )
-    assert (choose(flooded, anchor, parts).refusal[: len(x)] == choose(calm, anchor, parts).refusal).all()
+    assert (
+        choose(flooded, anchor, parts).refusal[: len(x)] == choose(calm, anchor, parts).refusal
+    ).all()
 
 
 def test_a_window_of_one_repeated_row_teaches_too_little(anchor, parts, stream):
     x = np.repeat(stream.x[:1], 200, axis=0)
-    labels = choose(Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64)), anchor, parts)
+    labels = choose(
+        Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64)), anchor, parts
+    )
     assert labels.too_few
     assert labels.refused["duplicate"] == 199
 
 
 def test_a_window_with_nothing_to_learn_from_is_too_few_and_no_exception(anchor, parts, stream):
-    labels = choose(Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30]), anchor, parts)
+    labels = choose(
+        Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30]), anchor, parts
+    )
     assert labels.too_few
     assert len(labels.label) == 0

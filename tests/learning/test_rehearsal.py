@@ -1,13 +1,17 @@
-"""What version 1 could learn by itself, before any traffic: told apart for a model that can and one that cannot."""
+"""What version 1 could learn by itself, before any traffic: told apart for a model that can and one
+that cannot.
+"""
 
 import json
 
 import numpy as np
 import pytest
 
-from acclimate.learning import loop, normalise, seed, tokens, warp
-from acclimate.learning.rehearsed import Act, Rehearsal
-from acclimate.learning.values import InputSpec, ModelSpec, NetworkSpec, Policy
+from acclimate.learning import pipeline, seed_split
+from acclimate.learning.evaluation import synthetic_drift
+from acclimate.learning.evaluation.simulation_report import Act, Rehearsal
+from acclimate.learning.models import encoding, tokens
+from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec, Policy
 
 NOISY = InputSpec(kind="vector", shape=(8,), classes=("dry", "rain"))
 
@@ -20,7 +24,7 @@ def noisy(n: int, draw: int):
     return x.astype(np.float32), y
 
 
-def begun(policy: Policy) -> loop.Turn:
+def begun(policy: Policy) -> pipeline.Turn:
     x, y = noisy(600, 0)
     spec = ModelSpec(
         name="rain",
@@ -29,8 +33,8 @@ def begun(policy: Policy) -> loop.Turn:
         seed_path=None,
         policy=policy,
     )
-    parts = seed.split(x, y, NOISY, rng=np.random.default_rng(0))
-    return loop.begin(spec, parts, step=loop.plain_step(0))
+    parts = seed_split.split(x, y, NOISY, rng=np.random.default_rng(0))
+    return pipeline.begin(spec, parts, step=pipeline.plain_step(0))
 
 
 def test_digits_are_found_learnable_and_the_report_says_by_how_much(first):
@@ -57,7 +61,9 @@ def test_a_report_survives_json_and_keeps_its_conclusion(first):
 
 
 def test_a_drift_that_learning_ruins_makes_a_model_unlearnable_however_much_the_others_gain():
-    acts = [Act(drift="inputs", frozen=0.6, served=0.95)] * 3 + [Act(drift="inputs", frozen=0.6, served=0.45)]
+    acts = [Act(drift="inputs", frozen=0.6, served=0.95)] * 3 + [
+        Act(drift="inputs", frozen=0.6, served=0.45)
+    ]
     assert Rehearsal(acts=tuple(acts[:3])).learnable
     assert not Rehearsal(acts=tuple(acts)).learnable
 
@@ -66,7 +72,7 @@ def test_made_up_drift_of_vectors_and_images_grows_with_its_strength_and_is_fini
     rng = np.random.default_rng(0)
     for spec in (NOISY, InputSpec(kind="image", shape=(3, 9, 8), classes=("a", "b"))):
         x = rng.normal(2, 5, (40, *spec.shape)).astype(np.float32)
-        drift = warp.draw(normalise.fit(x, spec), rng)
+        drift = synthetic_drift.draw(encoding.fit(x, spec), rng)
         moved = [float(np.abs(drift(x, strength) - x).mean()) for strength in (0.0, 0.2, 0.8)]
         assert moved[0] < 1e-4 < moved[1] < moved[2] < np.inf
 
@@ -75,12 +81,14 @@ def test_made_up_drift_renames_a_share_of_the_words_and_ids():
     rng = np.random.default_rng(0)
     text = InputSpec(kind="text", shape=(1,), classes=("a", "b"))
     rows = np.array([[" ".join(f"w{word}" for word in range(200))]], dtype=object)
-    drift = warp.draw(tokens.of(text, NetworkSpec(network="text")), rng)
+    drift = synthetic_drift.draw(tokens.of(text, NetworkSpec(network="text")), rng)
     same = len(set(drift(rows, 0.3)[0, 0].split()) & set(rows[0, 0].split()))
     assert 110 < same < 170
     assert drift(rows, 0.0)[0, 0] == rows[0, 0]
     sequence = InputSpec(kind="sequence", shape=(60,), classes=("a", "b"))
     ids = np.arange(1, 61).reshape(1, 60)
-    drift = warp.draw(tokens.of(sequence, NetworkSpec(network="text", args={"vocabulary": 500})), rng)
+    drift = synthetic_drift.draw(
+        tokens.of(sequence, NetworkSpec(network="text", args={"vocabulary": 500})), rng
+    )
     assert 5 < (drift(ids, 0.3) != ids).sum() < 35
     assert (drift(ids, 0.0) == ids).all()

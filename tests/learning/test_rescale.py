@@ -1,13 +1,16 @@
-"""Rows read in their own mean and deviation: drift that is offset and scale of the columns goes, and no other mode is touched."""
+"""Rows read in their own mean and deviation: drift that is offset and scale of the columns goes,
+and no other mode is touched.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from acclimate.learning import answers, network, normalise, rescale
-from acclimate.learning.student import bring
-from acclimate.learning.values import InputSpec, NetworkSpec, Part, Window
+from acclimate.learning.data import Part, Window
+from acclimate.learning.models import answers, encoding, network, rescale
+from acclimate.learning.spec import InputSpec, NetworkSpec
+from acclimate.learning.training.student import bring
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def bundle():
         rng=rng,
         tick=_unheard,
     )
-    return replace(brought, encoding=normalise.fit(x, spec))
+    return replace(brought, encoding=encoding.fit(x, spec))
 
 
 def _unheard(done, total):
@@ -34,7 +37,9 @@ def _unheard(done, total):
 
 def test_rows_that_were_shifted_and_stretched_are_read_as_they_were(bundle):
     rows = np.random.default_rng(1).normal(size=(500, 4)).astype(np.float32)
-    moved = rows * np.array([1.2, 0.7, 1.1, 1.0], dtype=np.float32) + np.array([0.5, -1.0, 0.3, 0.0], dtype=np.float32)
+    moved = rows * np.array([1.2, 0.7, 1.1, 1.0], dtype=np.float32) + np.array(
+        [0.5, -1.0, 0.3, 0.0], dtype=np.float32
+    )
     plain, own = (rescale.read(rescale.following(bundle, each), each) for each in (rows, moved))
     assert np.allclose(plain, own, atol=1e-3)
     assert not np.allclose(moved, own, atol=0.1)
@@ -60,6 +65,6 @@ def test_another_mode_reads_rows_as_they_came_and_keeps_labelled_rows_of_earlier
 def test_only_vectors_that_the_version_normalises_itself_can_be_read_so(bundle):
     assert rescale.fits(bundle.encoding)
     image = InputSpec(kind="image", shape=(2, 2), classes=("a", "b"))
-    assert not rescale.fits(normalise.fit(np.random.default_rng(3).normal(size=(20, 2, 2)), image))
+    assert not rescale.fits(encoding.fit(np.random.default_rng(3).normal(size=(20, 2, 2)), image))
     vector = bundle.input_spec
-    assert not rescale.fits(normalise.fit(np.ones((20, 4)), vector, raw=True))
+    assert not rescale.fits(encoding.fit(np.ones((20, 4)), vector, raw=True))

@@ -1,25 +1,29 @@
-"""What no class shares explain: silent on any swing of the classes, loud on drift of the inputs, at every look."""
+"""What no class shares explain: silent on any swing of the classes, loud on drift of the inputs, at
+every look.
+"""
 
 import numpy as np
 import pytest
 
-from acclimate.learning import residual
+from acclimate.learning.drift import label_shift
 
 CENTERS = np.array([[0.0, 0, 0, 0], [3, 0, 0, 1], [0, 3, 1, 0]])
 
 
 def rows(n: int, shares, rng: np.random.Generator, move=0.0):
-    """Three clouds in four columns; `move` shifts them all along a column in which no class differs much."""
+    """Three clouds in four columns; `move` shifts them all along a column in which no class differs
+    much.
+    """
     y = rng.choice(3, size=n, p=shares)
     x = CENTERS[y] + rng.normal(0, 1, (n, 4)) + np.array([0, 0, 0, move])
     return x.astype(np.float32), y
 
 
-def look(shares, *, move=0.0, seed=0, looks=1, n=300) -> residual.Residual:
+def look(shares, *, move=0.0, seed=0, looks=1, n=300) -> label_shift.Residual:
     rng = np.random.default_rng(seed)
     held, y = rows(250, [1 / 3] * 3, rng)
     seen, _ = rows(n, shares, rng, move)
-    return residual.measure(held, y, seen, classes=3, looks=looks, rng=rng)
+    return label_shift.measure(held, y, seen, classes=3, looks=looks, rng=rng)
 
 
 def test_a_swing_of_the_classes_leaves_no_residual_and_its_shares_are_found():
@@ -49,7 +53,7 @@ def test_a_class_without_rows_and_constant_columns_give_finite_numbers():
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(80, 1)), 4, axis=1).astype(np.float32)
     x[:, 1] = 7.0
-    found = residual.measure(x, np.arange(80) % 2, x[:40], classes=3, looks=1, rng=rng)
+    found = label_shift.measure(x, np.arange(80) % 2, x[:40], classes=3, looks=1, rng=rng)
     assert np.isfinite([found.ratio, found.moved, found.moved_by_chance]).all()
     assert found.shares.sum() == pytest.approx(1)
 
@@ -61,10 +65,14 @@ def test_the_interval_of_the_shift_holds_what_the_shares_moved_by():
 
 
 def test_rows_like_the_seed_are_told_as_possibly_no_distance_at_all_and_moved_ones_are_not():
-    still, moved = ([look([1 / 3] * 3, seed=seed, move=move) for seed in range(10)] for move in (0.0, 2.0))
+    still, moved = (
+        [look([1 / 3] * 3, seed=seed, move=move) for seed in range(10)] for move in (0.0, 2.0)
+    )
     assert sum(one.ratio_within[0] > 0 for one in still) <= 1
     assert all(one.ratio_within[0] > 1 for one in moved)
-    assert all(low <= one.ratio <= high for one in still + moved for low, high in [one.ratio_within])
+    assert all(
+        low <= one.ratio <= high for one in still + moved for low, high in [one.ratio_within]
+    )
 
 
 def test_an_interval_is_not_narrower_at_a_later_look():
@@ -75,7 +83,7 @@ def test_an_interval_is_not_narrower_at_a_later_look():
 def test_asking_for_intervals_draws_nothing_from_the_generator_that_decides():
     rng, other = np.random.default_rng(0), np.random.default_rng(0)
     held, y = rows(250, [1 / 3] * 3, np.random.default_rng(1))
-    residual.measure(held, y, held[:200], classes=3, looks=1, rng=rng)
+    label_shift.measure(held, y, held[:200], classes=3, looks=1, rng=rng)
     other.spawn(7)
-    residual.measure(held, y, held[:200], classes=3, looks=1, rng=other)
+    label_shift.measure(held, y, held[:200], classes=3, looks=1, rng=other)
     assert rng.random() == other.random()

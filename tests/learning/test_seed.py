@@ -3,8 +3,8 @@ import pytest
 from scipy import stats
 from turned_digits import DIGITS
 
-from acclimate.learning import seed
-from acclimate.learning.values import InputSpec
+from acclimate.learning import seed_split
+from acclimate.learning.spec import InputSpec
 
 TWO = InputSpec(kind="vector", shape=(2,), classes=("no", "yes"))
 
@@ -14,16 +14,20 @@ def rows(count: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 
 def problems(x: object, y: object) -> list[tuple[str, str]]:
-    with pytest.raises(seed.SeedError) as error:
-        seed.split(x, y, TWO, rng=np.random.default_rng(0))
+    with pytest.raises(seed_split.SeedError) as error:
+        seed_split.split(x, y, TWO, rng=np.random.default_rng(0))
     return [(problem.pointer, problem.detail) for problem in error.value.problems]
 
 
 def test_every_row_lands_in_exactly_one_part(stream):
-    parts = seed.split(stream.seed_x, stream.seed_y, DIGITS, rng=np.random.default_rng(3))
-    together = np.concatenate([np.column_stack([p.x, p.y]) for p in (parts.train, parts.calibration, parts.judging)])
+    parts = seed_split.split(stream.seed_x, stream.seed_y, DIGITS, rng=np.random.default_rng(3))
+    together = np.concatenate(
+        [np.column_stack([p.x, p.y]) for p in (parts.train, parts.calibration, parts.judging)]
+    )
     original = np.column_stack([stream.seed_x, stream.seed_y])
-    assert sorted(map(bytes, together.astype(np.float32))) == sorted(map(bytes, original.astype(np.float32)))
+    assert sorted(map(bytes, together.astype(np.float32))) == sorted(
+        map(bytes, original.astype(np.float32))
+    )
 
 
 def test_parts_have_50_20_and_30_percent_of_every_class(stream, parts):
@@ -35,7 +39,7 @@ def test_parts_have_50_20_and_30_percent_of_every_class(stream, parts):
 
 def test_eight_rows_of_a_class_leave_two_in_every_part():
     x, y = rows(16)
-    parts = seed.split(x, y, TWO, rng=np.random.default_rng(0))
+    parts = seed_split.split(x, y, TWO, rng=np.random.default_rng(0))
     for part in (parts.train, parts.calibration, parts.judging):
         assert np.bincount(part.y).min() >= 2
 
@@ -45,9 +49,10 @@ def test_each_row_trains_in_half_of_the_draws():
     draws = 1000
     trained = np.zeros(40)
     for draw in range(draws):
-        chosen = seed.split(x, y, TWO, rng=np.random.default_rng(draw)).train.x[:, 0] / 2
+        chosen = seed_split.split(x, y, TWO, rng=np.random.default_rng(draw)).train.x[:, 0] / 2
         trained[chosen.astype(int)] += 1
-    # Each class draws 10 of its 20 without replacement: counts vary less than binomially by (1 - 1/2) / (1 - 1/20).
+    # Each class draws 10 of its 20 without replacement: counts vary less than binomially by (1 -
+    # 1/2) / (1 - 1/20).
     statistic = float(((trained - draws / 2) ** 2 / (draws / 4)).sum()) * 19 / 20
     assert 0.001 < stats.chi2.sf(statistic, df=38) < 0.999
 
@@ -120,8 +125,8 @@ SEQUENCE = InputSpec(kind="sequence", shape=(3,), classes=("no", "yes"))
 
 
 def problem_of(x: object, spec: InputSpec) -> str:
-    with pytest.raises(seed.SeedError) as error:
-        seed.split(x, np.arange(16) % 2, spec, rng=np.random.default_rng(0))
+    with pytest.raises(seed_split.SeedError) as error:
+        seed_split.split(x, np.arange(16) % 2, spec, rng=np.random.default_rng(0))
     [problem] = error.value.problems
     assert problem.pointer == "#/seed/x"
     return problem.detail
@@ -130,7 +135,7 @@ def problem_of(x: object, spec: InputSpec) -> str:
 @pytest.mark.parametrize("shape", [(16,), (16, 1)])
 def test_texts_are_split_like_numbers(shape):
     x = np.array([f"text {i}" for i in range(16)]).reshape(shape)
-    parts = seed.split(x, np.arange(16) % 2, TEXT, rng=np.random.default_rng(0))
+    parts = seed_split.split(x, np.arange(16) % 2, TEXT, rng=np.random.default_rng(0))
     together = np.concatenate([part.x for part in (parts.train, parts.calibration, parts.judging)])
     assert together.dtype == object
     assert sorted(together[:, 0].tolist()) == sorted(x.reshape(-1).tolist())
@@ -140,12 +145,14 @@ def test_what_is_no_text_is_refused():
     assert "give strings" in problem_of(np.arange(16), TEXT)
     assert "give strings" in problem_of(np.array(["a", None] * 8, dtype=object), TEXT)
     assert "one string a row" in problem_of(np.array([["a", "b"]] * 16), TEXT)
-    assert "row 1 cannot be written in UTF-8" in problem_of(np.array(["a", "\ud800"] * 8, dtype=object), TEXT)
+    assert "row 1 cannot be written in UTF-8" in problem_of(
+        np.array(["a", "\ud800"] * 8, dtype=object), TEXT
+    )
 
 
 def test_token_ids_stay_exact():
     x = np.full((16, 3), 2**53 + 1)
-    parts = seed.split(x, np.arange(16) % 2, SEQUENCE, rng=np.random.default_rng(0))
+    parts = seed_split.split(x, np.arange(16) % 2, SEQUENCE, rng=np.random.default_rng(0))
     assert parts.train.x.dtype == np.int64
     assert (parts.train.x == 2**53 + 1).all()
 

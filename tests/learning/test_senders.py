@@ -1,12 +1,14 @@
-"""Rows that few send are found however many keys they come from, and traffic that all send, or all send differently, has none."""
+"""Rows that few send are found however many keys they come from, and traffic that all send, or all
+send differently, has none.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from acclimate.learning import senders
-from acclimate.learning.values import Floats, Integers
+from acclimate.learning.data import Floats, Integers
+from acclimate.learning.screening import client_support
 
 HONEST, HEAP = 400, 260
 """Rows; the heap is just under 40 % of them."""
@@ -15,7 +17,9 @@ DIMENSIONS = 8
 
 def traffic(rng: np.random.Generator, rows: int) -> Floats:
     """Three classes that lie apart."""
-    return rng.normal(size=(rows, DIMENSIONS)) + 4 * np.eye(3, DIMENSIONS)[rng.integers(3, size=rows)]
+    return (
+        rng.normal(size=(rows, DIMENSIONS)) + 4 * np.eye(3, DIMENSIONS)[rng.integers(3, size=rows)]
+    )
 
 
 def heaped(rng: np.random.Generator, *, keys: int, honest_keys: int) -> tuple[Floats, Integers]:
@@ -23,16 +27,22 @@ def heaped(rng: np.random.Generator, *, keys: int, honest_keys: int) -> tuple[Fl
     heap = 2 * np.ones(DIMENSIONS) * np.array([1, 1] + [0] * (DIMENSIONS - 2)) + rng.normal(
         scale=0.3, size=(HEAP, DIMENSIONS)
     )
-    client = np.concatenate([rng.integers(honest_keys, size=HONEST), honest_keys + np.arange(HEAP) % keys])
+    client = np.concatenate(
+        [rng.integers(honest_keys, size=HONEST), honest_keys + np.arange(HEAP) % keys]
+    )
     return np.concatenate([traffic(rng, HONEST), heap]), client
 
 
 @pytest.mark.parametrize("draw", range(4))
-@pytest.mark.parametrize(("keys", "honest_keys"), [(1, 10), (20, 10), (1, 1), (20, 1), (5, 60), (40, 40)])
+@pytest.mark.parametrize(
+    ("keys", "honest_keys"), [(1, 10), (20, 10), (1, 1), (20, 1), (5, 60), (40, 40)]
+)
 def test_a_heap_of_less_than_half_of_the_traffic_is_found_whatever_the_keys(
     draw: int, keys: int, honest_keys: int
 ) -> None:
-    found = senders.few(*heaped(np.random.default_rng(draw), keys=keys, honest_keys=honest_keys))
+    found = client_support.few(
+        *heaped(np.random.default_rng(draw), keys=keys, honest_keys=honest_keys)
+    )
     assert found[HONEST:].mean() > 0.9
     assert found[:HONEST].mean() < 0.08
 
@@ -40,8 +50,11 @@ def test_a_heap_of_less_than_half_of_the_traffic_is_found_whatever_the_keys(
 def test_who_also_sends_what_all_send_is_found_in_his_heap_alone() -> None:
     rng = np.random.default_rng(4)
     rows, client = heaped(rng, keys=3, honest_keys=10)
-    rows, client = np.concatenate([rows, traffic(rng, 90)]), np.concatenate([client, 10 + np.arange(90) % 3])
-    found = senders.few(rows, client)
+    rows, client = (
+        np.concatenate([rows, traffic(rng, 90)]),
+        np.concatenate([client, 10 + np.arange(90) % 3]),
+    )
+    found = client_support.few(rows, client)
     assert found[HONEST : HONEST + HEAP].mean() > 0.9
     assert found[HONEST + HEAP :].mean() < 0.15
 
@@ -50,19 +63,21 @@ def test_who_also_sends_what_all_send_is_found_in_his_heap_alone() -> None:
 @pytest.mark.parametrize("keys", [2, 10, 100])
 def test_traffic_that_all_send_has_none(draw: int, keys: int) -> None:
     rng = np.random.default_rng(draw)
-    assert senders.few(traffic(rng, 600), rng.integers(keys, size=600)).mean() < 0.01
+    assert client_support.few(traffic(rng, 600), rng.integers(keys, size=600)).mean() < 0.01
 
 
 def test_a_fleet_of_which_each_sends_its_own_has_none() -> None:
     rng = np.random.default_rng(1)
     device = np.arange(600) % 10
-    assert not senders.few(traffic(rng, 600) + 20 * rng.normal(size=(10, DIMENSIONS))[device], device).any()
+    assert not client_support.few(
+        traffic(rng, 600) + 20 * rng.normal(size=(10, DIMENSIONS))[device], device
+    ).any()
 
 
 def test_of_two_senders_who_share_nothing_the_smaller_is_few() -> None:
     rng = np.random.default_rng(2)
     client = (np.arange(600) % 10 < 4).astype(np.int64)
-    found = senders.few(traffic(rng, 600) + 30.0 * client[:, None], client)
+    found = client_support.few(traffic(rng, 600) + 30.0 * client[:, None], client)
     assert found[client == 1].all()
     assert not found[client == 0].any()
 
@@ -70,13 +85,13 @@ def test_of_two_senders_who_share_nothing_the_smaller_is_few() -> None:
 @pytest.mark.parametrize("client", [np.zeros(600, dtype=np.int64), np.arange(600)])
 def test_one_sender_and_a_row_of_each_tell_nothing(client: Integers) -> None:
     rows, _ = heaped(np.random.default_rng(3), keys=1, honest_keys=1)
-    assert not senders.few(rows[-600:], client).any()
+    assert not client_support.few(rows[-600:], client).any()
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 39, 5000])
 def test_any_number_of_rows_is_answered_and_twice_the_same(rows: int) -> None:
     rng = np.random.default_rng(5)
     x, client = traffic(rng, rows), rng.integers(7, size=rows)
-    found = senders.few(x, client)
+    found = client_support.few(x, client)
     assert found.shape == (rows,)
-    assert (found == senders.few(x, client)).all()
+    assert (found == client_support.few(x, client)).all()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from acclimate import spec
-from acclimate.learning.values import ModelSpec
+from acclimate.learning.spec import ModelSpec
 
 
-def text(kind: str = "vector", shape: str = "[4]", network: str = "mlp", more: str = "", args: str = "") -> str:
+def text(
+    kind: str = "vector", shape: str = "[4]", network: str = "mlp", more: str = "", args: str = ""
+) -> str:
     return f"""
 [model]
 name = "m"
@@ -62,9 +64,17 @@ def test_weights_are_the_path_of_a_file():
         (("image", "[3, 7, 8]", "cnn"), "#/input/shape", "smaller than 8x8"),
         (("vector", "[2, 2]", "mlp"), "#/input/shape", "kind 'vector': give [D]"),
         (("text", "[2]", "text"), "#/input/shape", "give [1]: one string a row"),
-        (("vector", "[5000000]", "mlp"), "#/input/shape", "is not a list of positive whole numbers"),
+        (
+            ("vector", "[5000000]", "mlp"),
+            "#/input/shape",
+            "is not a list of positive whole numbers",
+        ),
         (("image", "[3, 3000, 3000]", "cnn"), "#/input/shape", "more than 4000000 numbers"),
-        (("vector", "[4]", "cnn"), "#/model/network", "'cnn' does not read rows of kind 'vector'; use mlp"),
+        (
+            ("vector", "[4]", "cnn"),
+            "#/model/network",
+            "'cnn' does not read rows of kind 'vector'; use mlp",
+        ),
         (("text", "[1]", "mlp"), "#/model/network", "use text"),
         (("vector", "[4]", "rnn"), "#/model/network", "known: mlp, cnn, text"),
         (("vector", "[4]", "other.net:make"), "#/model/network", "ACCLIMATE_NETWORK_ALLOWLIST"),

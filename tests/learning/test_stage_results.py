@@ -10,21 +10,11 @@ import numpy as np
 import pytest
 
 from acclimate.learning import stage_results
-from acclimate.learning.diagnosis import Drift, Effect
-from acclimate.learning.loop import begin, plain_step
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import (
-    Gate,
-    InputSpec,
-    ModelSpec,
-    NetworkSpec,
-    Part,
-    Past,
-    PseudoLabels,
-    SeedSet,
-    Snapshot,
-    Verdict,
-)
+from acclimate.learning.data import Part, Past, PseudoLabels, SeedSet, Snapshot
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.pipeline import begin, plain_step
+from acclimate.learning.results import Drift, Effect, Gate, Verdict
+from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 
 
 def again(result: Any) -> Any:
@@ -39,7 +29,9 @@ def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
         "within": Effect(value=0.2, threshold=0.1, n=3, lower=0.1 + 0.2, upper=None),
         "none": Effect(value=float("inf"), threshold=float("-inf"), n=0),
     }
-    drift = Drift(kind="covariate", amount=0.1, effects=effects, agreement=2 / 3, alarms=True, detail="ä")
+    drift = Drift(
+        kind="covariate", amount=0.1, effects=effects, agreement=2 / 3, alarms=True, detail="ä"
+    )
     assert again(drift) == drift
     lost = again(replace(drift, amount=float("nan")))
     assert np.isnan(lost.amount)
@@ -47,7 +39,9 @@ def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
 
 def test_a_diagnosis_of_an_older_release_which_knew_no_intervals_is_read() -> None:
     effects = {"input": Effect(value=2.0, threshold=1.0, n=300)}
-    manifest, arrays = stage_results.pack(Drift(kind="covariate", amount=0.5, effects=effects, agreement=0.9))
+    manifest, arrays = stage_results.pack(
+        Drift(kind="covariate", amount=0.5, effects=effects, agreement=0.9)
+    )
     known = json.loads(manifest["text"])
     for name in ("lower", "upper"):
         del known["effects"]["input"][name]
@@ -61,10 +55,14 @@ def test_a_verdict_comes_back_equal_with_gates_that_have_no_value() -> None:
         Gate(gate="audit", value=None, limit=None, n=0, verdict="insufficient", binds=False),
     )
     for evidence in ("audited", None):
-        assert again(Verdict(gates=gates, evidence=evidence)) == Verdict(gates=gates, evidence=evidence)
+        assert again(Verdict(gates=gates, evidence=evidence)) == Verdict(
+            gates=gates, evidence=evidence
+        )
 
 
-@pytest.mark.parametrize("refusal", [["", "duplicate", "", "low_confidence"], [""] * 4, ["disagreement"] * 4])
+@pytest.mark.parametrize(
+    "refusal", [["", "duplicate", "", "low_confidence"], [""] * 4, ["disagreement"] * 4]
+)
 def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: list[str]) -> None:
     labels = PseudoLabels(
         label=np.array([0, 1, 2, 1]),
@@ -98,9 +96,15 @@ def test_a_snapshot_of_the_first_release_which_knew_the_agreement_alone_is_read(
 @pytest.mark.parametrize("x", [np.ones((2, 3), np.float32), np.array([["ä"], [""]], dtype=object)])
 def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) -> None:
     late = Part(x=x[:1], y=np.array([2]))
-    known = Snapshot(labels=np.array([-1]), past=None, taught=Part(x=x, y=np.array([0, 1])), late=late, looks=3)
+    known = Snapshot(
+        labels=np.array([-1]), past=None, taught=Part(x=x, y=np.array([0, 1])), late=late, looks=3
+    )
     found = again(known)
-    assert found.looks == 3 and found.taught.x.tolist() == x.tolist() and found.taught.y.tolist() == [0, 1]
+    assert (
+        found.looks == 3
+        and found.taught.x.tolist() == x.tolist()
+        and found.taught.y.tolist() == [0, 1]
+    )
     assert (found.late.x.tolist(), found.late.y.tolist()) == (x[:1].tolist(), [2])
     assert again(replace(known, taught=None)).taught is None
 

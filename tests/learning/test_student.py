@@ -6,15 +6,18 @@ import pytest
 import torch
 from turned_digits import window_of
 
-from acclimate.learning import network, recipes, student
-from acclimate.learning.pseudo_labels import choose
-from acclimate.learning.replay import Replay
+from acclimate.learning.models import network
+from acclimate.learning.training import recipes, student
+from acclimate.learning.training.pseudo_labels import choose
+from acclimate.learning.training.replay import Replay
 
 
 @pytest.fixture(scope="module")
 def lesson(stream, anchor, parts):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
-    labels = choose(window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None)
+    labels = choose(
+        window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
+    )
     return window, labels
 
 
@@ -22,7 +25,13 @@ def train(champion, lesson, parts, *, recipe=None, tick=lambda done, total: None
     window, labels = lesson
     chosen = recipe or recipes.named("self_training")
     return student.train(
-        champion, window, labels, Replay(trusted=parts.train), chosen, rng=np.random.default_rng(5), tick=tick
+        champion,
+        window,
+        labels,
+        Replay(trusted=parts.train),
+        chosen,
+        rng=np.random.default_rng(5),
+        tick=tick,
     )
 
 
@@ -32,7 +41,9 @@ def test_the_champion_is_left_as_it_was(anchor, lesson, parts):
     for name, array in network.pack(anchor)[1].items():
         assert array.tobytes() == before[name].tobytes(), name
     assert not torch.equal(trained.members[0].layers[0].weight, anchor.members[0].layers[0].weight)
-    assert not any(parameter.requires_grad for member in anchor.members for parameter in member.parameters())
+    assert not any(
+        parameter.requires_grad for member in anchor.members for parameter in member.parameters()
+    )
 
 
 def test_members_learn_from_draws_of_their_own(anchor, lesson, parts):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from acclimate.learning.tokens import Tokens
+from acclimate.learning.models.tokens import Tokens
 
 TEXT = Tokens(kind="text", buckets=1000, length=8)
 

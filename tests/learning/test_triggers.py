@@ -5,8 +5,8 @@ import pytest
 from answers import drawn, even
 
 from acclimate.learning import triggers
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.values import Policy
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.spec import Policy
 
 
 def at(text: str) -> float:
@@ -52,7 +52,9 @@ def test_a_slot_exactly_now_is_due_and_one_exactly_at_since_is_not(schedule):
 
 
 def test_cron_is_read_in_utc_and_looks_back_over_months():
-    assert triggers.due_slot("30 4 1 * *", since=0, now=at("2026-11-24T07:00:00.5")) == at("2026-11-01T04:30:00")
+    assert triggers.due_slot("30 4 1 * *", since=0, now=at("2026-11-24T07:00:00.5")) == at(
+        "2026-11-01T04:30:00"
+    )
     assert triggers.due_slot("0 0 29 2 *", since=at("2025-01-01"), now=at("2026-11-24")) is None
 
 
@@ -66,21 +68,34 @@ def answers(n, shares, draw, confidence=0.95):
 
 
 def test_answers_of_one_kind_start_no_run_for_drift_in_two_hundred_looks():
-    due = [triggers.drift_due(answers(60, even(10), n), answers(150, even(10), 500 + n)) for n in range(200)]
+    due = [
+        triggers.drift_due(answers(60, even(10), n), answers(150, even(10), 500 + n))
+        for n in range(200)
+    ]
     assert [reason for reason in due if reason] == []
 
 
 def test_confidence_that_fell_beyond_chance_starts_a_run_and_says_so():
-    reason = triggers.drift_due(answers(300, even(10), 0), answers(300, even(10), 1, confidence=0.85))
+    reason = triggers.drift_due(
+        answers(300, even(10), 0), answers(300, even(10), 1, confidence=0.85)
+    )
     assert reason is not None and "mean confidence fell from 0.9" in reason
 
 
 def test_a_fall_that_a_run_would_call_no_drift_starts_none_however_many_rows_show_it():
-    assert triggers.drift_due(answers(90_000, even(10), 0), answers(90_000, even(10), 1, confidence=0.935)) is None
+    assert (
+        triggers.drift_due(
+            answers(90_000, even(10), 0), answers(90_000, even(10), 1, confidence=0.935)
+        )
+        is None
+    )
 
 
 def test_confidence_that_rose_starts_no_run():
-    assert triggers.drift_due(answers(300, even(10), 0, confidence=0.7), answers(300, even(10), 1)) is None
+    assert (
+        triggers.drift_due(answers(300, even(10), 0, confidence=0.7), answers(300, even(10), 1))
+        is None
+    )
 
 
 def test_classes_that_moved_beyond_chance_start_a_run_and_it_says_so():

@@ -1,4 +1,6 @@
-"""Weights that were brought: checked by their header alone, and a first version of one member that starts its students."""
+"""Weights that were brought: checked by their header alone, and a first version of one member that
+starts its students.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ import torch
 from torch import nn
 from turned_digits import DIGITS, Digits, learn, spec, window_of
 
-from acclimate.learning import loop, network, weights
-from acclimate.learning.network import BundleError
-from acclimate.learning.values import NetworkSpec, Part, SeedSet
+from acclimate.learning import pipeline
+from acclimate.learning.data import Part, SeedSet
+from acclimate.learning.models import network, weights
+from acclimate.learning.models.network import BundleError
+from acclimate.learning.spec import NetworkSpec
 
 NETWORK = f"{__name__}:brought"
 
@@ -32,7 +36,9 @@ def brought(shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(Sixteenths(), nn.Linear(shape[0], 64), nn.ReLU(), nn.Linear(64, classes))
 
 
-SPEC = replace(spec(), network=NetworkSpec(network=NETWORK, members=3), weights_path="m.safetensors")
+SPEC = replace(
+    spec(), network=NetworkSpec(network=NETWORK, members=3), weights_path="m.safetensors"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,9 @@ def header(arrays: dict[str, np.ndarray]) -> dict[str, tuple[str, tuple[int, ...
 
 
 def check(arrays: dict[str, np.ndarray], given=SPEC) -> list[str]:
-    return [problem.detail for problem in weights.check(header(arrays), given, allowlist=(NETWORK,))]
+    return [
+        problem.detail for problem in weights.check(header(arrays), given, allowlist=(NETWORK,))
+    ]
 
 
 def test_the_weights_of_the_network_fit_and_are_finite(trained):
@@ -66,7 +74,9 @@ def test_the_weights_of_the_network_fit_and_are_finite(trained):
 def test_weights_of_another_network_are_refused_by_name_shape_and_type(trained):
     without = {name: array for name, array in trained.items() if name != "1.bias"}
     assert check(without) == ["tensors are missing: 1.bias"]
-    assert check({**trained, "9.bias": np.zeros(3)}) == ["tensors that the network does not have: 9.bias"]
+    assert check({**trained, "9.bias": np.zeros(3)}) == [
+        "tensors that the network does not have: 9.bias"
+    ]
     [misshapen] = check({**trained, "1.bias": np.zeros(63, np.float32)})
     assert misshapen == "'1.bias' is float32[63], the network has float32[64]"
     [mistyped] = check({**trained, "1.bias": np.zeros(64, np.float16)})
@@ -80,12 +90,16 @@ def test_a_network_outside_the_allow_list_is_never_imported(trained):
 
 def test_numbers_that_are_not_finite_are_counted(trained):
     broken = {**trained, "1.bias": np.array([np.nan, np.inf, 0], np.float32)}
-    assert [problem.detail for problem in weights.finite(broken)] == ["'1.bias' holds 2 numbers that are not finite"]
+    assert [problem.detail for problem in weights.finite(broken)] == [
+        "'1.bias' holds 2 numbers that are not finite"
+    ]
 
 
-def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_members(parts, stream, trained):
-    step, seeds = loop.plain_step(0), parts
-    turn = loop.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
+def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_members(
+    parts, stream, trained
+):
+    step, seeds = pipeline.plain_step(0), parts
+    turn = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
     first = turn.student
     assert turn.promoted
     assert len(first.members) == 1
@@ -106,16 +120,18 @@ def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_
 
 def test_weights_that_do_not_fit_make_no_version(parts, trained):
     with pytest.raises(BundleError, match=r"missing: 1\.bias"):
-        loop.begin(
+        pipeline.begin(
             SPEC,
             parts,
-            step=loop.plain_step(0),
+            step=pipeline.plain_step(0),
             allowlist=(NETWORK,),
             weights={name: array for name, array in trained.items() if name != "1.bias"},
         )
 
 
-def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(anchor: network.Bundle) -> None:
+def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(
+    anchor: network.Bundle,
+) -> None:
     grown = replace(anchor, members=tuple(copy.deepcopy(member) for member in anchor.members))
     with torch.no_grad():
         for member in grown.members:
@@ -127,12 +143,16 @@ def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_memb
     assert weights.distance(replace(anchor, members=anchor.members[:1] * 3), one) == 0.0
 
 
-def test_a_student_says_what_it_comes_of(stream: Digits, parts: SeedSet, anchor: network.Bundle) -> None:
+def test_a_student_says_what_it_comes_of(
+    stream: Digits, parts: SeedSet, anchor: network.Bundle
+) -> None:
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     taught = Part(x=x[:20], y=y[:20])
     window = replace(window_of(x[20:]), taught=taught)
     found = learn(window, parts, anchor, anchor).lineage
     assert found is not None
-    assert found.replay_rows == tuple(np.bincount(np.concatenate([parts.train.y, taught.y]), minlength=10))
+    assert found.replay_rows == tuple(
+        np.bincount(np.concatenate([parts.train.y, taught.y]), minlength=10)
+    )
     assert 0.01 < found.anchor_distance < 1
     assert found.as_json(DIGITS.classes)["replay_rows"]["3"] == found.replay_rows[3]

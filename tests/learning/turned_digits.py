@@ -1,4 +1,6 @@
-"""Handwritten digits that slowly turn, in memory: the smallest real stream that the whole loop can walk."""
+"""Handwritten digits that slowly turn, in memory: the smallest real stream that the whole loop can
+walk.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from acclimate.learning import answers, loop
-from acclimate.learning.network import Bundle
-from acclimate.learning.values import (
-    UNLABELLED,
-    Floats,
-    Gates,
-    InputSpec,
-    Integers,
-    ModelSpec,
-    NetworkSpec,
-    Past,
-    Policy,
-    SeedSet,
-    Window,
-)
+from acclimate.learning import pipeline
+from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
+from acclimate.learning.models import answers
+from acclimate.learning.models.network import Bundle
+from acclimate.learning.spec import Gates, InputSpec, ModelSpec, NetworkSpec, Policy
 
 DIGITS = InputSpec(kind="vector", shape=(64,), classes=tuple(str(digit) for digit in range(10)))
 SEED_ROWS = 897
@@ -45,7 +37,8 @@ class Digits:
         rows = rng.permutation(len(self.x))[:WINDOW_ROWS]
         angles = degrees + rng.uniform(-2.5, 2.5, size=WINDOW_ROWS)
         images = [
-            # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is lost at 1 degree.
+            # grid-constant: emptiness begins beyond the border. With "constant" the whole border
+            # line is lost at 1 degree.
             ndimage.rotate(row.reshape(8, 8), angle, order=1, reshape=False, mode="grid-constant")
             for row, angle in zip(self.x[rows], angles, strict=True)
         ]
@@ -68,7 +61,9 @@ def spec(input_spec: InputSpec = DIGITS, *, members: int = 3) -> ModelSpec:
     )
 
 
-def window_of(x: Floats, *, past: Past | None = None, labels: NDArray[np.int64] | None = None, draw: int = 0) -> Window:
+def window_of(
+    x: Floats, *, past: Past | None = None, labels: NDArray[np.int64] | None = None, draw: int = 0
+) -> Window:
     known = np.full(len(x), UNLABELLED, dtype=np.int64) if labels is None else labels
     return Window.split(x, known, rng=np.random.default_rng(draw), past=past)
 
@@ -85,5 +80,7 @@ def learn(
     *,
     run: int = 1,
     policy: Policy = LEARNS,
-) -> loop.Turn:
-    return loop.turn(window, parts, champion, anchor, policy, Gates(), step=loop.plain_step(run))
+) -> pipeline.Turn:
+    return pipeline.turn(
+        window, parts, champion, anchor, policy, Gates(), step=pipeline.plain_step(run)
+    )

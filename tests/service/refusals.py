@@ -10,7 +10,12 @@ def problem(reply: httpx.Response, status: int) -> list[tuple[str, str]]:
     assert reply.status_code == status, reply.text
     assert reply.headers["content-type"] == "application/problem+json"
     body = reply.json()
-    assert body["status"] == status and body["type"].startswith("/problems/") and body["title"] and body["detail"]
+    assert (
+        body["status"] == status
+        and body["type"].startswith("/problems/")
+        and body["title"]
+        and body["detail"]
+    )
     assert body["request_id"] == reply.headers["x-request-id"]
     return [(error["pointer"], error["detail"]) for error in body.get("errors", [])]
 

@@ -1,4 +1,6 @@
-"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over both protocols, and are counted."""
+"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over both
+protocols, and are counted.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from running import Service, wait_for
 
 NAME = "cautious"
 RISK = 0.2
-pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True)  # what is answered is the same on both
+pytestmark = pytest.mark.parametrize(
+    "service", ["sqlite"], indirect=True
+)  # what is answered is the same on both
 
 
 def turned() -> Any:
@@ -22,13 +26,21 @@ def turned() -> Any:
 
 def answered(http: httpx.Client) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and abstain of each row."""
-    reply = http.post(f"/api/v1/models/{NAME}/predict", json={"rows": turned(), "log": False}).json()
-    return tuple(np.array([row[name] for row in reply["predictions"]]) for name in ("confidence", "abstain"))  # type: ignore[return-value]
+    reply = http.post(
+        f"/api/v1/models/{NAME}/predict", json={"rows": turned(), "log": False}
+    ).json()
+    return tuple(
+        np.array([row[name] for row in reply["predictions"]]) for name in ("confidence", "abstain")
+    )  # type: ignore[return-value]
 
 
 def abstained(http: httpx.Client) -> float:
     lines = http.get("/metrics").text.splitlines()
-    found = [line for line in lines if line.startswith("acclimate_abstained_rows_total") and f'"{NAME}"' in line]
+    found = [
+        line
+        for line in lines
+        if line.startswith("acclimate_abstained_rows_total") and f'"{NAME}"' in line
+    ]
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
@@ -38,7 +50,9 @@ def name_risk(http: httpx.Client, risk: float) -> None:
     assert http.put(url, json={"max_risk": risk}, headers={"If-Match": etag}).status_code == 200
 
 
-def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(service: Service) -> None:
+def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(
+    service: Service,
+) -> None:
     with service.http() as http:
         create(http, NAME, policy=f"on_drift = false\nmax_risk = {RISK}")
         confidence, abstain = answered(http)
@@ -47,7 +61,11 @@ def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_s
         assert abstained(http) == abstain.sum()
 
         tensor = {"name": "input", "shape": [200, 64], "datatype": "FP32", "data": turned()}
-        body = {"inputs": [tensor], "outputs": [{"name": "abstain"}, {"name": "label"}], "parameters": {"log": False}}
+        body = {
+            "inputs": [tensor],
+            "outputs": [{"name": "abstain"}, {"name": "label"}],
+            "parameters": {"log": False},
+        }
         [flags, labels] = http.post(f"/v2/models/{NAME}/infer", json=body).json()["outputs"]
         assert (flags["datatype"], flags["data"]) == ("BOOL", abstain.tolist())
         assert len(labels["data"]) == 200, "the best guess is there all the same"

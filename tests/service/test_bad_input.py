@@ -1,4 +1,6 @@
-"""Bad requests over real HTTP: each a clear error with the field, nothing of it logged, never a fault of ours."""
+"""Bad requests over real HTTP: each a clear error with the field, nothing of it logged, never a
+fault of ours.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ JSON = {"Content-Type": "application/json"}
 def http(service: Service) -> Iterator[httpx.Client]:
     """A client of a service with one small model; at the end only the good rows are logged."""
     with service.http() as http:
-        # After a fault of ours the server closes the connection; only the test that met it shall fail.
+        # After a fault of ours the server closes the connection; only the test that met it shall
+        # fail.
         http.headers["Connection"] = "close"
         create(http, NAME)
         sent = {http.post(PREDICT, json=GOOD).json()["id"] for _ in range(2)}
@@ -55,7 +58,9 @@ def http(service: Service) -> Iterator[httpx.Client]:
         (b'{"rows": [[0, 0, 0, 0]], "lgo": false}', "#"),
     ],
 )
-def test_a_bad_row_refuses_the_whole_request_and_says_where(http: httpx.Client, body: bytes, pointer: str) -> None:
+def test_a_bad_row_refuses_the_whole_request_and_says_where(
+    http: httpx.Client, body: bytes, pointer: str
+) -> None:
     errors = problem(http.post(PREDICT, content=body, headers=JSON), 400)
     assert [where for where, _ in errors] == [pointer]
 
@@ -90,10 +95,17 @@ def test_a_bad_tensor_is_a_400_in_the_words_of_the_inference_protocol(
 
 def test_too_many_rows_are_too_large(http: httpx.Client) -> None:
     rows = [[0, 0, 0, 0]] * 4097
-    assert [where for where, _ in problem(http.post(PREDICT, json={"rows": rows}), 413)] == ["#/rows"]
-    error = inference_error(http.post(INFER, json=tensor(shape=[4097, 4], data=[0] * 4097 * 4)), 413)
+    assert [where for where, _ in problem(http.post(PREDICT, json={"rows": rows}), 413)] == [
+        "#/rows"
+    ]
+    error = inference_error(
+        http.post(INFER, json=tensor(shape=[4097, 4], data=[0] * 4097 * 4)), 413
+    )
     assert "4096" in error
-    assert len(http.post(PREDICT, json={"rows": rows[:512], "log": False}).json()["predictions"]) == 512
+    assert (
+        len(http.post(PREDICT, json={"rows": rows[:512], "log": False}).json()["predictions"])
+        == 512
+    )
 
 
 def test_a_body_over_the_limit_is_refused_with_or_without_its_length(http: httpx.Client) -> None:
@@ -113,14 +125,27 @@ def test_a_body_over_the_limit_is_refused_with_or_without_its_length(http: httpx
     problem(http.post(f"/api/v1/models/{NAME}/rollback", content=chunks(), headers=JSON), 413)
 
 
-@pytest.mark.parametrize("name", ["nobody", "NOBODY", "a" * 300, "%20", "..%2f", "%F0%9F%98%80", "%FF"])
+@pytest.mark.parametrize(
+    "name", ["nobody", "NOBODY", "a" * 300, "%20", "..%2f", "%F0%9F%98%80", "%FF"]
+)
 def test_an_unknown_model_is_not_found_everywhere(http: httpx.Client, name: str) -> None:
     model = f"/api/v1/models/{name}"
     problem(http.post(f"{model}/predict", json=GOOD), 404)
-    for path in ("", "/windows", "/versions", "/rows", "/promotions", "/policy", "/gates", "/aliases/champion"):
+    for path in (
+        "",
+        "/windows",
+        "/versions",
+        "/rows",
+        "/promotions",
+        "/policy",
+        "/gates",
+        "/aliases/champion",
+    ):
         problem(http.get(model + path), 404)
     problem(http.post(f"{model}/runs", json={}), 404)
-    problem(http.post(f"{model}/feedback", json=[{"prediction_id": "p", "row": 0, "label": 0}]), 404)
+    problem(
+        http.post(f"{model}/feedback", json=[{"prediction_id": "p", "row": 0, "label": 0}]), 404
+    )
     problem(http.post(f"{model}/rollback", json={"reason": "r"}), 404)
     for path in ("infer", "versions/1/infer"):
         inference_error(http.post(f"/v2/models/{name}/{path}", json=tensor()), 404)
@@ -128,7 +153,9 @@ def test_an_unknown_model_is_not_found_everywhere(http: httpx.Client, name: str)
         inference_error(http.get(f"/v2/models/{name}{path}"), 404)
 
 
-@pytest.mark.parametrize("version", ["0", "2", "-1", "1.0", "x", "²", "9" * 12, "9" * 30, "9" * 5000, "%00"])
+@pytest.mark.parametrize(
+    "version", ["0", "2", "-1", "1.0", "x", "²", "9" * 12, "9" * 30, "9" * 5000, "%00"]
+)
 def test_an_unknown_version_is_not_found(http: httpx.Client, version: str) -> None:
     inference_error(http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=tensor()), 404)
     inference_error(http.get(f"/v2/models/{NAME}/versions/{version}/ready"), 404)
@@ -138,7 +165,8 @@ def test_an_unknown_version_is_not_found(http: httpx.Client, version: str) -> No
 
 
 @pytest.mark.parametrize(
-    "window", ["w-0", "w-2", "w--1", "1", "w-x", "w-" + "9" * 12, "w-" + "9" * 30, "w-" + "9" * 5000]
+    "window",
+    ["w-0", "w-2", "w--1", "1", "w-x", "w-" + "9" * 12, "w-" + "9" * 30, "w-" + "9" * 5000],
 )
 def test_an_unknown_window_is_not_found(http: httpx.Client, window: str) -> None:
     problem(http.get(f"/api/v1/models/{NAME}/rows", params={"window": window}), 404)
@@ -253,7 +281,9 @@ def test_a_wrong_query_is_refused_with_its_field(http: httpx.Client, query: str)
         "runs/%00",
     ],
 )
-def test_a_path_or_query_that_no_column_can_hold_is_no_fault_of_ours(http: httpx.Client, path: str) -> None:
+def test_a_path_or_query_that_no_column_can_hold_is_no_fault_of_ours(
+    http: httpx.Client, path: str
+) -> None:
     assert http.get(f"/api/v1/{path}").status_code < 500
 
 

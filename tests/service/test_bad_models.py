@@ -1,4 +1,6 @@
-"""Models that cannot be made, over real HTTP: each refused with its field, and nothing half-created."""
+"""Models that cannot be made, over real HTTP: each refused with its field, and nothing
+half-created.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,12 @@ TAKEN = "taken"
 
 @pytest.fixture(scope="module")
 def http(service: Service) -> Iterator[httpx.Client]:
-    """A client of a service with one small model; at the end there are no more models or runs than before."""
+    """A client of a service with one small model; at the end there are no more models or runs than
+    before.
+    """
     with service.http() as http:
-        # After a fault of ours the server closes the connection; only the test that met it shall fail.
+        # After a fault of ours the server closes the connection; only the test that met it shall
+        # fail.
         http.headers["Connection"] = "close"
         create(http, TAKEN)
         before = names(http)
@@ -31,7 +36,9 @@ def http(service: Service) -> Iterator[httpx.Client]:
 
 def names(http: httpx.Client) -> tuple[list[str], list[str]]:
     """The names of all models, and the ids of all runs."""
-    models, runs = (http.get(f"/api/v1/{kind}?page_size=500").json()["items"] for kind in ("models", "runs"))
+    models, runs = (
+        http.get(f"/api/v1/{kind}?page_size=500").json()["items"] for kind in ("models", "runs")
+    )
     return [model["name"] for model in models], [run["id"] for run in runs]
 
 
@@ -45,12 +52,20 @@ def spec(old: str = "", new: str = "", name: str = "never-made") -> str:
     [
         (spec('"mlp"', '"mpl"'), "#/model/network", "mlp"),
         (spec('"mlp"', '"os:system"'), "#/model/network", "ACCLIMATE_NETWORK_ALLOWLIST"),
-        (spec('"mlp"', '"own_network:build"'), "#/model/network", "unexpected keyword argument 'hidden'"),
+        (
+            spec('"mlp"', '"own_network:build"'),
+            "#/model/network",
+            "unexpected keyword argument 'hidden'",
+        ),
         (spec("members = 1", "member = 1"), "#/model/member", "'members'"),
         (spec("members = 1", "members = 99"), "#/model/members", "1 to 5"),
         (spec("hidden", "hiden"), "#/model/network_args/hiden", "'hidden'"),
         (spec("[policy]", "[polcy]"), "#/polcy", "'policy'"),
-        (spec("min_window_rows", "min_windows_rows"), "#/policy/min_windows_rows", "'min_window_rows'"),
+        (
+            spec("min_window_rows", "min_windows_rows"),
+            "#/policy/min_windows_rows",
+            "'min_window_rows'",
+        ),
         (spec('"never"', '"sometimes"'), "#/policy/schedule", "sometimes"),
         (spec('"vector"', '"vektor"'), "#/input/kind", "vector"),
         (spec('"vector"', '"image"'), "#/input/shape", "[H, W] or [C, H, W]"),
@@ -70,7 +85,9 @@ def spec(old: str = "", new: str = "", name: str = "never-made") -> str:
         (b"\xff\xfe", "#/spec", "UTF-8"),
     ],
 )
-def test_a_wrong_spec_is_refused_with_its_field(http: httpx.Client, text: str | bytes, pointer: str, said: str) -> None:
+def test_a_wrong_spec_is_refused_with_its_field(
+    http: httpx.Client, text: str | bytes, pointer: str, said: str
+) -> None:
     errors = dict(problem(post(http, text, seed_file()), 422))
     assert pointer in errors, errors
     assert said in errors[pointer]
@@ -88,7 +105,11 @@ X, Y = labeled()
 @pytest.mark.parametrize(
     ("seed", "pointer", "said"),
     [
-        (seed_file(y=np.where(np.arange(90) == 5, 3, Y)), "#/seed/y", ["out of range: 3", "row 5", "0 to 2"]),
+        (
+            seed_file(y=np.where(np.arange(90) == 5, 3, Y)),
+            "#/seed/y",
+            ["out of range: 3", "row 5", "0 to 2"],
+        ),
         (seed_file(y=np.where(np.arange(90) == 5, -1, Y)), "#/seed/y", ["out of range: -1"]),
         (seed_file(y=Y.astype(float)), "#/seed/y", ["whole numbers"]),
         (
@@ -172,7 +193,9 @@ TABLE = "a,b,c,d,y\n" + "".join(
         ("", b"x"),
     ],
 )
-def test_a_seed_that_cannot_be_read_is_refused(http: httpx.Client, name: str, content: bytes) -> None:
+def test_a_seed_that_cannot_be_read_is_refused(
+    http: httpx.Client, name: str, content: bytes
+) -> None:
     errors = problem(post(http, spec(), content, name=name), 422)
     assert errors[0][0].startswith("#/seed") and errors[0][1]
 
@@ -180,7 +203,9 @@ def test_a_seed_that_cannot_be_read_is_refused(http: httpx.Client, name: str, co
 def test_missing_parts_are_named_and_what_is_not_multipart_is_refused(http: httpx.Client) -> None:
     spec_part, seed_part = ("spec.toml", spec()), ("seed.npz", seed_file())
     for parts, missing in (({"spec": spec_part}, {"#/seed"}), ({"seed": seed_part}, {"#/spec"})):
-        assert {where for where, _ in problem(http.post("/api/v1/models", files=parts), 422)} == missing
+        assert {
+            where for where, _ in problem(http.post("/api/v1/models", files=parts), 422)
+        } == missing
     both = problem(http.post("/api/v1/models", files={"sped": spec_part}), 422)
     assert {where for where, _ in both} == {"#/spec", "#/seed"}
     problem(http.post("/api/v1/models", json={"spec": "x"}), 400)
@@ -188,7 +213,11 @@ def test_missing_parts_are_named_and_what_is_not_multipart_is_refused(http: http
     broken = {"Content-Type": "multipart/form-data"}
     problem(http.post("/api/v1/models", content=b"x", headers=broken), 400)
     broken = {"Content-Type": "multipart/form-data; boundary=a"}
-    assert 400 <= http.post("/api/v1/models", content=b"--b\r\nnonsense", headers=broken).status_code < 500
+    assert (
+        400
+        <= http.post("/api/v1/models", content=b"--b\r\nnonsense", headers=broken).status_code
+        < 500
+    )
     many = {f"part{number}": ("x", b"x") for number in range(9)}
     problem(http.post("/api/v1/models", files=many), 400)
 

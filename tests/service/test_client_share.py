@@ -1,4 +1,6 @@
-"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key that sends alone is not limited."""
+"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key that
+sends alone is not limited.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ pytestmark = pytest.mark.parametrize(
 )  # the log and the trainer are the same on both
 
 
-def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(service: Service) -> None:
+def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(
+    service: Service,
+) -> None:
     with service.http() as http:
         create(http, NAME, policy="on_drift = false\nclient_share = 0.5")
         key = http.post("/api/v1/keys", json={"name": "quiet", "scopes": ["predict"]}).json()["key"]

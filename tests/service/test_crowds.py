@@ -1,4 +1,6 @@
-"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names it, over HTTP."""
+"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names it,
+over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ pytestmark = pytest.mark.parametrize(
 )  # the log and the trainer are the same on both
 
 
-def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(service: Service) -> None:
+def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(
+    service: Service,
+) -> None:
     rng, (x, y, _) = np.random.default_rng(7), stream()
     upright = x[rng.permutation(len(x))[:HONEST]]
     eights, ones = (x[y == digit][rng.integers((y == digit).sum(), size=MADE)] for digit in (8, 1))

@@ -1,4 +1,6 @@
-"""The OpenAPI document is true: whatever is made of it, no answer is a fault of ours and none is one that it does not name."""
+"""The OpenAPI document is true: whatever is made of it, no answer is a fault of ours and none is
+one that it does not name.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,15 @@ from schemathesis.specs.openapi.checks import (
 )
 from small_model import create
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-QUICK = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+QUICK = settings(
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,9 @@ def test_no_answer_is_a_fault_or_undocumented(api: Any, fuzzed: Service) -> None
         @QUICK
         @given(case=operation.as_strategy())
         def ask(case: Any) -> None:
-            case.call_and_validate(headers={"Authorization": f"Bearer {fuzzed.key}"}, checks=CHECKS, timeout=30)
+            case.call_and_validate(
+                headers={"Authorization": f"Bearer {fuzzed.key}"}, checks=CHECKS, timeout=30
+            )
 
         try:
             ask()

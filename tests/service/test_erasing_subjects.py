@@ -1,4 +1,6 @@
-"""A data subject is erased over HTTP: what it sent is gone, what others sent is not, and what saw it is told."""
+"""A data subject is erased over HTTP: what it sent is gone, what others sent is not, and what saw
+it is told.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +35,27 @@ def erase(http: httpx.Client, subject: str) -> dict[str, Any]:
     return found
 
 
-def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(service: Service) -> None:
+def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
+    service: Service,
+) -> None:
     with service.http() as http:
         create(http, "erasing")
         x = labeled(60, seed=3)[0]
         hers, his = send(http, x[:20], "ann/17 ü"), send(http, x[20:], "bob")
-        label = [{"prediction_id": id, "row": row, "label": "low"} for id in (hers, his) for row in (0, 1)]
+        label = [
+            {"prediction_id": id, "row": row, "label": "low"}
+            for id in (hers, his)
+            for row in (0, 1)
+        ]
         assert http.post(f"{URL}/feedback", json=label).json()["accepted"] == 4
         run = http.post(f"{URL}/runs", json={}).json()
         ended = wait_for(
-            lambda: (found := http.get(f"/api/v1/runs/{run['id']}", params={"wait": 20}).json())["ended_at"] and found,
+            lambda: (
+                (found := http.get(f"/api/v1/runs/{run['id']}", params={"wait": 20}).json())[
+                    "ended_at"
+                ]
+                and found
+            ),
             90,
         )
         late, plain = send(http, x[:5], "ann/17 ü"), send(http, x[:5], None)
@@ -53,7 +66,10 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
         assert logged(http) == {his, plain}
         first = http.get(f"{URL}/windows").json()["items"][0]
         assert (first["rows"], first["rows_labelled"]) == (40, 2)
-        marked = {item["version"]: item["saw_erased_rows"] for item in http.get(f"{URL}/versions").json()["items"]}
+        marked = {
+            item["version"]: item["saw_erased_rows"]
+            for item in http.get(f"{URL}/versions").json()["items"]
+        }
         assert marked == {version: version in expected["versions"] for version in marked}
         accepted = http.post(f"{URL}/feedback", json=label).json()
         assert [entry["index"] for entry in accepted["rejected"]] == [0, 1]
@@ -62,15 +78,23 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
         assert logged(http) == {his, plain, again}
         assert erase(http, "ann%2F17%20%C3%BC")["rows"] == 28
         entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
-        erased = [entry for entry in entries if (entry["action"], entry["target"]) == ("subject.erase", "erasing")]
+        erased = [
+            entry
+            for entry in entries
+            if (entry["action"], entry["target"]) == ("subject.erase", "erasing")
+        ]
         assert len(erased) == 2 and "ann" not in json.dumps(erased)
-    assert [path for path, content in contents(service.home / "store") if hers.encode() in content] == []
+    assert [
+        path for path, content in contents(service.home / "store") if hers.encode() in content
+    ] == []
 
 
 @pytest.mark.parametrize("scope", ["predict", "operate"])
 def test_erasing_needs_the_scope_admin(service: Service, scope: str) -> None:
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": "weak", "scopes": [scope]}).json()
-        reply = http.delete(f"{URL}/subjects/ann", headers={"Authorization": f"Bearer {key['key']}"})
+        reply = http.delete(
+            f"{URL}/subjects/ann", headers={"Authorization": f"Bearer {key['key']}"}
+        )
         assert reply.status_code == 403
         assert http.delete("/api/v1/models/none-of-ours/subjects/ann").status_code == 404

@@ -9,10 +9,10 @@ import pytest
 from live_rows import Live
 from prometheus_client.parser import text_string_to_metric_families
 
-from acclimate.learning.estimate import Estimate
-from acclimate.storage import catalog
+from acclimate.learning.evaluation.accuracy_estimate import Estimate
 from acclimate.storage.database import Database
-from service import learning_metrics
+from acclimate.storage.log import catalog
+from service.control import learning_metrics
 
 GIVEN = Estimate(value=0.9, lower=0.7, upper=0.97)
 
@@ -24,7 +24,9 @@ def live(database: Database, tmp_path: Path) -> Live:
 
 def close(live: Live, told: Estimate, divergence: float | None) -> None:
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)["number"]
+        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)[
+            "number"
+        ]
         found = {**told.as_json(), "pseudo_label_divergence": divergence}
         catalog.note_window(connection, live.model_id, number, estimate=found)
 
@@ -36,7 +38,9 @@ def exported(live: Live, name: str) -> dict[tuple[str, ...], float]:
         for sample in family.samples:
             if sample.name == f"acclimate_{name}":
                 labels: dict[str, Any] = sample.labels
-                found[tuple(value for key, value in sorted(labels.items()) if key != "model")] = sample.value
+                found[tuple(value for key, value in sorted(labels.items()) if key != "model")] = (
+                    sample.value
+                )
     return found
 
 
@@ -52,11 +56,20 @@ def test_the_newest_estimate_is_exported_with_its_interval_and_its_estimator(liv
 def test_after_a_refused_estimate_no_older_number_is_shown(live: Live) -> None:
     close(live, GIVEN, 0.04)
     close(live, Estimate(refused="junk"), None)
-    for name in ("estimated_accuracy_ratio", "estimated_accuracy_ratio_lower", "pseudo_label_class_divergence_ratio"):
+    for name in (
+        "estimated_accuracy_ratio",
+        "estimated_accuracy_ratio_lower",
+        "pseudo_label_class_divergence_ratio",
+    ):
         assert exported(live, name) == {}
 
 
 def test_rollbacks_are_counted_from_zero_so_that_the_first_one_is_an_increase(live: Live) -> None:
     counted = exported(live, "promotions_total")
     assert counted["none", "first"] == 1
-    assert counted["none", "rollback"] == counted["none", "override"] == counted["label_free", "promote"] == 0
+    assert (
+        counted["none", "rollback"]
+        == counted["none", "override"]
+        == counted["label_free", "promote"]
+        == 0
+    )

@@ -10,11 +10,11 @@ import numpy as np
 import orjson
 import pytest
 
-from acclimate.storage.journal import Journal
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import Segments
+from acclimate.storage.log.journal import Journal
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
-from service.routes.log import line_of
+from service.control.row_routes import line_of
 
 TEXTS = np.array([["Grüße, 世界\n\u2028"], ["NaN"], [""]], dtype=object)
 
@@ -22,19 +22,34 @@ TEXTS = np.array([["Grüße, 世界\n\u2028"], ["NaN"], [""]], dtype=object)
 @pytest.mark.parametrize(
     ("kind", "x", "exported"),
     [
-        ("vector", np.array([[0.1, 1e30], [3, 4], [-0.0, 6]], np.float32), [[0.1, 1e30], [3, 4], [-0.0, 6]]),
-        ("image", np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2), np.arange(24).reshape(3, 2, 2, 2).tolist()),
+        (
+            "vector",
+            np.array([[0.1, 1e30], [3, 4], [-0.0, 6]], np.float32),
+            [[0.1, 1e30], [3, 4], [-0.0, 6]],
+        ),
+        (
+            "image",
+            np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2),
+            np.arange(24).reshape(3, 2, 2, 2).tolist(),
+        ),
         ("sequence", np.array([[2**53 + 1, 0], [1, 2], [0, 0]]), [[2**53 + 1, 0], [1, 2], [0, 0]]),
         ("text", TEXTS, ["Grüße, 世界\n\u2028", "NaN", ""]),
     ],
 )
-def test_a_row_of_each_kind_is_a_line_of_json(tmp_path: Path, kind: Any, x: Any, exported: Any) -> None:
+def test_a_row_of_each_kind_is_a_line_of_json(
+    tmp_path: Path, kind: Any, x: Any, exported: Any
+) -> None:
     schema = JournalSchema(kind=kind, shape=x.shape[1:], classes=2, model="m", replica="api-0")
     journal = Journal.open(tmp_path / "journal", schema, 1_800_000_000.0)
     probabilities = np.array([[0.25, 0.75]] * 3, np.float32)
     journal.append(
         LoggedRows.of_request(
-            prediction_id="p", version="1", logged_at=1_800_000_000.0, client="k", x=x, probabilities=probabilities
+            prediction_id="p",
+            version="1",
+            logged_at=1_800_000_000.0,
+            client="k",
+            x=x,
+            probabilities=probabilities,
         )
     )
     sealed = journal.seal()
@@ -47,5 +62,10 @@ def test_a_row_of_each_kind_is_a_line_of_json(tmp_path: Path, kind: Any, x: Any,
         found = json.loads(text)
         # The stored float32 comes back exactly; its text is the shortest one that says it.
         assert found["input"] == exported[place] and text.count(b"\n") == 0
-        assert (found["row"], found["label"], found["class"], found["confidence"]) == (place, "yes", 1, 0.75)
+        assert (found["row"], found["label"], found["class"], found["confidence"]) == (
+            place,
+            "yes",
+            1,
+            0.75,
+        )
         assert found["probabilities"] == [0.25, 0.75]

@@ -1,4 +1,6 @@
-"""`/v2` as its clients know it: what they may send, what they are told, and the one shape of every error."""
+"""`/v2` as its clients know it: what they may send, what they are told, and the one shape of every
+error.
+"""
 
 from __future__ import annotations
 
@@ -75,23 +77,37 @@ def test_a_reply_is_flat_names_its_version_and_declares_what_it_holds(http: http
     body = sent(id="заявка-7")
     for path in (INFER, f"{MODEL}/versions/1/infer"):
         reply = answer(http.post(path, content=body))
-        assert {name: reply[name] for name in ("model_name", "model_version", "id", "parameters")} == {
+        assert {
+            name: reply[name] for name in ("model_name", "model_version", "id", "parameters")
+        } == {
             "model_name": NAME,
             "model_version": "1",
             "id": "заявка-7",
             "parameters": {"log": "off"},
         }
         assert [
-            {**output, "shape": [-1, *output["shape"][1:]], "data": len(output["data"])} for output in reply["outputs"]
-        ] == [{**output, "data": 3 if output["name"] == "probabilities" else 1} for output in OUTPUTS]
+            {**output, "shape": [-1, *output["shape"][1:]], "data": len(output["data"])}
+            for output in reply["outputs"]
+        ] == [
+            {**output, "data": 3 if output["name"] == "probabilities" else 1} for output in OUTPUTS
+        ]
     generated = [answer(http.post(INFER, content=sent()))["id"] for _ in range(2)]
     assert generated[0] != generated[1]
 
 
 @pytest.mark.parametrize(
-    "type", [None, "application/octet-stream", "application/x-www-form-urlencoded", "text/plain", "image/png"]
+    "type",
+    [
+        None,
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "image/png",
+    ],
 )
-def test_the_content_type_of_a_request_does_not_matter(http: httpx.Client, type: str | None) -> None:
+def test_the_content_type_of_a_request_does_not_matter(
+    http: httpx.Client, type: str | None
+) -> None:
     headers = {} if type is None else {"Content-Type": type}
     answer(http.post(INFER, content=sent(), headers=headers))
 
@@ -103,24 +119,51 @@ def test_the_content_type_of_a_request_does_not_matter(http: httpx.Client, type:
         {"inputs": [{**tensor()["inputs"][0], "parameters": None}]},
         {"outputs": [{"name": "label", "parameters": None}]},
         {"outputs": [{"name": "label", "parameters": {"binary_data": False}}]},
-        {"parameters": {"log": False, "priority": 1, "timeout": 1000, "sequence_id": 7, "sequence_start": True}},
-        {"parameters": {"log": False, "triton_enable_empty_final_response": True, "headers": {}, "own": "x"}},
+        {
+            "parameters": {
+                "log": False,
+                "priority": 1,
+                "timeout": 1000,
+                "sequence_id": 7,
+                "sequence_start": True,
+            }
+        },
+        {
+            "parameters": {
+                "log": False,
+                "triton_enable_empty_final_response": True,
+                "headers": {},
+                "own": "x",
+            }
+        },
         {"parameters": {"log": False, "binary_data_output": True}},
     ],
 )
-def test_what_real_clients_send_besides_the_rows_is_accepted(http: httpx.Client, changes: dict[str, Any]) -> None:
+def test_what_real_clients_send_besides_the_rows_is_accepted(
+    http: httpx.Client, changes: dict[str, Any]
+) -> None:
     answer(http.post(INFER, content=sent(**changes)))
 
 
 @pytest.mark.parametrize(
     ("encoding", "encode"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes), ("GZIP", gzip.compress)],
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+        ("GZIP", gzip.compress),
+    ],
 )
-def test_an_encoded_body_is_read_as_if_it_were_plain(http: httpx.Client, encoding: str, encode: Any) -> None:
+def test_an_encoded_body_is_read_as_if_it_were_plain(
+    http: httpx.Client, encoding: str, encode: Any
+) -> None:
     headers = {"Content-Encoding": encoding}
     assert answer(http.post(INFER, content=encode(sent(id="x")), headers=headers))["id"] == "x"
     rows = encode(b'{"rows": [[1, 2, 3, 4]], "log": false}')
-    assert http.post(f"/api/v1/models/{NAME}/predict", content=rows, headers=headers).status_code == 200
+    assert (
+        http.post(f"/api/v1/models/{NAME}/predict", content=rows, headers=headers).status_code
+        == 200
+    )
 
 
 def test_an_encoded_body_that_is_broken_unknown_or_a_bomb_is_refused(http: httpx.Client) -> None:
@@ -197,7 +240,13 @@ def test_a_malformed_tensor_is_a_400(http: httpx.Client, changes: dict[str, Any]
         b'{"inputs": [null]}',
         b"\x00",
         b"NaN",
-        *(sent(inputs=[tensor()["inputs"][0]] * 2), sent(parameters=[]), sent(outputs={}), sent(id=7), sent(inptus=[])),
+        *(
+            sent(inputs=[tensor()["inputs"][0]] * 2),
+            sent(parameters=[]),
+            sent(outputs={}),
+            sent(id=7),
+            sent(inptus=[]),
+        ),
     ],
 )
 def test_a_malformed_body_is_a_400(http: httpx.Client, content: bytes) -> None:
@@ -208,12 +257,26 @@ def test_every_error_below_v2_has_the_one_shape(service: Service, http: httpx.Cl
     for method, path in (
         *(
             ("GET", path)
-            for path in ("/v2/nothing", "/v2//", "/v2/health", "/v2/health/", "/v2/models/", "/v2/modelss")
+            for path in (
+                "/v2/nothing",
+                "/v2//",
+                "/v2/health",
+                "/v2/health/",
+                "/v2/models/",
+                "/v2/modelss",
+            )
         ),
-        *(("GET", f"{MODEL}{path}") for path in ("/", "/versions", "/versions/", "/versions/2", "/config", "/stats")),
+        *(
+            ("GET", f"{MODEL}{path}")
+            for path in ("/", "/versions", "/versions/", "/versions/2", "/config", "/stats")
+        ),
         *(
             ("POST", path)
-            for path in ("/v2/repository/index", f"/v2/repository/models/{NAME}/load", "/v2/models/no/infer")
+            for path in (
+                "/v2/repository/index",
+                f"/v2/repository/models/{NAME}/load",
+                "/v2/models/no/infer",
+            )
         ),
     ):
         error(http.request(method, path), 404)
@@ -233,10 +296,15 @@ def test_every_error_below_v2_has_the_one_shape(service: Service, http: httpx.Cl
     error(http.post(INFER, content=sent(), headers={"Content-Encoding": "br"}), 415)
 
 
-def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(http: httpx.Client) -> None:
+def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(
+    http: httpx.Client,
+) -> None:
     assert post(http, SPEC.format(name="unready"), seed_file()).status_code == 202
     wait_for(lambda: "unready" in http.get("/v2/models").json()["models"])
-    for reply in (http.get("/v2/models/unready/ready"), http.post("/v2/models/unready/infer", content=sent())):
+    for reply in (
+        http.get("/v2/models/unready/ready"),
+        http.post("/v2/models/unready/infer", content=sent()),
+    ):
         assert "no version yet" in error(reply, 503)
         assert int(reply.headers["retry-after"]) > 0
     assert answer(http.get("/v2/models/unready"))["versions"] == []
@@ -244,7 +312,13 @@ def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(http:
 
 def test_the_largest_finite_numbers_are_answered_with_finite_ones(http: httpx.Client) -> None:
     body = sent(
-        inputs=[{**tensor()["inputs"][0], "shape": [2, 4], "data": [3e38, -3e38, 3e38, 3e38, 1e30, 1e30, -1e30, 0]}]
+        inputs=[
+            {
+                **tensor()["inputs"][0],
+                "shape": [2, 4],
+                "data": [3e38, -3e38, 3e38, 3e38, 1e30, 1e30, -1e30, 0],
+            }
+        ]
     )
     reply = http.post(INFER, content=body)
     if reply.status_code == 200:

@@ -1,4 +1,6 @@
-"""Images, text and sequences all the way: created, answered alike over both protocols, logged exactly, learnt from."""
+"""Images, text and sequences all the way: created, answered alike over both protocols, logged
+exactly, learnt from.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class Kind:
 
 
 KINDS = {
-    "image": Kind("cnn", "channels = [4]\nhidden = [16]", [2, 8, 8], "UINT8", [[[0] * 8] * 8], "#/rows/1"),
+    "image": Kind(
+        "cnn", "channels = [4]\nhidden = [16]", [2, 8, 8], "UINT8", [[[0] * 8] * 8], "#/rows/1"
+    ),
     "text": Kind("text", "buckets = 256\ndim = 8", [1], "BYTES", "x" * 65_537, "#/rows/1"),
     "sequence": Kind("text", "vocabulary = 64\ndim = 8", [6], "INT64", [1, -1], "#/rows/1/1"),
 }
@@ -76,7 +80,9 @@ pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
-def model(service: Service, request: pytest.FixtureRequest) -> Iterator[tuple[httpx.Client, str, str]]:
+def model(
+    service: Service, request: pytest.FixtureRequest
+) -> Iterator[tuple[httpx.Client, str, str]]:
     """A client, and a model of each kind whose version 1 answers."""
     kind, made = request.param, KINDS[request.param]
     name = f"kind-{kind}"
@@ -84,7 +90,10 @@ def model(service: Service, request: pytest.FixtureRequest) -> Iterator[tuple[ht
     x, y = labeled(kind, 100, seed=0)
     np.savez_compressed(seed := io.BytesIO(), x=np.array(x), y=y)
     with service.http() as http:
-        reply = http.post("/api/v1/models", files={"spec": ("spec.toml", spec), "seed": ("seed.npz", seed.getvalue())})
+        reply = http.post(
+            "/api/v1/models",
+            files={"spec": ("spec.toml", spec), "seed": ("seed.npz", seed.getvalue())},
+        )
         assert reply.status_code == 202, reply.text
         run = ended(http, reply.json()["id"])
         assert run["state"] == "succeeded", run
@@ -94,11 +103,19 @@ def model(service: Service, request: pytest.FixtureRequest) -> Iterator[tuple[ht
 
 def tensor(kind: str, x: Any, **changes: Any) -> dict[str, Any]:
     made = KINDS[kind]
-    body = {"name": "input", "datatype": made.datatype, "shape": [len(x), *made.shape], "data": x, **changes}
+    body = {
+        "name": "input",
+        "datatype": made.datatype,
+        "shape": [len(x), *made.shape],
+        "data": x,
+        **changes,
+    }
     return {"inputs": [body], "parameters": {"log": False}}
 
 
-def test_rows_of_the_kind_are_answered_alike_over_both_protocols_and_rightly(model: tuple[Any, str, str]) -> None:
+def test_rows_of_the_kind_are_answered_alike_over_both_protocols_and_rightly(
+    model: tuple[Any, str, str],
+) -> None:
     http, name, kind = model
     x, y = labeled(kind, 60, seed=1)
     reply = http.post(f"/api/v1/models/{name}/predict", json={"rows": x, "log": False}).json()

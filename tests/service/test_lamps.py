@@ -1,4 +1,6 @@
-"""What the lamps of learning and of safety say, in words, of everything that the memory may hold."""
+"""What the lamps of learning and of safety say, in words, of everything that the memory may
+hold.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from live_rows import Live, answers
 from memories import new_run
 from sqlalchemy import text
 
-from acclimate.storage import catalog, periodic_tasks, registry, runs, watches
 from acclimate.storage.database import Database
-from service import status
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import periodic_tasks, registry, runs, watches
+from service.control import status
 
 
 @pytest.fixture
@@ -32,12 +35,18 @@ def lamp(live: Live, which: str) -> tuple[str, list[str]]:
 
 def close(live: Live) -> int:
     with live.database.write() as connection:
-        return int(catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)["number"])
+        return int(
+            catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)[
+                "number"
+            ]
+        )
 
 
 def ended_run(live: Live, state: str, detail: str | None) -> None:
     with live.database.write() as connection:
-        claim = runs.claim(connection, new_run(connection, live.model_id, parent_version=1), owner="worker-0")
+        claim = runs.claim(
+            connection, new_run(connection, live.model_id, parent_version=1), owner="worker-0"
+        )
         assert claim is not None
         runs.finish(connection, claim, state=state, detail=detail)
 
@@ -49,7 +58,10 @@ def pause(live: Live, learning: str, reason: str | None = None) -> None:
 
 def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
     live.log(1, answers(20))
-    assert lamp(live, "learning") == ("ok", ["nothing new to learn from: 20 rows in the open window, a run needs 150"])
+    assert lamp(live, "learning") == (
+        "ok",
+        ["nothing new to learn from: 20 rows in the open window, a run needs 150"],
+    )
     live.log(1, answers(140))
     assert lamp(live, "learning") == ("ok", ["160 rows wait in the open window"])
 
@@ -80,12 +92,19 @@ def test_learning_is_not_ok_while_paused_and_says_by_what(live: Live) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(50, "ok"), (70, "bad"), (-70, "bad")])
-def test_learning_is_bad_while_nobody_looks_for_what_is_due(live: Live, seconds: int, state: str) -> None:
+def test_learning_is_bad_while_nobody_looks_for_what_is_due(
+    live: Live, seconds: int, state: str
+) -> None:
     with live.database.write() as connection:
-        connection.execute(text("UPDATE periodic_tasks SET done_at = done_at - :seconds"), {"seconds": seconds})
+        connection.execute(
+            text("UPDATE periodic_tasks SET done_at = done_at - :seconds"), {"seconds": seconds}
+        )
     found, reasons = lamp(live, "learning")
     assert found == state
-    told = "nobody has looked for due runs and for promotions to take back for 70 s: beat or every worker is missing"
+    told = (
+        "nobody has looked for due runs and for promotions to take back for 70 s: beat or "
+        "every worker is missing"
+    )
     assert (told in reasons) == (state == "bad")
     assert lamp(live, "safe")[0] == "ok"
 
@@ -98,10 +117,14 @@ def test_learning_is_bad_where_nobody_has_ever_looked(live: Live) -> None:
 
 def test_a_model_that_never_learns_says_so(live: Live) -> None:
     live.policy(learnable="no")
-    assert lamp(live, "learning")[1] == ['the policy says learnable = "no": this model is served and watched only']
+    assert lamp(live, "learning")[1] == [
+        'the policy says learnable = "no": this model is served and watched only'
+    ]
 
 
-def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_one_follows(live: Live) -> None:
+def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_one_follows(
+    live: Live,
+) -> None:
     for clear in ("release", "evidence"):
         number = close(live)
         with live.database.write() as connection:
@@ -119,26 +142,47 @@ def watch(live: Live, state: str) -> Any:
     """A second version whose watch is in this state."""
     live.add_version()
     with live.database.write() as connection:
-        found = {"state": state, "rows": 40, "needed": 500, "found": None, "detail": "lost its confidence", "at": 1.0}
+        found = {
+            "state": state,
+            "rows": 40,
+            "needed": 500,
+            "found": None,
+            "detail": "lost its confidence",
+            "at": 1.0,
+        }
         watches.note(connection, live.model_id, 2, found)
         return registry.champion(connection, live.model_id)
 
 
-def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(live: Live) -> None:
+def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(
+    live: Live,
+) -> None:
     watch(live, "watching")
     assert lamp(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
     with live.database.write() as connection:
-        connection.execute(text("UPDATE periodic_tasks SET done_at = done_at - 70 WHERE name = 'trigger'"))
-    assert lamp(live, "safe") == ("warn", ["version 2 is being watched: 40 of 500 rows", "nobody looks at it"])
+        connection.execute(
+            text("UPDATE periodic_tasks SET done_at = done_at - 70 WHERE name = 'trigger'")
+        )
+    assert lamp(live, "safe") == (
+        "warn",
+        ["version 2 is being watched: 40 of 500 rows", "nobody looks at it"],
+    )
     with live.database.write() as connection:
         watches.note(connection, live.model_id, 2, {"state": "passed"})
     assert lamp(live, "safe") == ("ok", [])
 
 
-def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(live: Live) -> None:
+def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(
+    live: Live,
+) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(connection, registry.model_by_id(connection, live.model_id), promotion, "it answers one class")
+        watches.undo(
+            connection,
+            registry.model_by_id(connection, live.model_id),
+            promotion,
+            "it answers one class",
+        )
     state, reasons = lamp(live, "safe")
     assert state == "warn" and "it answers one class" in reasons[0]
     pause(live, "on")
@@ -148,14 +192,22 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
 def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(connection, registry.model_by_id(connection, live.model_id), promotion, "it answers one class")
+        watches.undo(
+            connection,
+            registry.model_by_id(connection, live.model_id),
+            promotion,
+            "it answers one class",
+        )
     live.add_version()
     assert lamp(live, "safe") == ("ok", [])
 
 
 def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None:
     watch(live, "worse")
-    assert lamp(live, "safe") == ("bad", ["version 2 is worse and still serves: lost its confidence"])
+    assert lamp(live, "safe") == (
+        "bad",
+        ["version 2 is worse and still serves: lost its confidence"],
+    )
 
 
 def test_the_top_lamp_is_the_worst_of_the_models(live: Live) -> None:

@@ -1,4 +1,6 @@
-"""What becomes of labels, over HTTP: they judge, then they teach, and tell how wrong the pseudo-labels were."""
+"""What becomes of labels, over HTTP: they judge, then they teach, and tell how wrong the
+pseudo-labels were.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,16 @@ pytestmark = pytest.mark.parametrize(
 
 
 def feedback(http: httpx.Client, answers: list[dict[str, Any]], y: np.ndarray, rows: range) -> None:
-    entries = [{"prediction_id": answers[n // 100]["id"], "row": n % 100, "label": int(y[n])} for n in rows]
+    entries = [
+        {"prediction_id": answers[n // 100]["id"], "row": n % 100, "label": int(y[n])} for n in rows
+    ]
     reply = http.post(f"/api/v1/models/{NAME}/feedback", json=entries).json()
     assert reply["accepted"] == len(rows), reply
 
 
-def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_ones(service: Service) -> None:
+def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_ones(
+    service: Service,
+) -> None:
     with service.http() as http:
         create(http, NAME)
         x, y = window(1)
@@ -34,7 +40,9 @@ def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_
         gates = {gate["gate"]: gate for gate in run["gates"]}
         assert gates, str(run)
         # A hundred labels prove that a student of these digits is not worse than version 1.
-        assert gates["audited_accuracy"]["verdict"] == "pass" and gates["audited_accuracy"]["n"] == 100
+        assert (
+            gates["audited_accuracy"]["verdict"] == "pass" and gates["audited_accuracy"]["n"] == 100
+        )
         assert run["evidence"] == "audited" and not gates["agreement_with_champion"]["binds"]
         if run["promoted"]:
             told = http.get(f"/api/v1/models/{NAME}/promotions").json()["items"][-1]

@@ -1,4 +1,6 @@
-"""Limits of what one key and one slow client may take, on a service of its own that is set to tight ones."""
+"""Limits of what one key and one slow client may take, on a service of its own that is set to tight
+ones.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from running import Service
 from small_model import create, labeled
 
 from service.errors import Refusal
-from service.rate_limit import RateLimit
+from service.inference.rate_limit import RateLimit
 
 PREDICT = "/api/v1/models/limits/predict"
 ROWS_A_SECOND = 100.0
@@ -41,7 +43,9 @@ def tight(short_folder: Path) -> Iterator[Service]:
 def http(tight: Service) -> Iterator[httpx.Client]:
     """A client with a key of its own, which has sent nothing."""
     with tight.http() as admin:
-        key = admin.post("/api/v1/keys", json={"name": "sensor", "scopes": ["predict"]}).json()["key"]
+        key = admin.post("/api/v1/keys", json={"name": "sensor", "scopes": ["predict"]}).json()[
+            "key"
+        ]
     with tight.http(key) as http:
         yield http
 
@@ -50,14 +54,18 @@ def send(http: httpx.Client, rows: int) -> httpx.Response:
     return http.post(PREDICT, json={"rows": labeled(rows)[0].tolist()})
 
 
-def test_a_key_that_has_sent_too_much_waits_and_others_do_not(tight: Service, http: httpx.Client) -> None:
+def test_a_key_that_has_sent_too_much_waits_and_others_do_not(
+    tight: Service, http: httpx.Client
+) -> None:
     assert [send(http, 500).status_code for _ in range(2)] == [200, 200]
     refused = [send(http, 500) for _ in range(4)]
     assert {reply.status_code for reply in refused[1:]} == {429}
     problem(refused[-1], 429)
     wait = int(refused[-1].headers["Retry-After"])
     assert 1 <= wait <= 6
-    infer = {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+    infer = {
+        "inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]
+    }
     assert list(http.post("/v2/models/limits/infer", json=infer).json()) == ["error"]
     with tight.http() as other:
         assert send(other, 10).status_code == 200
@@ -67,26 +75,36 @@ def test_a_key_that_has_sent_too_much_waits_and_others_do_not(tight: Service, ht
 
 def test_labels_count_like_rows(tight: Service) -> None:
     with tight.http() as admin:
-        key = admin.post("/api/v1/keys", json={"name": "labels", "scopes": ["feedback"]}).json()["key"]
+        key = admin.post("/api/v1/keys", json={"name": "labels", "scopes": ["feedback"]}).json()[
+            "key"
+        ]
     labels = [{"prediction_id": "p", "row": row, "label": 0} for row in range(2 * MOST_ROWS)]
     with tight.http(key) as http:
-        codes = [http.post("/api/v1/models/limits/feedback", json=labels).status_code for _ in range(2)]
+        codes = [
+            http.post("/api/v1/models/limits/feedback", json=labels).status_code for _ in range(2)
+        ]
     assert codes == [200, 429]
 
 
-def test_refused_requests_cost_a_row_and_are_never_logged(tight: Service, http: httpx.Client) -> None:
+def test_refused_requests_cost_a_row_and_are_never_logged(
+    tight: Service, http: httpx.Client
+) -> None:
     codes = [http.post(PREDICT, content=b"{").status_code for _ in range(3)]
     assert codes == [400] * 3
     sent = [send(http, 512) for _ in range(4)]
     logged = {reply.json()["id"] for reply in sent if reply.status_code == 200}
     assert 0 < len(logged) < 4
     with tight.http() as admin:
-        found = admin.get("/api/v1/models/limits/rows", params={"page_size": 10_000}).text.splitlines()
+        found = admin.get(
+            "/api/v1/models/limits/rows", params={"page_size": 10_000}
+        ).text.splitlines()
     counted = [json.loads(line)["prediction_id"] for line in found]
     assert sum(id in logged for id in counted) == 512 * len(logged)
 
 
-def test_a_body_that_does_not_come_is_refused_in_time_and_nothing_of_it_is_kept(tight: Service) -> None:
+def test_a_body_that_does_not_come_is_refused_in_time_and_nothing_of_it_is_kept(
+    tight: Service,
+) -> None:
     host, port = tight.url.removeprefix("http://").split(":")
     head = (
         f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {tight.key}\r\n"
@@ -112,7 +130,9 @@ def test_every_answer_tells_a_browser_to_run_and_frame_nothing(tight: Service) -
         assert policy.startswith("default-src 'none'") and "frame-ancestors 'none'" in policy, path
         assert reply.headers["X-Content-Type-Options"] == "nosniff", path
         assert ("unsafe" in policy) == (path == "/docs"), path
-        assert "set-cookie" not in reply.headers and "access-control-allow-origin" not in reply.headers, path
+        assert (
+            "set-cookie" not in reply.headers and "access-control-allow-origin" not in reply.headers
+        ), path
 
 
 class Clock:

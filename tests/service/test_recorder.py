@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.learning.values import InputSpec, LogPolicy, ModelSpec, NetworkSpec
-from acclimate.storage import journal
-from service.backlog import Backlog
+from acclimate.learning.spec import InputSpec, LogPolicy, ModelSpec, NetworkSpec
+from acclimate.storage.log import journal
 from service.errors import Refusal
+from service.inference.backlog import Backlog
+from service.inference.model_slot import Model
+from service.inference.recorder import SEAL_SECONDS, Recorder
 from service.metrics import ServingMetrics
-from service.model_slot import Model
-from service.recorder import SEAL_SECONDS, Recorder
 
 TEXT = "x" * 2**20
 
@@ -46,7 +46,9 @@ def recorder_in(folder: Path, most_bytes: int = 2**40) -> Recorder:
     ],
     ids=["many rows", "large images", "long texts"],
 )
-def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(tmp_path: Path, x: Any) -> None:
+def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(
+    tmp_path: Path, x: Any
+) -> None:
     recorder = recorder_in(tmp_path)  # not started: the slowest disk there is
 
     async def record() -> int:
@@ -62,7 +64,8 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
                     probabilities=np.zeros((len(x), 2), np.float32),
                 )
             except Refusal as refused:
-                assert (refused.slug, refused.headers) == ("unavailable", {"Retry-After": "1"})  # noqa: PT017
+                answer = (refused.slug, refused.headers)
+                assert answer == ("unavailable", {"Retry-After": "1"})
                 return request
         return 10
 
@@ -71,27 +74,47 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
 
 def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     metrics, now = ServingMetrics(), [1000.0]
-    recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 2**40, metrics), clock=lambda: now[0])
+    recorder = Recorder(
+        tmp_path, "api-0", metrics, Backlog(tmp_path, 2**40, metrics), clock=lambda: now[0]
+    )
     recorder.start()
     durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
-    this: dict[str, Any] = {"version": "1", "logged_at": 9e9, "client": "c", "x": np.zeros((2, 4), np.float32)}
-    asyncio.run(recorder.record(durable, prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this))
+    this: dict[str, Any] = {
+        "version": "1",
+        "logged_at": 9e9,
+        "client": "c",
+        "x": np.zeros((2, 4), np.float32),
+    }
+    asyncio.run(
+        recorder.record(
+            durable, prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this
+        )
+    )
     assert recorder.due() == []
     now[0] += SEAL_SECONDS + 1
     assert recorder.due() == ["m"]
     recorder.close()
 
 
-def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path: Path) -> None:
+def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(
+    tmp_path: Path,
+) -> None:
     recorder = recorder_in(tmp_path)
     recorder.start()
-    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((2, 4), np.float32)}
+    this: dict[str, Any] = {
+        "version": "1",
+        "logged_at": 0.0,
+        "client": "c",
+        "x": np.zeros((2, 4), np.float32),
+    }
     this["probabilities"] = np.zeros((2, 2), np.float32)
 
     async def record() -> None:
         durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
         await recorder.record(durable, prediction_id="before", **this)
-        await recorder.record(durable, prediction_id="in a state", state="s", states={"s": b"content"}, **this)
+        await recorder.record(
+            durable, prediction_id="in a state", state="s", states={"s": b"content"}, **this
+        )
         await recorder.record(durable, prediction_id="after", **this)
 
     asyncio.run(record())
@@ -111,7 +134,12 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
     recorder = recorder_in(tmp_path, 160_000)
     recorder.start()
     durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
-    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((500, 4), np.float32)}
+    this: dict[str, Any] = {
+        "version": "1",
+        "logged_at": 0.0,
+        "client": "c",
+        "x": np.zeros((500, 4), np.float32),
+    }
     this["probabilities"] = np.zeros((500, 2), np.float32)
 
     async def record() -> None:
@@ -128,12 +156,19 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
     assert found == [str(request) for request in range(5) for _ in range(500)]
 
 
-def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_when_they_do(tmp_path: Path) -> None:
+def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_when_they_do(
+    tmp_path: Path,
+) -> None:
     metrics = ServingMetrics()
     recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 100_000, metrics))
     recorder.start()
     durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
-    this: dict[str, Any] = {"version": "1", "logged_at": 0.0, "client": "c", "x": np.zeros((100, 4), np.float32)}
+    this: dict[str, Any] = {
+        "version": "1",
+        "logged_at": 0.0,
+        "client": "c",
+        "x": np.zeros((100, 4), np.float32),
+    }
     this["probabilities"] = np.zeros((100, 2), np.float32)
 
     async def fill() -> int:
@@ -148,14 +183,20 @@ def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_w
 
     async def told(name: str) -> float:
         await asyncio.sleep(2.5)
-        [line] = [line for line in metrics.text().decode().splitlines() if line.startswith(name + " ")]
+        [line] = [
+            line for line in metrics.text().decode().splitlines() if line.startswith(name + " ")
+        ]
         return float(line.rpartition(" ")[2])
 
     taken = asyncio.run(fill())
     assert 5 < taken < 50
     assert 100_000 <= asyncio.run(told("acclimate_journal_backlog_bytes")) < 120_000
     assert asyncio.run(told("acclimate_journal_backlog_age_seconds")) > 2
-    sealed = [file for file in (*(file for _, file in recorder.take_retired()), recorder.seal("m")) if file]
+    sealed = [
+        file
+        for file in (*(file for _, file in recorder.take_retired()), recorder.seal("m"))
+        if file
+    ]
     assert sum(file.rows for file in sealed) == 100 * taken, "what was refused is not in it"
     assert asyncio.run(fill()) == 0, "sealed, it still stands on this disk"
     for file in sealed:

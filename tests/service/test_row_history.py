@@ -1,4 +1,6 @@
-"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined and released with their windows."""
+"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined and
+released with their windows.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ def http(service: Service) -> Iterator[httpx.Client]:
 
 
 def page(http: httpx.Client, **query: Any) -> tuple[list[dict[str, Any]], str | None]:
-    reply = http.get(f"{URL}/rows", params={name: value for name, value in query.items() if value is not None})
+    reply = http.get(
+        f"{URL}/rows", params={name: value for name, value in query.items() if value is not None}
+    )
     assert reply.status_code == 200, reply.text
-    return [json.loads(line) for line in reply.text.splitlines()], reply.headers.get("Next-Page-Token")
+    return [json.loads(line) for line in reply.text.splitlines()], reply.headers.get(
+        "Next-Page-Token"
+    )
 
 
 def walk(http: httpx.Client, **query: Any) -> list[dict[str, Any]]:
@@ -48,7 +54,9 @@ def addresses(lines: list[dict[str, Any]]) -> Counter[tuple[str, int]]:
 
 
 def feedback(http: httpx.Client, labels: Any, **same: Any) -> dict[str, Any]:
-    entries = [{"prediction_id": id, "row": row, "label": label, **same} for (id, row), label in labels]
+    entries = [
+        {"prediction_id": id, "row": row, "label": label, **same} for (id, row), label in labels
+    ]
     reply = http.post(f"{URL}/feedback", json=entries)
     assert reply.status_code == 200, reply.text
     return reply.json()
@@ -66,7 +74,9 @@ def asked(http: httpx.Client, **query: Any) -> list[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def quarantined(http: httpx.Client) -> dict[str, Any]:
-    """A window of odd rows, closed while two walks over the log and traffic went on and then put aside, and what they found."""
+    """A window of odd rows, closed while two walks over the log and traffic went on and then put
+    aside, and what they found.
+    """
     start = [address for x in np.split(ODD, 4) for address in send(http, x)]
     open_id = windows(http)[-1]["id"]
     before = addresses(walk(http))
@@ -86,12 +96,17 @@ def quarantined(http: httpx.Client) -> dict[str, Any]:
         walks = {window: list(first[window]) for window in first}
         for window in walks:
             while tokens[window] is not None:
-                lines, tokens[window] = page(http, window=window, page_size=17, page_token=tokens[window])
+                lines, tokens[window] = page(
+                    http, window=window, page_size=17, page_token=tokens[window]
+                )
                 walks[window] += lines
         done.set()
         traffic.result(30)
     run = ended(http, run["id"])
-    assert http.post(f"{URL}/windows/{open_id}/quarantine", json={"reason": "odd"}).json()["state"] == "quarantined"
+    assert (
+        http.post(f"{URL}/windows/{open_id}/quarantine", json={"reason": "odd"}).json()["state"]
+        == "quarantined"
+    )
     return {"rows": start, "id": open_id, "before": before, "walks": walks, "run": run}
 
 
@@ -103,13 +118,23 @@ def test_a_walk_gives_every_row_of_its_start_exactly_once_while_traffic_goes_on_
     assert set(found.values()) == {1}
 
 
-def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(quarantined: dict[str, Any]) -> None:
+def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(
+    quarantined: dict[str, Any],
+) -> None:
     lines = quarantined["walks"]["open"]
-    assert {line["window"] for line in lines} == {quarantined["id"]} == {quarantined["run"]["window"]["id"]}
-    assert set(quarantined["rows"]) <= set(addresses(lines)) and set(addresses(lines).values()) == {1}
+    assert (
+        {line["window"] for line in lines}
+        == {quarantined["id"]}
+        == {quarantined["run"]["window"]["id"]}
+    )
+    assert set(quarantined["rows"]) <= set(addresses(lines)) and set(addresses(lines).values()) == {
+        1
+    }
 
 
-def test_the_rows_of_each_window_are_those_that_it_counts(http: httpx.Client, quarantined: dict[str, Any]) -> None:
+def test_the_rows_of_each_window_are_those_that_it_counts(
+    http: httpx.Client, quarantined: dict[str, Any]
+) -> None:
     walked = [walk(http, window=window["id"]) for window in windows(http)]
     assert [len(lines) for lines in walked] == [window["rows"] for window in windows(http)]
     assert sum(map(addresses, walked), Counter()) == addresses(walk(http))
@@ -118,12 +143,19 @@ def test_the_rows_of_each_window_are_those_that_it_counts(http: httpx.Client, qu
 def test_a_row_is_exported_with_its_numbers_and_what_was_answered(http: httpx.Client) -> None:
     x = MIDDLE[7:9]
     sent = send(http, x)
-    assert [set(line) for line in walk(http, window="open") if line["prediction_id"] == sent[0][0]] == [
-        {"prediction_id", "row", "version", "window", "logged_at", "client"}
-    ] * 2
-    lines = [line for line in walk(http, fields="input,prediction") if line["prediction_id"] == sent[0][0]]
+    assert [
+        set(line) for line in walk(http, window="open") if line["prediction_id"] == sent[0][0]
+    ] == [{"prediction_id", "row", "version", "window", "logged_at", "client"}] * 2
+    lines = [
+        line
+        for line in walk(http, fields="input,prediction")
+        if line["prediction_id"] == sent[0][0]
+    ]
     assert np.array_equal(np.array([line["input"] for line in lines], dtype=np.float32), x)
-    assert [(line["label"], line["class"], line["row"]) for line in lines] == [("middle", 1, 0), ("middle", 1, 1)]
+    assert [(line["label"], line["class"], line["row"]) for line in lines] == [
+        ("middle", 1, 0),
+        ("middle", 1, 1),
+    ]
     assert lines[0]["confidence"] == lines[0]["probabilities"][1]
 
 
@@ -137,23 +169,34 @@ def test_a_token_that_no_page_gave_is_refused_in_words(http: httpx.Client) -> No
     token = page(http, window="w-1", page_size=1)[1]
     wrong = ["x", "", "all", "all-0-0-0", token[:-3], token + "x", token.upper(), "٣" + token[1:]]
     for text in wrong:
-        assert problem(http.get(f"{URL}/rows", params={"page_token": text}), 422)[0][0] == "#/page_token"
+        assert (
+            problem(http.get(f"{URL}/rows", params={"page_token": text}), 422)[0][0]
+            == "#/page_token"
+        )
     for query in ({}, {"window": "w-2"}):
         errors = problem(http.get(f"{URL}/rows", params={**query, "page_token": token}), 422)
         assert errors == [("#/page_token", "belongs to another window")]
     problem(http.get(f"{URL}/rows", params={"window": "w-99"}), 404)
 
 
-def test_a_quarantined_window_is_learnt_from_after_an_operator_released_it_and_not_quarantined_again(
+def test_a_released_window_is_learnt_from_and_not_quarantined_again(
     http: httpx.Client, quarantined: dict[str, Any]
 ) -> None:
     window = quarantined["id"]
     assert quarantined["run"]["state"] == "rejected"
     assert next(entry for entry in windows(http) if entry["id"] == window)["state"] == "quarantined"
     problem(http.post(f"{URL}/runs", json={"windows": [window]}), 409)
-    assert feedback(http, [(address, "middle") for address in quarantined["rows"][:30]])["accepted"] == 30
+    assert (
+        feedback(http, [(address, "middle") for address in quarantined["rows"][:30]])["accepted"]
+        == 30
+    )
     assert next(entry for entry in windows(http) if entry["id"] == window)["rows_labelled"] == 30
-    assert http.post(f"{URL}/windows/{window}/release", json={"reason": "it was a fair"}).json()["state"] == "released"
+    assert (
+        http.post(f"{URL}/windows/{window}/release", json={"reason": "it was a fair"}).json()[
+            "state"
+        ]
+        == "released"
+    )
     again = learn(http, windows=[window])
     # Labels that came after the window had closed stood for it.
     assert again["drift"]["kind"] == quarantined["run"]["drift"]["kind"] and again["gates"]
@@ -165,7 +208,11 @@ def test_a_quarantined_window_is_learnt_from_after_an_operator_released_it_and_n
     assert http.post(f"{URL}/windows/{window}/quarantine").json()["state"] == "quarantined"
     problem(http.post(f"{URL}/runs", json={"windows": [window]}), 409)
     entries = audit_log(http)
-    told = [entry for entry in entries if entry["target"] == NAME and entry["action"].startswith("window.")]
+    told = [
+        entry
+        for entry in entries
+        if entry["target"] == NAME and entry["action"].startswith("window.")
+    ]
     assert [(entry["action"], entry["actor"]) for entry in told] == [
         ("window.quarantined", "admin"),
         ("window.released", "admin"),
@@ -177,13 +224,18 @@ def test_a_quarantined_window_is_learnt_from_after_an_operator_released_it_and_n
 def test_labels_count_at_once_for_the_window_their_rows_are_in(http: httpx.Client) -> None:
     before = windows(http)
     rows = send(http, MIDDLE[:6])
-    said = feedback(http, [(rows[0], "low"), (rows[1], 2), (rows[2], None), (rows[0], "low")], source="anna")
+    said = feedback(
+        http, [(rows[0], "low"), (rows[1], 2), (rows[2], None), (rows[0], "low")], source="anna"
+    )
     assert said == {"accepted": 3, "duplicates": 1, "rejected": []}
     assert feedback(http, [(rows[0], "middle"), (rows[0], "high")], source="zoe")["accepted"] == 2
     # The first window closed long ago.
     old = page(http, window="w-1", page_size=1)[0][0]
     assert feedback(http, [((old["prediction_id"], old["row"]), "high")])["accepted"] == 1
-    gained = [now["rows_labelled"] - then["rows_labelled"] for now, then in zip(windows(http), before, strict=True)]
+    gained = [
+        now["rows_labelled"] - then["rows_labelled"]
+        for now, then in zip(windows(http), before, strict=True)
+    ]
     assert gained == [1, *[0] * (len(before) - 2), 3]
 
 
@@ -194,12 +246,15 @@ def test_labels_of_what_is_not_a_logged_row_of_this_model_are_rejected_with_the_
     if "other" not in [model["name"] for model in http.get("/api/v1/models").json()["items"]]:
         create(http, "other")
     others, mine = send(http, MIDDLE[:1], name="other"), send(http, MIDDLE[:2])
-    unlogged = http.post(f"{URL}/predict", json={"rows": MIDDLE[:1].tolist(), "log": False}).json()["id"]
+    unlogged = http.post(f"{URL}/predict", json={"rows": MIDDLE[:1].tolist(), "log": False}).json()[
+        "id"
+    ]
     strangers = [(others[0], 1), ((mine[0][0], 2), 1), ((unlogged, 0), 1), (("nobody", 0), 1)]
     said = feedback(http, [*strangers, (mine[1], 1)])
     assert (said["accepted"], said["duplicates"]) == (1, 0)
     assert said["rejected"] == [
-        {"index": index, "reason": "no logged row has this prediction_id and row"} for index in range(4)
+        {"index": index, "reason": "no logged row has this prediction_id and row"}
+        for index in range(4)
     ]
     problem(http.post(f"{URL}/feedback", json=[{}] * 10_001), 422)
 
@@ -214,7 +269,9 @@ def test_the_same_labels_from_many_at_once_are_accepted_once(http: httpx.Client)
     assert windows(http)[-1]["rows_labelled"] == before + 50
 
 
-def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_rows(http: httpx.Client) -> None:
+def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_rows(
+    http: httpx.Client,
+) -> None:
     x = labeled(90, seed=9)[0]
     sent = send(http, x, id="asked-about")
     wait_for(lambda: len(set(asked(http, limit=500)) & set(sent)) == 90, 10)
@@ -232,10 +289,21 @@ def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_ro
             assert np.array_equal(np.array(item["input"], dtype=np.float32), x[item["row"]])
             assert item["label"] in ("low", "middle", "high") and 0 < item["confidence"] <= 1
     assert set(items[0]) == {
-        *("prediction_id", "row", "version", "label", "confidence", "why", "value", "propensity", "logged_at"),
+        *(
+            "prediction_id",
+            "row",
+            "version",
+            "label",
+            "confidence",
+            "why",
+            "value",
+            "propensity",
+            "logged_at",
+        ),
         "input",
     }
-    # Whoever labels from the top is asked for the next ones, with the probability of all asked so far.
+    # Whoever labels from the top is asked for the next ones, with the probability of all asked so
+    # far.
     feedback(http, [(address, None) for address in first])
     following = queue(http)["items"]
     assert [(item["prediction_id"], item["row"]) for item in following] == everything[25:50]
@@ -254,11 +322,15 @@ def test_the_queue_says_why_it_is_empty_or_of_little_use(http: httpx.Client) -> 
         problem(http.get(f"{URL}/label-queue?{query}"), 422)
 
 
-def test_a_page_has_five_hundred_rows_unless_told_and_at_most_ten_thousand(http: httpx.Client) -> None:
+def test_a_page_has_five_hundred_rows_unless_told_and_at_most_ten_thousand(
+    http: httpx.Client,
+) -> None:
     for _ in range(2):
         send(http, np.tile(MIDDLE, (3, 1)))
     lines, token = page(http)
     assert len(lines) == 500 and token is not None
     assert page(http, page_size=10_000)[1] is None
     for size in (0, -1, 10_001, "x"):
-        assert problem(http.get(f"{URL}/rows", params={"page_size": size}), 422)[0][0].endswith("page_size")
+        assert problem(http.get(f"{URL}/rows", params={"page_size": size}), 422)[0][0].endswith(
+            "page_size"
+        )

@@ -1,4 +1,6 @@
-"""Rows of images, text and sequences: read exactly as sent, whatever the protocol, or refused with where and why."""
+"""Rows of images, text and sequences: read exactly as sent, whatever the protocol, or refused with
+where and why.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.learning.values import InputSpec
+from acclimate.learning.spec import InputSpec
 from service.errors import Refusal, inference_response
-from service.rows import read_infer, read_predict
+from service.inference.rows import read_infer, read_predict
 
 GREY = InputSpec(kind="image", shape=(2, 3), classes=("a", "b"))
 COLOUR = InputSpec(kind="image", shape=(3, 2, 2), classes=("a", "b"))
@@ -85,12 +87,21 @@ def test_a_bad_image_is_named_to_its_point(row: Any, pointer: str, said: str) ->
         ("FP32", [2, 2, 3], [IMAGE], "data", "holds 1 rows, shape says 2"),
     ],
 )
-def test_a_bad_tensor_of_an_image_is_named(datatype: str, shape: Any, data: Any, pointer: str, said: str) -> None:
+def test_a_bad_tensor_of_an_image_is_named(
+    datatype: str, shape: Any, data: Any, pointer: str, said: str
+) -> None:
     where, detail = refusal(infer, GREY, datatype, shape, data)
     assert where == f"#/inputs/0/{pointer}" and said in detail
 
 
-STRINGS = ["free \U0001f3a7 now!!", "", "a\x00b\x00", "naïve\nсловo", "x" * 65_536, "\U0001f600" * 16_384]
+STRINGS = [
+    "free \U0001f3a7 now!!",
+    "",
+    "a\x00b\x00",
+    "naïve\nсловo",
+    "x" * 65_536,
+    "\U0001f600" * 16_384,
+]
 
 
 def test_every_string_comes_through_as_it_is() -> None:
@@ -119,7 +130,9 @@ def test_a_string_over_64_kib_is_refused_by_its_bytes_and_not_its_characters() -
         assert where == "#/rows/1" and f"has {len(text.encode())} bytes, at most 65536" in detail
 
 
-@pytest.mark.parametrize("text", [rb'"\ud800"', rb'"a\udc00b"', b'"\xed\xa0\x80"', b'"\xff"', b'"\xc3"'])
+@pytest.mark.parametrize(
+    "text", [rb'"\ud800"', rb'"a\udc00b"', b'"\xed\xa0\x80"', b'"\xff"', b'"\xc3"']
+)
 def test_what_is_not_utf_8_is_refused(text: bytes) -> None:
     assert refusal(predict, TEXT, b'{"rows": ["good", ' + text + b"]}")[0] == "#"
 
@@ -137,7 +150,9 @@ def test_what_is_not_utf_8_is_refused(text: bytes) -> None:
         ("BYTES", [0, 1], [], "shape", "no rows"),
     ],
 )
-def test_a_bad_tensor_of_text_is_named(datatype: Any, shape: Any, data: Any, pointer: str, said: str) -> None:
+def test_a_bad_tensor_of_text_is_named(
+    datatype: Any, shape: Any, data: Any, pointer: str, said: str
+) -> None:
     where, detail = refusal(infer, TEXT, datatype, shape, data)
     assert where == f"#/inputs/0/{pointer}" and said in detail
 
@@ -201,7 +216,9 @@ def test_a_bad_sequence_is_named_to_its_id(row: Any, pointer: str, said: str) ->
         ("UINT8", [1, 4], [[1, 2, 3, 256]], "data/0/3", "above 255, the largest UINT8"),
     ],
 )
-def test_a_bad_tensor_of_a_sequence_is_named(datatype: str, shape: Any, data: Any, pointer: str, said: str) -> None:
+def test_a_bad_tensor_of_a_sequence_is_named(
+    datatype: str, shape: Any, data: Any, pointer: str, said: str
+) -> None:
     where, detail = refusal(infer, SEQUENCE, datatype, shape, data)
     assert where == f"#/inputs/0/{pointer}" and said in detail
 
@@ -213,7 +230,12 @@ def test_a_string_among_a_million_numbers_is_refused_without_their_product_in_me
 
 
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([1, 2, 3, 4]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.just([1, 2, 3, 4]),
     lambda inner: st.lists(inner, max_size=5),
     max_leaves=12,
 )
@@ -223,9 +245,14 @@ HELD = {"image": np.float32, "text": object, "sequence": np.int64}
 
 @settings(max_examples=200, deadline=None)
 @given(rows=ANY, which=st.sampled_from(TENSORS))
-def test_whatever_is_sent_there_are_rows_of_the_kind_or_a_refusal(rows: Any, which: tuple[InputSpec, str]) -> None:
+def test_whatever_is_sent_there_are_rows_of_the_kind_or_a_refusal(
+    rows: Any, which: tuple[InputSpec, str]
+) -> None:
     spec, datatype = which
-    for read in (lambda: predict(spec, rows), lambda: infer(spec, datatype, [1, *spec.shape], rows)):
+    for read in (
+        lambda: predict(spec, rows),
+        lambda: infer(spec, datatype, [1, *spec.shape], rows),
+    ):
         try:
             x, pointers = read(), []
         except Refusal as told:

@@ -1,4 +1,6 @@
-"""Bodies with rows: a good one is read exactly, a bad one is refused with where and why, and nothing else is raised."""
+"""Bodies with rows: a good one is read exactly, a bad one is refused with where and why, and
+nothing else is raised.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.learning.values import InputSpec
+from acclimate.learning.spec import InputSpec
 from service.errors import Refusal, inference_response
-from service.rows import OUTPUTS, read_infer, read_predict
+from service.inference.rows import OUTPUTS, read_infer, read_predict
 
 SPEC = InputSpec(kind="vector", shape=(4,), classes=("a", "b", "c"))
 MOST = 512
@@ -29,7 +31,9 @@ def infer(body: str | bytes) -> Any:
 def tensor(**changes: Any) -> str:
     """A good /v2 body of one row, changed; a change to None takes the member away."""
     body = {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}
-    return json.dumps({"inputs": [{name: value for name, value in body.items() if value is not None}]})
+    return json.dumps(
+        {"inputs": [{name: value for name, value in body.items() if value is not None}]}
+    )
 
 
 def with_member(name: str, value: str) -> str:
@@ -46,9 +50,14 @@ def refusal(read: Any, body: str | bytes) -> tuple[str, str, str]:
 
 
 def test_rows_are_read_as_sent() -> None:
-    asked = predict('{"rows": [[1, -2.5, 3e3, 0], [0.1, 4, 5, 6]], "log": false, "subject": "s-17"}')
+    asked = predict(
+        '{"rows": [[1, -2.5, 3e3, 0], [0.1, 4, 5, 6]], "log": false, "subject": "s-17"}'
+    )
     assert asked.x.dtype == np.float32 and asked.x.shape == (2, 4)
-    assert asked.x.tolist() == np.array([[1, -2.5, 3000, 0], [0.1, 4, 5, 6]], dtype=np.float32).tolist()
+    assert (
+        asked.x.tolist()
+        == np.array([[1, -2.5, 3000, 0], [0.1, 4, 5, 6]], dtype=np.float32).tolist()
+    )
     assert (asked.log, asked.subject, asked.id) == (False, "s-17", None)
     plain = predict('{"rows": [[1, 2, 3, 4]]}')
     assert (plain.log, plain.subject) == (None, None)
@@ -64,7 +73,11 @@ def test_flat_and_nested_tensors_are_the_same_rows() -> None:
 
 def test_id_outputs_and_parameters_are_read() -> None:
     body = json.loads(tensor())
-    body |= {"id": "mine", "parameters": {"log": True, "subject": "s"}, "outputs": [{"name": "label"}]}
+    body |= {
+        "id": "mine",
+        "parameters": {"log": True, "subject": "s"},
+        "outputs": [{"name": "label"}],
+    }
     asked = infer(json.dumps(body))
     assert (asked.id, asked.log, asked.subject, asked.outputs) == ("mine", True, "s", ("label",))
 
@@ -74,9 +87,14 @@ def test_large_and_small_numbers_that_32_bits_can_hold_are_read(number: float) -
     assert predict(json.dumps({"rows": [[number, -1, 2, 3]]})).x[0, 0] == np.float32(number)
 
 
-@pytest.mark.parametrize("cell", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400, "1" * 5000])
+@pytest.mark.parametrize(
+    "cell", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400, "1" * 5000]
+)
 def test_what_is_no_number_of_json_is_refused(cell: str) -> None:
-    for read, body in ((predict, f'{{"rows": [[1, 2, 3, {cell}]]}}'), (infer, tensor().replace("4]}", f"{cell}]}}"))):
+    for read, body in (
+        (predict, f'{{"rows": [[1, 2, 3, {cell}]]}}'),
+        (infer, tensor().replace("4]}", f"{cell}]}}")),
+    ):
         slug, pointer, detail = refusal(read, body)
         assert (slug, pointer) == ("bad-request", "#") and "not JSON" in detail
 
@@ -136,7 +154,9 @@ def test_the_most_rows_are_read_and_one_more_is_too_large() -> None:
     assert refusal(infer, tensor(shape=[10**18, 4]))[0] == "too-large"
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"{", b"\xff\xfe", b'{"rows": [[1, 2, 3, 4]]', b'"\\ud800"', b"[" * 5000])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"{", b"\xff\xfe", b'{"rows": [[1, 2, 3, 4]]', b'"\\ud800"', b"[" * 5000]
+)
 def test_what_is_not_json_is_refused(body: bytes) -> None:
     for read in (predict, infer):
         assert refusal(read, body)[:2] == ("bad-request", "#")
@@ -212,10 +232,15 @@ def test_whole_numbers_are_read_in_every_datatype(datatype: str) -> None:
     assert infer(tensor(datatype=datatype, data=[0, 255, 3.0, 4])).x.tolist() == [[0, 255, 3, 4]]
 
 
-@pytest.mark.parametrize("id", ['""', "5", "[]", r'"a\n"', r'"\u0000"', r'"\u202e"', f'"{"i" * 129}"'])
+@pytest.mark.parametrize(
+    "id", ['""', "5", "[]", r'"a\n"', r'"\u0000"', r'"\u202e"', f'"{"i" * 129}"']
+)
 def test_an_id_or_subject_that_cannot_be_printed_is_refused(id: str) -> None:
     assert refusal(infer, with_member("id", id))[1] == "#/id"
-    assert refusal(infer, with_member("parameters", f'{{"subject": {id}}}'))[1] == "#/parameters/subject"
+    assert (
+        refusal(infer, with_member("parameters", f'{{"subject": {id}}}'))[1]
+        == "#/parameters/subject"
+    )
     assert refusal(predict, f'{{"rows": [[1, 2, 3, 4]], "subject": {id}}}')[1] == "#/subject"
 
 
@@ -225,10 +250,17 @@ def test_a_lone_surrogate_is_refused() -> None:
 
 
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([1, 2, 3, 4]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.just([1, 2, 3, 4]),
     lambda inner: (
         st.lists(inner, max_size=5)
-        | st.dictionaries(st.sampled_from(["name", "shape", "datatype", "data", "log"]), inner, max_size=5)
+        | st.dictionaries(
+            st.sampled_from(["name", "shape", "datatype", "data", "log"]), inner, max_size=5
+        )
     ),
     max_leaves=12,
 )
@@ -236,12 +268,21 @@ ANY = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(rows=ANY, tensor=ANY, other=ANY)
-def test_whatever_the_body_there_are_finite_rows_or_a_refusal(rows: Any, tensor: Any, other: Any) -> None:
+def test_whatever_the_body_there_are_finite_rows_or_a_refusal(
+    rows: Any, tensor: Any, other: Any
+) -> None:
     bodies = [
         (predict, {"rows": rows, "log": other}),
         (infer, {"inputs": [tensor], "outputs": other}),
         (infer, {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": rows}]}),
-        (infer, {"inputs": [{"name": "input", "shape": other, "datatype": "INT64", "data": [1, 2, 3, 4]}]}),
+        (
+            infer,
+            {
+                "inputs": [
+                    {"name": "input", "shape": other, "datatype": "INT64", "data": [1, 2, 3, 4]}
+                ]
+            },
+        ),
     ]
     for read, body in bodies:
         try:

@@ -1,4 +1,6 @@
-"""A version that follows its traffic: each answer names the state behind it, and version and state give the answer again."""
+"""A version that follows its traffic: each answer names the state behind it, and version and state
+give the answer again.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,17 @@ from digits_model import rows as exported
 from running import Service, wait_for
 from small_model import create
 
-from acclimate.learning import answers, modes, network
-from acclimate.learning.modes import Mode
-from acclimate.learning.network import Bundle
+from acclimate.learning.models import answers, modes, network
+from acclimate.learning.models.modes import Mode
+from acclimate.learning.models.network import Bundle
 from acclimate.settings import Settings
-from acclimate.storage import catalog, registry
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry
+from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
-from service.running import States
+from service.inference.running_state import States
 
 NAME = "following"
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -31,7 +34,9 @@ UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 @dataclass
 class Following:
-    """A model of whose versions some follow their traffic, and its memory, which the tests look into."""
+    """A model of whose versions some follow their traffic, and its memory, which the tests look
+    into.
+    """
 
     service: Service
     database: Database
@@ -39,7 +44,9 @@ class Following:
     segments: Segments
 
     def publish(self, mode: Mode) -> str:
-        """The new version with the networks of version 1 in this mode, champion when this returns."""
+        """The new version with the networks of version 1 in this mode, champion when this
+        returns.
+        """
         with self.database.write() as connection:
             model_id = registry.model(connection, NAME)["id"]
             first = registry.version(connection, model_id, 1)
@@ -56,7 +63,9 @@ class Following:
                 evidence=None,
                 **lent,
             )
-            registry.promote(connection, model_id, number, kind="override", actor="test", reason="a mode")
+            registry.promote(
+                connection, model_id, number, kind="override", actor="test", reason="a mode"
+            )
         self.wait_for_version(str(number))
         return str(number)
 
@@ -70,18 +79,30 @@ class Following:
 
     def ask(self, x: Any, **more: Any) -> dict[str, Any]:
         with self.service.http() as http:
-            reply = http.post(f"/api/v1/models/{NAME}/predict", json={"rows": np.asarray(x).tolist(), **more})
+            reply = http.post(
+                f"/api/v1/models/{NAME}/predict", json={"rows": np.asarray(x).tolist(), **more}
+            )
         assert reply.status_code == 200, reply.text
         return reply.json()
 
     def infer(self, path: str, x: Any, **parameters: Any) -> Any:
         rows = np.asarray(x)
-        tensor = {"name": "input", "shape": list(rows.shape), "datatype": "FP32", "data": rows.tolist()}
+        tensor = {
+            "name": "input",
+            "shape": list(rows.shape),
+            "datatype": "FP32",
+            "data": rows.tolist(),
+        }
         with self.service.http() as http:
-            return http.post(f"/v2/models/{NAME}{path}/infer", json={"inputs": [tensor], "parameters": parameters})
+            return http.post(
+                f"/v2/models/{NAME}{path}/infer",
+                json={"inputs": [tensor], "parameters": parameters},
+            )
 
     def again(self, version: str, x: Any, **parameters: Any) -> np.ndarray:
-        """What the version asked by name answers, and the reply names the state that was asked for, if any."""
+        """What the version asked by name answers, and the reply names the state that was asked for,
+        if any.
+        """
         reply = self.infer(f"/versions/{version}", x, log=False, **parameters)
         assert reply.status_code == 200, reply.text
         assert reply.json()["parameters"].get("state") == parameters.get("state")
@@ -90,12 +111,16 @@ class Following:
     def metric(self, name: str) -> float:
         with self.service.http() as http:
             lines = http.get("/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(f'{name}{{model="{NAME}"'))
+        return sum(
+            float(line.split()[-1]) for line in lines if line.startswith(f'{name}{{model="{NAME}"')
+        )
 
 
 @pytest.fixture(scope="module")
 def following(service: Service) -> Iterator[Following]:
-    settings = Settings(home=service.home, database_url=service.environment.get("ACCLIMATE_DATABASE_URL"))
+    settings = Settings(
+        home=service.home, database_url=service.environment.get("ACCLIMATE_DATABASE_URL")
+    )
     database = Database(settings.database_address)
     store = Store(settings.store_address, service.home / "cache-of-the-tests")
     with service.http() as http:
@@ -132,7 +157,9 @@ def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_
     assert [len(set(states[place : place + 2])) for place in (0, 2, 4, 6)] == [1] * 4
     assert len(set(states)) == 5
     for x, reply in zip(sent, replies, strict=True):
-        assert np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-6
+        assert (
+            np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-6
+        )
     plain, last = following.again(version, sent[-1]), served(replies[-1])
     assert np.abs(plain - last).max() > 1e-3
     assert np.abs(plain - following.again("1", sent[-1])).max() <= 1e-6
@@ -141,27 +168,42 @@ def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_
     assert following.metric("acclimate_running_state_distance_ratio") > 0.05
 
 
-def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(following: Following) -> None:
+def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
+    following: Following,
+) -> None:
     version = following.publish(MODES["prior"])
-    replies = {reply["id"]: reply for reply in (following.ask(traffic(20, seed)) for seed in range(6))}
+    replies = {
+        reply["id"]: reply for reply in (following.ask(traffic(20, seed)) for seed in range(6))
+    }
     named = following.infer(f"/versions/{version}", traffic(5, 9), log=True, state="start").json()
     with following.service.http() as http:
-        told = [row for row in exported(http, NAME, fields="prediction") if row["prediction_id"] in replies]
+        told = [
+            row
+            for row in exported(http, NAME, fields="prediction")
+            if row["prediction_id"] in replies
+        ]
     assert len(told) == 120
     for row in told:
         reply = replies[row["prediction_id"]]
         assert row["state"] == reply["state"]
-        assert row["probabilities"] == pytest.approx(reply["predictions"][row["row"]]["probabilities"], abs=1e-6)
+        assert row["probabilities"] == pytest.approx(
+            reply["predictions"][row["row"]]["probabilities"], abs=1e-6
+        )
     with following.database.read() as connection:
         lines = catalog.all_segments(connection, registry.model(connection, NAME)["id"])
-    checked, bundles = 0, {number: following.bundle(number) for number in range(1, int(version) + 1)}
+    checked, bundles = (
+        0,
+        {number: following.bundle(number) for number in range(1, int(version) + 1)},
+    )
     for line in lines:
         rows = following.segments.read(line["key"], line["digest"])
         for place, state in enumerate(rows.state or ()):
             if state is None:
                 continue
             bundle = bundles[int(rows.version[place])]
-            known = bundle.mode.start if state == "start" else bundle.mode.unpacked(rows.states[state])
+            known = (
+                bundle.mode.start if state == "start" else bundle.mode.unpacked(rows.states[state])
+            )
             answer = answers.answer(bundle, known, rows.x[place : place + 1])
             # Alone and not in its batch: float32 rounds another way.
             assert np.abs(answer.probabilities[0] - rows.probabilities[place]).max() <= 1e-5
@@ -173,7 +215,9 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(f
     assert named["id"] in {id for line in lines for id in following.segments.ids(line["key"])[0]}
 
 
-def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(following: Following) -> None:
+def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(
+    following: Following,
+) -> None:
     version = following.publish(MODES["standardise"])
     sent = [traffic(8, seed) for seed in range(48)]
     with ThreadPoolExecutor(12) as pool:
@@ -181,10 +225,14 @@ def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_th
     assert len({reply["state"] for reply in replies}) > 5
     for x, reply in zip(sent, replies, strict=True):
         # In another batch than then: float32 rounds another way.
-        assert np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-5
+        assert (
+            np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-5
+        )
 
 
-def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(following: Following) -> None:
+def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
+    following: Following,
+) -> None:
     version = following.publish(MODES["prior"])
     x = traffic(40, 0)
     state = [following.ask(x) for _ in range(2)][1]["state"]
@@ -195,12 +243,17 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     found = other.find(model_id, int(version), bundle.mode, state)
     assert (found.id, found.version) == (state, int(version))
     assert (
-        np.abs(answers.answer(bundle, found.state, x).probabilities - following.again(version, x, state=state)).max()
+        np.abs(
+            answers.answer(bundle, found.state, x).probabilities
+            - following.again(version, x, state=state)
+        ).max()
         < 1e-6
     )
 
 
-def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(following: Following) -> None:
+def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(
+    following: Following,
+) -> None:
     version = following.publish(MODES["prior"])
     following.ask(traffic(40, 0))
     state = following.ask(traffic(1, 1), log=False)["state"]
@@ -213,7 +266,9 @@ def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(follo
     assert following.ask(traffic(1, 3))["state"] != state
 
 
-def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_in_the_log(following: Following) -> None:
+def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_in_the_log(
+    following: Following,
+) -> None:
     start = np.array([0.6, 0.2, 0.2])
     version = following.publish(modes.prior(MODES["prior"].source, start=start))
     x = traffic(40, 5)
@@ -232,7 +287,9 @@ def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_i
     assert (fresh["version"], fresh["state"]) == (version, "start")
     assert (served(fresh) == served(replies[0])).all()
     for reply in replies:
-        assert np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-6
+        assert (
+            np.abs(following.again(version, x, state=reply["state"]) - served(reply)).max() <= 1e-6
+        )
     assert np.abs(following.again(version, x) - served(fresh)).max() > 1e-3
 
 

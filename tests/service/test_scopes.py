@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from running import Service
 
 from acclimate.settings import Settings
-from acclimate.storage.keys import IMPLIED, SCOPES
+from acclimate.storage.registry.keys import IMPLIED, SCOPES
 from service.app import build
 from service.auth import Scope
 
@@ -54,7 +54,9 @@ def secrets(service: Service) -> Iterator[dict[str, str]]:
     made = {}
     with service.http() as http:
         for scope in SCOPES:
-            others = [other for other in SCOPES if other != scope and scope not in IMPLIED.get(other, ())]
+            others = [
+                other for other in SCOPES if other != scope and scope not in IMPLIED.get(other, ())
+            ]
             reply = http.post("/api/v1/keys", json={"name": f"not-{scope}", "scopes": others})
             assert reply.status_code == 201, reply.text
             made[scope] = reply.json()
@@ -65,7 +67,9 @@ def secrets(service: Service) -> Iterator[dict[str, str]]:
 
 def ask(service: Service, method: str, path: str, authorization: str | None) -> httpx.Response:
     headers = {"Authorization": authorization} if authorization is not None else {}
-    return httpx.request(method, service.url + re.sub(r"{[^}]*}", "x", path), headers=headers, timeout=30)
+    return httpx.request(
+        method, service.url + re.sub(r"{[^}]*}", "x", path), headers=headers, timeout=30
+    )
 
 
 def refused(reply: httpx.Response, status: int) -> None:
@@ -86,7 +90,9 @@ def test_every_route_asks_for_exactly_one_scope_or_is_open_on_purpose() -> None:
 
 
 def test_what_changes_something_is_never_allowed_by_viewing() -> None:
-    assert [(method, path) for method, path, scope in GUARDED if method != "GET" and scope == "view"] == []
+    assert [
+        (method, path) for method, path, scope in GUARDED if method != "GET" and scope == "view"
+    ] == []
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/openapi.json"])
@@ -99,7 +105,15 @@ def test_a_route_refuses_who_has_no_key_a_wrong_one_or_another_scope(
     service: Service, secrets: dict[str, str], method: str, path: str, scope: str
 ) -> None:
     wrong = "Bearer " + "acc_" + "x" * 43
-    for authorization in (None, "", "Bearer", "Bearer x", wrong, f"Basic {service.key}", service.key):
+    for authorization in (
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        wrong,
+        f"Basic {service.key}",
+        service.key,
+    ):
         refused(ask(service, method, path, authorization), 401)
     reply = ask(service, method, path, f"Bearer {secrets[scope]}")
     refused(reply, 403)
@@ -107,7 +121,9 @@ def test_a_route_refuses_who_has_no_key_a_wrong_one_or_another_scope(
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED, ids=IDS)
-def test_a_route_lets_in_who_has_its_scope(service: Service, method: str, path: str, scope: str) -> None:
+def test_a_route_lets_in_who_has_its_scope(
+    service: Service, method: str, path: str, scope: str
+) -> None:
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": f"only-{scope}", "scopes": [scope]}).json()
         reply = ask(service, method, path, f"bearer {key['key']}")
@@ -126,7 +142,9 @@ def test_a_revoked_key_is_refused_at_once_by_the_replica_that_revoked_it(service
 
 def test_a_secret_is_shown_once_and_creating_it_is_on_record(service: Service) -> None:
     with service.http() as http:
-        key = http.post("/api/v1/keys", json={"name": "recorded", "scopes": ["predict", "view"]}).json()
+        key = http.post(
+            "/api/v1/keys", json={"name": "recorded", "scopes": ["predict", "view"]}
+        ).json()
         listed = http.get("/api/v1/keys").text
         assert key["id"] in listed and key["key"] not in listed
         entries = http.get("/api/v1/audit", params={"page_size": 500}).text
@@ -134,8 +152,12 @@ def test_a_secret_is_shown_once_and_creating_it_is_on_record(service: Service) -
         http.delete(f"/api/v1/keys/{key['id']}")
 
 
-@pytest.mark.parametrize("body", [{"name": "x", "scopes": ["root"]}, {"name": "x", "scopes": []}, {"name": ""}])
-def test_a_key_with_an_unknown_or_no_scope_is_not_made(service: Service, body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "body", [{"name": "x", "scopes": ["root"]}, {"name": "x", "scopes": []}, {"name": ""}]
+)
+def test_a_key_with_an_unknown_or_no_scope_is_not_made(
+    service: Service, body: dict[str, Any]
+) -> None:
     with service.http() as http:
         before = http.get("/api/v1/keys").json()
         assert http.post("/api/v1/keys", json=body).status_code == 422

@@ -1,6 +1,8 @@
-"""Keys and personal data: wherever a client puts them, no log line, metric, record or answer to others has them.
+"""Keys and personal data: wherever a client puts them, no log line, metric, record or answer to
+others has them.
 
-The logs of every service that tests start are held against the same words when it stops (`running.Service.stop`).
+The logs of every service that tests start are held against the same words when it stops
+(`running.Service.stop`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ def http(service: Service) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_what_clients_send_stands_in_no_log_metric_record_or_error(service: Service, http: httpx.Client) -> None:
+def test_what_clients_send_stands_in_no_log_metric_record_or_error(
+    service: Service, http: httpx.Client
+) -> None:
     good = {"rows": labeled(2)[0].tolist()}
     answers = [
         http.post(f"{URL}/predict", json={"rows": [[1, 2, 3, CANARY]]}),
@@ -41,15 +45,19 @@ def test_what_clients_send_stands_in_no_log_metric_record_or_error(service: Serv
         http.get("/api/v1/runs", params={"state": CANARY}),
         post(http, SPEC.format(name="bad"), f"a,y\n{CANARY},low\n".encode(), "seed.csv"),
         post(http, SPEC.format(name="bad"), seed_file()[:100] + CANARY.encode(), "seed.npz"),
-        httpx.post(service.url + f"{URL}/predict", json=good, headers={"Authorization": f"Bearer {CANARY}"}),
+        httpx.post(
+            service.url + f"{URL}/predict", json=good, headers={"Authorization": f"Bearer {CANARY}"}
+        ),
         http.delete(f"{URL}/subjects/{CANARY}"),
     ]
     assert max(answer.status_code for answer in answers) < 500
-    # A client is told what it sent where that helps it: the name of an unknown class or state, never a value of a row.
+    # A client is told what it sent where that helps it: the name of an unknown class or state,
+    # never a value of a row.
     telling = [answer.request.url.path for answer in answers if CANARY in answer.text]
     assert set(telling) <= {f"{URL}/feedback", "/api/v1/runs"}, telling
     others = [
-        http.get(path).text for path in ("/metrics", "/api/v1/status", "/api/v1/audit?page_size=500", "/api/v1/runs")
+        http.get(path).text
+        for path in ("/metrics", "/api/v1/status", "/api/v1/audit?page_size=500", "/api/v1/runs")
     ]
     assert not any(CANARY in text for text in others)
     service.hold_logs_against_secrets()
@@ -58,13 +66,17 @@ def test_what_clients_send_stands_in_no_log_metric_record_or_error(service: Serv
 def test_a_key_is_told_once_and_stands_nowhere_else(service: Service, http: httpx.Client) -> None:
     made = http.post("/api/v1/keys", json={"name": "told once", "scopes": ["view"]}).json()
     assert SECRET.fullmatch(made["key"])
-    listed = json.dumps(http.get("/api/v1/keys").json()) + http.get("/api/v1/audit?page_size=500").text
+    listed = (
+        json.dumps(http.get("/api/v1/keys").json()) + http.get("/api/v1/audit?page_size=500").text
+    )
     assert made["key"] not in listed and SECRET.search(listed) is None
     held = [path for path, content in contents(service.home) if made["key"].encode() in content]
     assert held == []
 
 
-def test_the_settings_do_not_tell_passwords_when_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_do_not_tell_passwords_when_they_are_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ACCLIMATE_DATABASE_URL", f"postgresql://me:{CANARY}@host/name")
     monkeypatch.setenv("ACCLIMATE_BROKER_URL", f"redis://:{CANARY}@host/0")
     settings = Settings()

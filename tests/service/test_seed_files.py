@@ -1,4 +1,6 @@
-"""Seed files of every kind of input come out as the same rows, and what cannot be read is refused with where and why."""
+"""Seed files of every kind of input come out as the same rows, and what cannot be read is refused
+with where and why.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from acclimate.learning.values import InputSpec
+from acclimate.learning.spec import InputSpec
+from service.control.seed_file import read
 from service.errors import Refusal
-from service.seed_file import read
 
 TEXT = InputSpec(kind="text", shape=(1,), classes=("a", "b"))
 IMAGE = InputSpec(kind="image", shape=(2, 2), classes=("a", "b"))
@@ -69,9 +71,24 @@ def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "pointer", "said"),
     [
-        ("seed.npz", npz(x=["fine", "half \ud83d"], y=[0, 1]), "#/seed/x", "row 1 is not text in UTF-8"),
-        ("seed.npz", npz(x=["fine", "x" * 65_537], y=[0, 1]), "#/seed/x", "row 1 has 65537 bytes, at most 65536"),
-        ("seed.npz", npz(x=np.array([["a"], [None]], dtype=object), y=[0, 1]), "#/seed", "not a readable .npz"),
+        (
+            "seed.npz",
+            npz(x=["fine", "half \ud83d"], y=[0, 1]),
+            "#/seed/x",
+            "row 1 is not text in UTF-8",
+        ),
+        (
+            "seed.npz",
+            npz(x=["fine", "x" * 65_537], y=[0, 1]),
+            "#/seed/x",
+            "row 1 has 65537 bytes, at most 65536",
+        ),
+        (
+            "seed.npz",
+            npz(x=np.array([["a"], [None]], dtype=object), y=[0, 1]),
+            "#/seed",
+            "not a readable .npz",
+        ),
         ("seed.csv", csv(comment=STRINGS, y=Y), "#/seed", "named x or text; it has comment, y"),
         ("seed.csv", csv(x=STRINGS, text=STRINGS, y=Y), "#/seed", "one column of text is needed"),
         ("seed.csv", csv(x=STRINGS), "#/seed", "'y' is missing"),
@@ -81,19 +98,27 @@ def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
         ("seed.parquet", parquet(x=["a", None], y=[0, 1]), "#/seed/x", "row 1 holds no string"),
     ],
 )
-def test_what_is_not_text_is_refused_with_its_row(name: str, data: bytes, pointer: str, said: str) -> None:
+def test_what_is_not_text_is_refused_with_its_row(
+    name: str, data: bytes, pointer: str, said: str
+) -> None:
     where, detail = refusal(name, data, TEXT)
     assert where == pointer and said in detail
 
 
 def test_a_number_that_no_character_has_is_refused() -> None:
     crafted = np.array([ord("a"), 0x110000], dtype=np.uint32).view("U1")
-    assert refusal("seed.npz", npz(x=crafted, y=[0, 1]), TEXT) == ("#/seed/x", "row 1 is not text in UTF-8")
+    assert refusal("seed.npz", npz(x=crafted, y=[0, 1]), TEXT) == (
+        "#/seed/x",
+        "row 1 is not text in UTF-8",
+    )
 
 
 def test_images_of_a_table_are_folded_row_by_row() -> None:
     columns = {"a": [0, 10], "b": [1, 11], "c": [2, 12], "d": [3, 13]}
-    for name, data in (("seed.csv", csv(**columns, y=[0, 1])), ("seed.parquet", parquet(**columns, y=[0, 1]))):
+    for name, data in (
+        ("seed.csv", csv(**columns, y=[0, 1])),
+        ("seed.parquet", parquet(**columns, y=[0, 1])),
+    ):
         x, y = read(name, data, IMAGE)
         assert x.tolist() == [[[0, 1], [2, 3]], [[10, 11], [12, 13]]]
         assert y.tolist() == [0, 1]
@@ -103,10 +128,16 @@ def test_images_of_a_table_are_folded_row_by_row() -> None:
 
 def test_ids_of_a_table_stay_whole_and_exact() -> None:
     columns = {"a": [2**24 + 1, 5], "b": [2**62 + 1, 0], "c": [0, 0]}
-    for name, data in (("seed.csv", csv(**columns, y=[0, 1])), ("seed.parquet", parquet(**columns, y=[0, 1]))):
+    for name, data in (
+        ("seed.csv", csv(**columns, y=[0, 1])),
+        ("seed.parquet", parquet(**columns, y=[0, 1])),
+    ):
         x, _ = read(name, data, SEQUENCE)
         assert x.dtype.kind == "i" and x.tolist() == [[2**24 + 1, 2**62 + 1, 0], [5, 0, 0]]
 
 
 def test_too_few_columns_are_counted() -> None:
-    assert "2 columns besides y, a row has 4 numbers" in refusal("seed.csv", csv(a=[1], b=[2], y=[0]), IMAGE)[1]
+    assert (
+        "2 columns besides y, a row has 4 numbers"
+        in refusal("seed.csv", csv(a=[1], b=[2], y=[0]), IMAGE)[1]
+    )

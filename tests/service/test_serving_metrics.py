@@ -1,4 +1,6 @@
-"""The numbers of serving: counted a request at a time, in files whose blocks are there, or in memory where no folder is."""
+"""The numbers of serving: counted a request at a time, in files whose blocks are there, or in
+memory where no folder is.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_many_values_are_observed_as_one_after_another_would_be() -> None:
     def told(metrics: ServingMetrics) -> dict[str, Any]:
         found = next(iter(metrics.confidence.collect())).samples
         return {
-            sample.name + sample.labels.get("le", ""): sample.value for sample in found if "created" not in sample.name
+            sample.name + sample.labels.get("le", ""): sample.value
+            for sample in found
+            if "created" not in sample.name
         }
 
     exact, sums = told(singly), "acclimate_prediction_confidence_ratio_sum"
@@ -55,10 +59,15 @@ def test_many_values_are_observed_as_one_after_another_would_be() -> None:
     assert given == exact
 
 
-def test_a_replica_counts_in_files_whose_blocks_are_there_and_begins_anew_when_it_is_alone(tmp_path: Path) -> None:
+def test_a_replica_counts_in_files_whose_blocks_are_there_and_begins_anew_when_it_is_alone(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-c", COUNTING, str(tmp_path)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", COUNTING, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         told = samples(done.stdout)
         assert told["acclimate_predict_rows_total", "1"] == 3

@@ -1,4 +1,6 @@
-"""Sealed files on their way: one that the store refuses keeps back no other, and is told until it could go."""
+"""Sealed files on their way: one that the store refuses keeps back no other, and is told until it
+could go.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +10,54 @@ import numpy as np
 import pytest
 from memories import new_model
 
-from acclimate.storage import catalog, erasure, registry
 from acclimate.storage.database import Database
-from acclimate.storage.journal import Journal, SealedFile
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.journal import Journal, SealedFile
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import deletion, registry
 from acclimate.storage.store import Store
-from service.backlog import Backlog
+from service.inference.backlog import Backlog
+from service.inference.recorder import Recorder
 from service.metrics import ServingMetrics
-from service.recorder import Recorder
-from service.shipper import Shipper
+from service.sync.log_shipping import Shipper
 
 NOW = 1_000_000_000.0
 REPLICA = "api-0"
 
 
 class Way:
-    """A replica's shipper between a journal folder and a store, and two models whose rows it moves."""
+    """A replica's shipper between a journal folder and a store, and two models whose rows
+    it moves.
+    """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.database, self.folder = database, folder
         metrics = ServingMetrics()
-        self.recorder = Recorder(folder / "journal", REPLICA, metrics, Backlog(folder / "journal", 2**30, metrics))
+        self.recorder = Recorder(
+            folder / "journal", REPLICA, metrics, Backlog(folder / "journal", 2**30, metrics)
+        )
         segments = Segments(Store(f"file://{folder / 'store'}", folder / "cache"))
-        self.shipper = Shipper(replica=REPLICA, database=database, segments=segments, recorder=self.recorder)
+        self.shipper = Shipper(
+            replica=REPLICA, database=database, segments=segments, recorder=self.recorder
+        )
         with database.write() as connection:
             catalog.heartbeat(connection, REPLICA, {})
 
     def sealed(self, model_id: str) -> SealedFile:
         """A sealed file with one row, which waits."""
-        schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=model_id, replica=REPLICA)
+        schema = JournalSchema(
+            kind="vector", shape=(2,), classes=2, model=model_id, replica=REPLICA
+        )
         journal = Journal.open(self.folder / "journal" / model_id, schema, NOW)
-        answer = {"x": np.zeros((1, 2), np.float32), "probabilities": np.full((1, 2), 0.5, np.float32)}
+        answer = {
+            "x": np.zeros((1, 2), np.float32),
+            "probabilities": np.full((1, 2), 0.5, np.float32),
+        }
         journal.append(
-            LoggedRows.of_request(prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer)
+            LoggedRows.of_request(
+                prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer
+            )
         )
         sealed = journal.seal()
         assert sealed is not None
@@ -63,7 +79,9 @@ def way(database: Database, tmp_path: Path) -> Way:
     return Way(database, tmp_path)
 
 
-def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(way: Way, tmp_path: Path) -> None:
+def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(
+    way: Way, tmp_path: Path
+) -> None:
     gas, air = new_model(way.database, "gas"), new_model(way.database, "air")
     refused, other = way.sealed(gas), way.sealed(air)
     in_the_way = tmp_path / "store" / "segments" / gas / f"{refused.id}.arrow"
@@ -79,14 +97,16 @@ def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(
     assert not way.shipper.stuck and way.problem(gas) is None
 
 
-def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(way: Way, tmp_path: Path) -> None:
+def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
+    way: Way, tmp_path: Path
+) -> None:
     gas, air = new_model(way.database, "gas"), new_model(way.database, "air")
     way.recorder.start()
     (tmp_path / "store").write_text("no folder")
     gone, other = way.sealed(gas), way.sealed(air)
     way.shipper.ship_waiting()
     with way.database.write() as connection:
-        erasure.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+        deletion.delete_model(connection, registry.model(connection, "gas"), actor="anna")
     way.shipper.drop(gas)
     (tmp_path / "store").unlink()
     way.shipper.ship_waiting()
@@ -95,7 +115,9 @@ def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
     way.recorder.close()
 
 
-def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(way: Way, tmp_path: Path) -> None:
+def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(
+    way: Way, tmp_path: Path
+) -> None:
     gas = new_model(way.database, "gas")
     way.recorder.start()
     waiting = way.sealed(gas)

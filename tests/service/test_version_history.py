@@ -1,4 +1,6 @@
-"""Versions after they were judged, over HTTP: aliases, overrides, rollbacks, addressed by number, deleted; and the pause."""
+"""Versions after they were judged, over HTTP: aliases, overrides, rollbacks, addressed by number,
+deleted; and the pause.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def http(service: Service) -> Iterator[httpx.Client]:
 
 
 def ask(http: httpx.Client, version: str, **parameters: Any) -> httpx.Response:
-    return http.post(f"/v2/models/{NAME}/versions/{version}/infer", json={**tensor(), "parameters": parameters})
+    return http.post(
+        f"/v2/models/{NAME}/versions/{version}/infer", json={**tensor(), "parameters": parameters}
+    )
 
 
 def versions(http: httpx.Client) -> dict[str, dict[str, Any]]:
@@ -39,7 +43,9 @@ def stored(service: Service, digest: str) -> bool:
     return (service.home / "store" / "artifacts" / "sha256" / f"{name}.safetensors").exists()
 
 
-def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(service: Service, http: httpx.Client) -> None:
+def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(
+    service: Service, http: httpx.Client
+) -> None:
     told = history(service, http)
     assert (told.paused["learning"], told.paused["learning_reason"]) == ("paused", "we look")
     assert told.runs_during_pause == []
@@ -48,7 +54,9 @@ def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(service: Ser
     assert {told.asked_for["version"], told.by_itself["version"]} == {"2", "3"}
 
 
-def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(http: httpx.Client) -> None:
+def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(
+    http: httpx.Client,
+) -> None:
     assert "never champion" in inference_error(ask(http, "2"), 400)
     assert "never champion" in inference_error(ask(http, "2", log=True), 400)
     reply = ask(http, "2", log=False)
@@ -66,14 +74,20 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
     for version, name in (("1", "anchor"), ("champion", "champion")):
         reply = http.delete(f"{URL}/versions/{version}")
         problem(reply, 409)
-        assert name in reply.json()["detail"] and reply.json()["type"] == "/problems/version-aliased"
+        assert (
+            name in reply.json()["detail"] and reply.json()["type"] == "/problems/version-aliased"
+        )
     assert http.delete(f"{URL}/versions/3").status_code == 204
     assert "was deleted" in inference_error(ask(http, "3", log=False), 404)
     inference_error(http.get(f"/v2/models/{NAME}/versions/3/ready"), 404)
     assert "3" not in http.get(f"/v2/models/{NAME}").json()["versions"]
     assert not stored(service, before["digest"])
     after = versions(http)["3"]
-    assert (after["state"], after["run"], after["digest"]) == ("deleted", before["run"], before["digest"])
+    assert (after["state"], after["run"], after["digest"]) == (
+        "deleted",
+        before["run"],
+        before["digest"],
+    )
     assert after["deleted_at"] is not None
     assert http.delete(f"{URL}/versions/3").status_code == 204
     problem(http.delete(f"{URL}/versions/9"), 404)
@@ -85,16 +99,20 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
         assert "was deleted" in reply.json()["detail"]
     problem(http.post(f"{URL}/rollback", json={"to": "3", "reason": "r"}), 404)
     entries = audit_log(http)
-    told = [entry for entry in entries if (entry["target"], entry["action"]) == (NAME, "version.delete")]
+    told = [
+        entry for entry in entries if (entry["target"], entry["action"]) == (NAME, "version.delete")
+    ]
     assert [entry["content"]["version"] for entry in told] == [3]
 
 
-def test_a_champion_is_set_only_against_what_was_seen_and_against_gates_only_by_an_override_on_record(
+def test_a_champion_is_set_only_against_the_seen_epoch_and_failed_gates_need_an_override(
     http: httpx.Client,
 ) -> None:
     def put(etag: str | None, **body: Any) -> httpx.Response:
         headers = {"If-Match": etag} if etag is not None else {}
-        return http.put(CHAMPION, json={"version": "2", "reason": "we know better", **body}, headers=headers)
+        return http.put(
+            CHAMPION, json={"version": "2", "reason": "we know better", **body}, headers=headers
+        )
 
     etag = http.get(CHAMPION).headers["ETag"]
     assert etag == '"1"'
@@ -110,10 +128,14 @@ def test_a_champion_is_set_only_against_what_was_seen_and_against_gates_only_by_
     reply = put('"2"', override=True)
     problem(reply, 409)
     assert reply.json()["type"] == "/problems/already-champion"
-    back = http.post(f"{URL}/rollback", json={"reason": "we did not", "pause_learning": False}).json()
+    back = http.post(
+        f"{URL}/rollback", json={"reason": "we did not", "pause_learning": False}
+    ).json()
     assert (back["from"], back["to"], back["kind"]) == ("2", "1", "rollback")
     problem(http.post(f"{URL}/rollback", json={"to": "1", "reason": "again"}), 409)
-    reply = http.put(CHAMPION, json={"version": "previous", "reason": "so what"}, headers={"If-Match": '"3"'})
+    reply = http.put(
+        CHAMPION, json={"version": "previous", "reason": "so what"}, headers={"If-Match": '"3"'}
+    )
     assert reply.json() == {"alias": "champion", "version": "2", "epoch": 4}
 
 
@@ -136,7 +158,11 @@ def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http: httpx
     problem(http.get(f"{URL}/promotions?page_token=x"), 422)
     entries = audit_log(http)
     told = [entry for entry in entries if entry["target"] == NAME and entry["actor"] == "admin"]
-    actions = [(entry["action"], entry["content"]["version"]) for entry in told if "version" in entry["content"]]
+    actions = [
+        (entry["action"], entry["content"]["version"])
+        for entry in told
+        if "version" in entry["content"]
+    ]
     assert [entry for entry in actions if entry[0] != "version.delete"] == [
         ("version.override", 2),
         ("version.rollback", 1),
@@ -147,7 +173,9 @@ def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http: httpx
 def test_every_version_that_was_ever_champion_answers_by_its_number_and_is_logged_when_asked_to(
     http: httpx.Client,
 ) -> None:
-    wait_for(lambda: http.post(f"/v2/models/{NAME}/infer", json=tensor()).json()["model_version"] == "2")
+    wait_for(
+        lambda: http.post(f"/v2/models/{NAME}/infer", json=tensor()).json()["model_version"] == "2"
+    )
     for version in ("1", "2"):
         for log, told in ((None, "off"), (False, "off"), (True, "os")):
             parameters = {} if log is None else {"log": log}
@@ -164,7 +192,8 @@ def doomed(http: httpx.Client) -> dict[str, Any]:
     return reply.json()
 
 
-# On SQLite one writes at a time, so that little can meet; what is left of a model is looked at on both in tests/storage.
+# On SQLite one writes at a time, so that little can meet; what is left of a model is looked at on
+# both in tests/storage.
 @pytest.mark.parametrize("service", ["postgres"], indirect=True)
 def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_starts_anew(
     service: Service, http: httpx.Client
@@ -198,7 +227,9 @@ def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_star
     wait_for(lambda: list((service.home / "store" / "logs" / run["id"]).rglob("*")) == [], 30)
     told = audit_log(http)
     assert told[: len(entries)] == entries
-    assert [(entry["action"], entry["target"]) for entry in told[len(entries) :]] == [("model.delete", "doomed")]
+    assert [(entry["action"], entry["target"]) for entry in told[len(entries) :]] == [
+        ("model.delete", "doomed")
+    ]
 
     assert ended(http, doomed(http)["id"])["version"] == "1"
     wait_for(lambda: http.get("/v2/models/doomed/ready").status_code == 200)
@@ -206,13 +237,17 @@ def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_star
     assert [(window["id"], window["rows"]) for window in windows(http, "doomed")] == [("w-1", 0)]
     assert http.post(f"{url}/feedback", json=label).json()["rejected"][0]["index"] == 0
     assert np.isfinite(
-        http.post(f"{url}/predict", json={"rows": x[:1].tolist()}).json()["predictions"][0]["confidence"]
+        http.post(f"{url}/predict", json={"rows": x[:1].tolist()}).json()["predictions"][0][
+            "confidence"
+        ]
     )
     assert http.delete(url).status_code == 204
 
 
 def delete_under_traffic(http: httpx.Client, url: str, label: Any) -> tuple[set[int], set[int]]:
-    """The status codes of all kinds of requests that went on while the model was deleted, and after it was."""
+    """The status codes of all kinds of requests that went on while the model was deleted, and after
+    it was.
+    """
     requests = [
         ("POST", "/predict", {"rows": labeled(3)[0].tolist()}),
         ("POST", "/feedback", label),

@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 
 from acclimate.storage.disk import Disk
-from acclimate.storage.journal import Journal, read
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.journal import Journal, read
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 
 NOW = 1_800_000_000.0
 SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
@@ -25,7 +25,9 @@ class Quick(Disk):
 
 
 class Narrow(Quick):
-    """A disk with room for so many bytes of one file; beyond, it writes what fits and then refuses, as real ones do."""
+    """A disk with room for so many bytes of one file; beyond, it writes what fits and then refuses,
+    as real ones do.
+    """
 
     def __init__(self, room, error=errno.ENOSPC):
         self.room, self.error = room, error
@@ -49,7 +51,9 @@ class LosesSyncs(Quick):
 
 
 class Forgetful(Disk):
-    """A disk that remembers what a power cut would leave: file contents as last synced, names as the folder was last synced."""
+    """A disk that remembers what a power cut would leave: file contents as last synced, names as
+    the folder was last synced.
+    """
 
     def __init__(self):
         self.contents, self.names = {}, {}

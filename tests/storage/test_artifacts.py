@@ -8,7 +8,12 @@ import uuid
 import numpy as np
 import pytest
 
-from acclimate.storage.artifacts import ArtifactDamaged, ArtifactError, ArtifactMissing, Artifacts
+from acclimate.storage.registry.artifacts import (
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactMissing,
+    Artifacts,
+)
 from acclimate.storage.store import Store
 
 MANIFEST = {"classes": ["ä", "b"], "temperature": 1.25, "nested": {"x": [1, None, True]}}
@@ -22,7 +27,11 @@ ARRAYS = {
 
 @pytest.fixture(params=["file", "memory"])
 def store(request, tmp_path):
-    url = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{uuid.uuid4().hex}/store"
+    url = (
+        f"file://{tmp_path}/store"
+        if request.param == "file"
+        else f"memory://{uuid.uuid4().hex}/store"
+    )
     return Store(url, tmp_path / "cache")
 
 
@@ -59,8 +68,16 @@ def test_an_artifact_comes_back_as_it_was_written(artifacts):
 
 def test_numbers_that_another_artifact_holds_are_written_once(artifacts, store):
     names = np.array([["one"], ["two"]], dtype=object)
-    lender = artifacts.write(MANIFEST, {**ARRAYS, "big": np.arange(100_000.0), "names": names, "other": np.ones(2)})
-    changed = {**ARRAYS, "big": np.arange(100_000.0), "names": names, "count": np.array(8), "new": np.zeros(3, bool)}
+    lender = artifacts.write(
+        MANIFEST, {**ARRAYS, "big": np.arange(100_000.0), "names": names, "other": np.ones(2)}
+    )
+    changed = {
+        **ARRAYS,
+        "big": np.arange(100_000.0),
+        "names": names,
+        "count": np.array(8),
+        "new": np.zeros(3, bool),
+    }
     digest = artifacts.write({"mode": "prior"}, changed, lender=lender)
     assert len(store.local(key(digest)).read_bytes()) < 4000
     manifest, arrays = artifacts.read(digest)
@@ -77,7 +94,9 @@ def test_numbers_that_another_artifact_holds_are_written_once(artifacts, store):
 
 def test_a_number_that_differs_in_one_bit_is_not_borrowed(artifacts):
     lender = artifacts.write({}, {"x": np.array([0.0, 1.0]), "y": np.zeros(2, np.float32)})
-    digest = artifacts.write({}, {"x": np.array([-0.0, 1.0]), "y": np.zeros(2, np.float64)}, lender=lender)
+    digest = artifacts.write(
+        {}, {"x": np.array([-0.0, 1.0]), "y": np.zeros(2, np.float64)}, lender=lender
+    )
     found = artifacts.read(digest)[1]
     assert np.signbit(found["x"][0])
     assert found["y"].dtype == np.float64
@@ -91,7 +110,9 @@ def test_the_digest_is_that_of_the_stored_bytes(artifacts, store):
 def test_equal_content_has_an_equal_digest_whatever_its_order_and_layout(artifacts):
     shuffled = {name: np.array(ARRAYS[name], order="F") for name in reversed(ARRAYS)}
     shuffled["weight"] = np.ascontiguousarray(ARRAYS["weight"].T).T.astype(">f4")
-    assert artifacts.write(dict(reversed(MANIFEST.items())), shuffled) == artifacts.write(MANIFEST, ARRAYS)
+    assert artifacts.write(dict(reversed(MANIFEST.items())), shuffled) == artifacts.write(
+        MANIFEST, ARRAYS
+    )
 
 
 def test_other_content_has_another_digest(artifacts):
@@ -132,7 +153,9 @@ def test_an_artifact_cut_anywhere_is_refused(artifacts, store):
 
 
 @pytest.mark.parametrize("place", [0, 8, 40, -1])
-def test_an_artifact_with_a_flipped_bit_is_refused_and_healed_by_writing_it_again(artifacts, store, place):
+def test_an_artifact_with_a_flipped_bit_is_refused_and_healed_by_writing_it_again(
+    artifacts, store, place
+):
     digest = artifacts.write(MANIFEST, ARRAYS)
     data = bytearray(store.local(key(digest)).read_bytes())
     data[place] ^= 1
@@ -173,9 +196,17 @@ A_PICKLE_THAT_ENDS_THE_PROCESS = b"cbuiltins\nexit\n(tR."
         with_header({"__metadata__": {"manifest": "{"}}),
         with_header([1, 2]),
         with_header(
-            {"__metadata__": {"manifest": "{}"}, "w": {"dtype": "F32", "shape": [10**11], "data_offsets": [0, 4]}}
+            {
+                "__metadata__": {"manifest": "{}"},
+                "w": {"dtype": "F32", "shape": [10**11], "data_offsets": [0, 4]},
+            }
         ),
-        with_header({"__metadata__": {"manifest": "{}"}, "w": {"dtype": "NOPE", "shape": [], "data_offsets": [0, 0]}}),
+        with_header(
+            {
+                "__metadata__": {"manifest": "{}"},
+                "w": {"dtype": "NOPE", "shape": [], "data_offsets": [0, 0]},
+            }
+        ),
     ],
     ids=lambda data: data[:24].hex() or "empty",
 )
@@ -186,7 +217,15 @@ def test_bytes_of_the_right_digest_that_are_no_artifact_are_refused(artifacts, s
 
 
 @pytest.mark.parametrize(
-    "digest", ["", "sha256:", "sha256:../../etc/passwd", "/etc/passwd", "md5:" + "0" * 32, "sha256:" + "A" * 64]
+    "digest",
+    [
+        "",
+        "sha256:",
+        "sha256:../../etc/passwd",
+        "/etc/passwd",
+        "md5:" + "0" * 32,
+        "sha256:" + "A" * 64,
+    ],
 )
 def test_what_is_no_digest_is_refused(artifacts, digest):
     for verb in (artifacts.read, artifacts.delete, artifacts.exists):
@@ -195,9 +234,12 @@ def test_what_is_no_digest_is_refused(artifacts, digest):
 
 
 @pytest.mark.parametrize(
-    "array", [np.array([{}]), np.array(["\ud800"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")]
+    "array",
+    [np.array([{}]), np.array(["\ud800"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")],
 )
-def test_an_array_that_is_not_numbers_is_refused_by_name_and_nothing_is_written(artifacts, store, array):
+def test_an_array_that_is_not_numbers_is_refused_by_name_and_nothing_is_written(
+    artifacts, store, array
+):
     with pytest.raises(ArtifactError, match="'seeds' holds"):
         artifacts.write({}, {"seeds": array})
     assert store.list() == []
@@ -212,7 +254,9 @@ def test_a_manifest_that_is_not_json_is_refused(artifacts, manifest):
 @pytest.mark.parametrize("shape", [(4, 1), (2, 2), (4,)])
 def test_strings_of_any_length_come_back_as_they_were(artifacts, shape):
     texts = np.array(["", "Où est 好?", "a" * 70_000, "\x00\n"], dtype=object).reshape(shape)
-    _, found = artifacts.read(artifacts.write({}, {"x": texts, "none": texts[:0], "n": np.arange(3)}))
+    _, found = artifacts.read(
+        artifacts.write({}, {"x": texts, "none": texts[:0], "n": np.arange(3)})
+    )
     assert found["x"].dtype == object
     assert found["x"].tolist() == texts.tolist()
     assert found["none"].shape == texts[:0].shape

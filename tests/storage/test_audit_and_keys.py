@@ -6,19 +6,26 @@ import pytest
 from memories import at_once
 from sqlalchemy import text
 
-from acclimate.storage import audit, keys
 from acclimate.storage.database import Database
-from acclimate.storage.keys import Key
+from acclimate.storage.registry import audit_log, keys
+from acclimate.storage.registry.keys import Key
 
 
 def write(database: Database, number: int) -> None:
     with database.write() as connection:
-        audit.write(connection, actor="anna", action="run.start", target="gas", run=f"r-{number}", share=0.1 + number)
+        audit_log.write(
+            connection,
+            actor="anna",
+            action="run.start",
+            target="gas",
+            run=f"r-{number}",
+            share=0.1 + number,
+        )
 
 
 def first_broken(database: Database) -> int | None:
     with database.read() as connection:
-        return audit.verify(connection).broken
+        return audit_log.verify(connection).broken
 
 
 def test_an_untouched_log_is_whole_and_in_order(database: Database) -> None:
@@ -27,7 +34,7 @@ def test_an_untouched_log_is_whole_and_in_order(database: Database) -> None:
         write(database, number)
     assert first_broken(database) is None
     with database.read() as connection:
-        entries = audit.page(connection, after=1, size=3)
+        entries = audit_log.page(connection, after=1, size=3)
     assert [entry["sequence"] for entry in entries] == [2, 3, 4]
     assert [entry["content"]["run"] for entry in entries] == ["r-1", "r-2", "r-3"]
     assert entries[0]["at"] <= entries[1]["at"] <= entries[2]["at"]
@@ -61,47 +68,56 @@ def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written
     for number in range(5):
         write(database, number)
     with database.read() as connection:
-        kept = audit.verify(connection)
+        kept = audit_log.verify(connection)
     assert (kept.entries, kept.broken, kept.seen) == (5, None, True)
     write(database, 5)
     with database.read() as connection:
-        found = audit.verify(connection, expect=kept.head)
-    assert (found.entries, found.broken, found.seen, found.head != kept.head) == (6, None, True, True)
+        found = audit_log.verify(connection, expect=kept.head)
+    assert (found.entries, found.broken, found.seen, found.head != kept.head) == (
+        6,
+        None,
+        True,
+        True,
+    )
     with database.write() as connection:
         connection.execute(text(change))
     for number in range(9):
         write(database, number)
     with database.read() as connection:
-        found = audit.verify(connection, expect=kept.head)
+        found = audit_log.verify(connection, expect=kept.head)
     assert (found.broken, found.seen) == (None, False)
 
 
 def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:
     def note(number):
-        return lambda connection: audit.write(connection, actor="a", action="b", target="c", number=number)
+        return lambda connection: audit_log.write(
+            connection, actor="a", action="b", target="c", number=number
+        )
 
     found = at_once(database, [note(number) for number in range(8)])
     assert found == [None] * 8
     assert first_broken(database) is None
     with database.read() as connection:
-        entries = audit.page(connection)
+        entries = audit_log.page(connection)
     assert [entry["sequence"] for entry in entries] == list(range(1, 9))
     assert sorted(entry["content"]["number"] for entry in entries) == list(range(8))
 
 
 def test_a_deed_that_is_undone_leaves_no_entry(database: Database) -> None:
     def fail(connection):
-        audit.write(connection, actor="anna", action="key.create", target="x")
+        audit_log.write(connection, actor="anna", action="key.create", target="x")
         raise ZeroDivisionError
 
     assert [type(result) for result in at_once(database, [fail])] == [ZeroDivisionError]
     write(database, 0)
     with database.read() as connection:
-        assert [entry["action"] for entry in audit.page(connection)] == ["run.start"]
+        assert [entry["action"] for entry in audit_log.page(connection)] == ["run.start"]
     assert first_broken(database) is None
 
 
-def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere(database: Database) -> None:
+def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere(
+    database: Database,
+) -> None:
     with database.write() as connection:
         key, secret = keys.create(connection, name="sensor", scopes=["predict", "feedback"])
     with database.read() as connection:

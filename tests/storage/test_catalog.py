@@ -1,4 +1,6 @@
-"""The catalog: each segment once, each in exactly one window, and a barrier that waits only for the living."""
+"""The catalog: each segment once, each in exactly one window, and a barrier that waits only for the
+living.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,38 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from memories import T0, at_once, expire_lease, let_die, log_segment, new_model, new_run, new_version, segment
+from memories import (
+    T0,
+    at_once,
+    expire_lease,
+    let_die,
+    log_segment,
+    new_model,
+    new_run,
+    new_version,
+    segment,
+)
 from sqlalchemy import event, select
 
-from acclimate.storage import barrier, catalog, registry, runs
 from acclimate.storage.database import Database, now
+from acclimate.storage.log import barrier, catalog
+from acclimate.storage.registry import registry, runs
 
 
 def close(database: Database, model_id: str, needed: int = 1) -> int:
     with database.write() as connection:
         registry.lock(connection, model_id)
-        return catalog.close_window(connection, model_id, closed_by="operator", needed=needed)["number"]
+        return catalog.close_window(connection, model_id, closed_by="operator", needed=needed)[
+            "number"
+        ]
 
 
 def windows(database: Database, model_id: str) -> list[tuple[int, str, int]]:
     with database.read() as connection:
-        return [(row["number"], row["state"], row["rows"]) for row in catalog.all_windows(connection, model_id)]
+        return [
+            (row["number"], row["state"], row["rows"])
+            for row in catalog.all_windows(connection, model_id)
+        ]
 
 
 def test_a_segment_registered_twice_counts_once(database: Database) -> None:
@@ -38,7 +56,9 @@ def test_a_segment_registered_twice_counts_once(database: Database) -> None:
         assert len(catalog.all_segments(connection, model_id)) == 1
 
 
-def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(database: Database) -> None:
+def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     lines = [log_segment(database, model_id, rows=rows) for rows in (70, 30)]
     with database.write() as connection:
@@ -46,7 +66,9 @@ def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(dat
         assert (closed["rows"], closed["closed_by"], closed["state"]) == (100, "schedule", "closed")
         assert closed["digest"] == catalog.digest_of([line.digest for line in lines])
         assert closed["closed_at"] is not None
-        assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [line.id for line in lines]
+        assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [
+            line.id for line in lines
+        ]
         assert catalog.segments_of(connection, model_id, None) == []
     assert windows(database, model_id) == [(1, "closed", 100), (2, "open", 0)]
 
@@ -101,7 +123,9 @@ def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Datab
     assert windows(database, model_id) == [(1, "closed", 60), (2, "open", 0)]
 
 
-def test_segments_registered_while_windows_close_are_each_in_one_window_that_counted_them(database: Database) -> None:
+def test_segments_registered_while_windows_close_are_each_in_one_window_that_counted_them(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     done = threading.Event()
 
@@ -130,7 +154,9 @@ def test_segments_registered_while_windows_close_are_each_in_one_window_that_cou
 
 
 @pytest.mark.parametrize("database_address", ["postgres"], indirect=True)
-def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_window(database: Database) -> None:
+def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_window(
+    database: Database,
+) -> None:
     # SQLite lets no other writer in between anyway.
     model_id = new_model(database)
     log_segment(database, model_id, rows=50)
@@ -159,7 +185,11 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) 
             catalog.heartbeat(connection, replica, {model_id: 5})
         assert catalog.open_rows(connection, model_id) == 15
         number = catalog.request_seal(connection, model_id)
-        assert catalog.unsealed_replicas(connection, model_id, number) == ["api-0", "api-1", "api-2"]
+        assert catalog.unsealed_replicas(connection, model_id, number) == [
+            "api-0",
+            "api-1",
+            "api-2",
+        ]
         catalog.acknowledge_seal(connection, "api-0", model_id, number)
         assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1", "api-2"]
         assert catalog.open_rows(connection, model_id) == 10
@@ -173,7 +203,9 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) 
         assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1"]
 
 
-def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(database: Database) -> None:
+def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         catalog.heartbeat(connection, "api-0", {model_id: 5})
@@ -183,7 +215,9 @@ def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(dat
         assert catalog.heartbeat(connection, "api-1", {}) == 1
 
 
-def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(database: Database) -> None:
+def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         catalog.heartbeat(connection, "api-0", {})
@@ -218,7 +252,12 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
         sealed.result(10)
     with database.read() as connection:
         run = runs.get(connection, run_id)
-    assert (run["rows"], run["windows"], run["parent_version"], run["state"]) == (200, [1], 1, "queued")
+    assert (run["rows"], run["windows"], run["parent_version"], run["state"]) == (
+        200,
+        [1],
+        1,
+        "queued",
+    )
 
 
 def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database) -> None:
@@ -233,7 +272,11 @@ def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database)
     close(database, model_id)
     with database.write() as connection:
         catalog.set_window_state(connection, model_id, 1, "quarantined")
-    for numbers, error in (([1], barrier.WindowQuarantined), ([2], catalog.WindowOpen), ([9], catalog.UnknownWindow)):
+    for numbers, error in (
+        ([1], barrier.WindowQuarantined),
+        ([2], catalog.WindowOpen),
+        ([9], catalog.UnknownWindow),
+    ):
         with pytest.raises(error):
             barrier.start_run(database, "gas", trigger="operator", actor="anna", windows=numbers)
     with database.read() as connection:
@@ -256,9 +299,13 @@ def test_an_open_or_unknown_window_has_no_state_to_change(database: Database) ->
             catalog.set_window_state(connection, model_id, 2, "quarantined")
 
 
-def surplus(database: Database, model_id: str, *, keep_days: float = 7.0, max_bytes: float = 1e9) -> list[str]:
+def surplus(
+    database: Database, model_id: str, *, keep_days: float = 7.0, max_bytes: float = 1e9
+) -> list[str]:
     with database.read() as connection:
-        rows = catalog.surplus_segments(connection, model_id, keep_days=keep_days, max_bytes=max_bytes)
+        rows = catalog.surplus_segments(
+            connection, model_id, keep_days=keep_days, max_bytes=max_bytes
+        )
         return [row["id"] for row in rows]
 
 
@@ -276,12 +323,18 @@ def test_segments_older_than_the_log_keeps_are_surplus(database: Database) -> No
         catalog.mark_deleted(connection, [lines[0].id, lines[2].id])
     assert surplus(database, model_id) == []
     with database.read() as connection:
-        assert {row["id"] for row in catalog.all_segments(connection, model_id)} == {lines[1].id, lines[3].id}
+        assert {row["id"] for row in catalog.all_segments(connection, model_id)} == {
+            lines[1].id,
+            lines[3].id,
+        }
 
 
 def test_the_oldest_segments_beyond_the_size_of_the_log_are_surplus(database: Database) -> None:
     model_id, present = new_model(database), clock(database)
-    lines = [log_segment(database, model_id, size=1000, logged_at=present - ago) for ago in (10, 40, 30, 20)]
+    lines = [
+        log_segment(database, model_id, size=1000, logged_at=present - ago)
+        for ago in (10, 40, 30, 20)
+    ]
     assert surplus(database, model_id, max_bytes=4000) == []
     assert surplus(database, model_id, max_bytes=3999) == [lines[1].id]
     assert surplus(database, model_id, max_bytes=2000) == [lines[1].id, lines[2].id]
@@ -305,11 +358,15 @@ def test_a_segment_that_an_active_run_learns_from_is_never_surplus(database: Dat
     assert surplus(database, model_id) == [line.id]
 
 
-def test_segments_come_in_the_order_of_their_registration_whatever_window_they_move_to(database: Database) -> None:
+def test_segments_come_in_the_order_of_their_registration_whatever_window_they_move_to(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     lines = [log_segment(database, model_id).id for _ in range(3)]
 
-    def since(after: tuple[float, str] = (0.0, ""), window: int | None = None, most: int = 9) -> list[str]:
+    def since(
+        after: tuple[float, str] = (0.0, ""), window: int | None = None, most: int = 9
+    ) -> list[str]:
         with database.read() as connection:
             found = catalog.segments_from(connection, model_id, after, window=window, most=most)
             times.update({row["id"]: row["registered_at"] for row in found})
@@ -326,7 +383,9 @@ def test_segments_come_in_the_order_of_their_registration_whatever_window_they_m
     assert since(middle, window=1) == first[1:] and since(window=2) == [late]
     with database.write() as connection:
         catalog.mark_deleted(connection, [first[1]])
-        assert not catalog.still_stands(connection, first[1]) and catalog.still_stands(connection, late)
+        assert not catalog.still_stands(connection, first[1]) and catalog.still_stands(
+            connection, late
+        )
     assert since(middle) == [first[2], late]
 
 

@@ -1,4 +1,6 @@
-"""Another machine's copies of a store that is no disk: they lose what the store lost, and nothing else."""
+"""Another machine's copies of a store that is no disk: they lose what the store lost, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ import numpy as np
 import pytest
 from memories import new_model, spec
 
-from acclimate.storage import catalog, copies, registry, subjects
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.journal import Journal
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import Segments
-from acclimate.storage.shipment import ship
+from acclimate.storage.log import catalog, copies, erasure
+from acclimate.storage.log.journal import Journal
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.log.shipment import ship
+from acclimate.storage.registry import registry
+from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
 NOW = 1_000_000_000.0
@@ -31,11 +34,21 @@ class Machine:
 
     def log(self, model_id: str, subject: str) -> str:
         """The id of the segment in which one row of the subject and one of nobody stand now."""
-        schema = JournalSchema(kind="vector", shape=(2,), classes=2, model=model_id, replica="api-0")
+        schema = JournalSchema(
+            kind="vector", shape=(2,), classes=2, model=model_id, replica="api-0"
+        )
         journal = Journal.open(self.folder / "journal", schema, NOW)
         for name in (subject, None):
-            answer = {"x": np.zeros((1, 2), np.float32), "probabilities": np.full((1, 2), 0.5, np.float32)}
-            named = {"prediction_id": f"{name}-{journal.id}", "version": "1", "client": "k", "subject": name}
+            answer = {
+                "x": np.zeros((1, 2), np.float32),
+                "probabilities": np.full((1, 2), 0.5, np.float32),
+            }
+            named = {
+                "prediction_id": f"{name}-{journal.id}",
+                "version": "1",
+                "client": "k",
+                "subject": name,
+            }
             journal.append(LoggedRows.of_request(logged_at=NOW, **named, **answer))
         sealed = journal.seal()
         assert sealed is not None
@@ -46,7 +59,11 @@ class Machine:
         """The subject of every row of the model, read as a trainer does."""
         with self.database.read() as connection:
             lines = catalog.all_segments(connection, model_id)
-        return [subject for line in lines for subject in self.segments.read(line["key"], line["digest"]).subject]
+        return [
+            subject
+            for line in lines
+            for subject in self.segments.read(line["key"], line["digest"]).subject
+        ]
 
     def forget(self) -> None:
         copies.forget(self.database, self.segments, self.artifacts)
@@ -72,7 +89,7 @@ def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_the
     assert sorted(filter(None, other.read_all(model_id))) == ["ann", "bob"]
     with one.database.read() as connection:
         model = registry.model_by_id(connection, model_id)
-    subjects.erase(one.database, one.segments, one.artifacts, model, "ann", actor="anna")
+    erasure.erase(one.database, one.segments, one.artifacts, model, "ann", actor="anna")
     assert b"ann-" not in one.disk
     assert b"ann-" in other.disk
     other.forget()
@@ -81,7 +98,9 @@ def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_the
     assert list(filter(None, other.read_all(model_id))) == ["bob"]
 
 
-def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(machines: tuple[Machine, Machine]) -> None:
+def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(
+    machines: tuple[Machine, Machine],
+) -> None:
     one, other = machines
     model_id = new_model(one.database)
     old = one.log(model_id, "ann")
@@ -93,7 +112,9 @@ def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(machines: tuple[M
     assert b"ann-" not in other.disk and b"bob-" in other.disk
 
 
-def test_of_artifacts_those_stay_that_something_refers_to(machines: tuple[Machine, Machine]) -> None:
+def test_of_artifacts_those_stay_that_something_refers_to(
+    machines: tuple[Machine, Machine],
+) -> None:
     one, other = machines
     needed = one.artifacts.write({"kind": "seed"}, {"x": np.arange(3)})
     left = one.artifacts.write({"kind": "stage"}, {"x": np.arange(4)})

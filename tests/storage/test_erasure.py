@@ -1,4 +1,6 @@
-"""Deleting versions and models: nothing that something else needs goes, nothing of theirs stays, the record tells of it."""
+"""Deleting versions and models: nothing that something else needs goes, nothing of theirs stays,
+the record tells of it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ import pytest
 from memories import at_once, log_segment, new_model, new_run, new_version, spec
 from sqlalchemy import Connection, func, select, text
 
-from acclimate.storage import audit, catalog, erasure, labels, registry, runs
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import audit_log, deletion, labels, registry, runs
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
 from acclimate.storage.tables import metadata
 
@@ -31,7 +34,7 @@ class Files:
         return self.artifacts.write({"name": name}, {"x": np.zeros(1, dtype=np.float32)})
 
     def sweep(self, database: Database) -> None:
-        erasure.sweep(database, self.segments, self.artifacts, self.logs)
+        deletion.sweep(database, self.segments, self.artifacts, self.logs)
 
 
 @pytest.fixture
@@ -41,7 +44,9 @@ def files(tmp_path: Path) -> Files:
 
 def a_model(database: Database, files: Files, name: str = "gas", seed: str = "seed") -> str:
     with database.write() as connection:
-        return registry.create_model(connection, spec(name), seed_digest=files.artifact(seed), actor="test")
+        return registry.create_model(
+            connection, spec(name), seed_digest=files.artifact(seed), actor="test"
+        )
 
 
 def versions(database: Database, files: Files, model_id: str, *names: str) -> list[str]:
@@ -50,25 +55,31 @@ def versions(database: Database, files: Files, model_id: str, *names: str) -> li
     with database.write() as connection:
         for digest in digests:
             number = new_version(connection, model_id)
-            query = text("UPDATE versions SET digest = :digest WHERE model_id = :model AND number = :number")
+            query = text(
+                "UPDATE versions SET digest = :digest WHERE model_id = :model AND number = :number"
+            )
             connection.execute(query, {"digest": digest, "model": model_id, "number": number})
     return digests
 
 
 def delete_version(database: Database, number: int, name: str = "gas") -> None:
     with database.write() as connection:
-        erasure.delete_version(connection, registry.model(connection, name), number, actor="anna")
+        deletion.delete_version(connection, registry.model(connection, name), number, actor="anna")
 
 
 def delete_model(database: Database, name: str = "gas") -> None:
     with database.write() as connection:
-        erasure.delete_model(connection, registry.model(connection, name), actor="anna")
+        deletion.delete_model(connection, registry.model(connection, name), actor="anna")
 
 
 def recorded(database: Database, action: str) -> list[dict[str, Any]]:
     with database.read() as connection:
-        assert audit.verify(connection).broken is None
-        return [row["content"] for row in audit.page(connection, size=500) if row["action"] == action]
+        assert audit_log.verify(connection).broken is None
+        return [
+            row["content"]
+            for row in audit_log.page(connection, size=500)
+            if row["action"] == action
+        ]
 
 
 def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_number(
@@ -81,20 +92,32 @@ def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_n
     assert [files.artifacts.exists(digest) for digest in digests] == [True] * 4
     files.sweep(database)
     assert [files.artifacts.exists(digest) for digest in digests] == [True, False, True, True]
-    assert recorded(database, erasure.VERSION) == [{"model": model_id, "version": 2, "artifacts": [digests[1]]}]
+    assert recorded(database, deletion.VERSION) == [
+        {"model": model_id, "version": 2, "artifacts": [digests[1]]}
+    ]
     with database.write() as connection:
         assert new_version(connection, model_id) == 5
-        assert [row["deleted_at"] is not None for row in registry.all_versions(connection, model_id)] == [
+        assert [
+            row["deleted_at"] is not None for row in registry.all_versions(connection, model_id)
+        ] == [
             False,
             True,
             False,
             False,
             False,
         ]
-        assert [row["to_version"] for row in registry.history(connection, model_id)] == [1, 2, 3, 4, 5]
+        assert [row["to_version"] for row in registry.history(connection, model_id)] == [
+            1,
+            2,
+            3,
+            4,
+            5,
+        ]
 
 
-def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(database: Database, files: Files) -> None:
+def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(
+    database: Database, files: Files
+) -> None:
     model_id = a_model(database, files)
     versions(database, files, model_id, "one", "two", "three", "four")
     delete_version(database, 2)
@@ -106,15 +129,19 @@ def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(databas
             registry.roll_back(connection, model_id, to=2, **asked)
         for override in (True, False):
             with pytest.raises(registry.UnknownVersion, match="was deleted"):
-                registry.make_champion(connection, model_id, 2, expected=4, override=override, **asked)
+                registry.make_champion(
+                    connection, model_id, 2, expected=4, override=override, **asked
+                )
         assert registry.champion(connection, model_id).epoch == 4
 
 
-def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(database: Database, files: Files) -> None:
+def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
+    database: Database, files: Files
+) -> None:
     model_id = a_model(database, files)
     versions(database, files, model_id, "one", "two", "three", "four")
     for number, said in ((1, "anchor"), (3, "previous"), (4, "champion")):
-        with pytest.raises(erasure.VersionAliased, match=f"version {number} is {said}"):
+        with pytest.raises(deletion.VersionAliased, match=f"version {number} is {said}"):
             delete_version(database, number)
     with pytest.raises(registry.UnknownVersion):
         delete_version(database, 9)
@@ -175,8 +202,13 @@ def fill(database: Database, files: Files, model_id: str) -> None:
 
 def left(connection: Connection) -> dict[str, int]:
     """Rows by table, but for what is not a model's."""
-    tables = [table for table in metadata.sorted_tables if table.name not in ("audit", "keys", "replicas")]
-    return {table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
+    tables = [
+        table for table in metadata.sorted_tables if table.name not in ("audit", "keys", "replicas")
+    ]
+    return {
+        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for table in tables
+    }
 
 
 def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(
@@ -195,14 +227,23 @@ def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(
     files.sweep(database)
     with database.read() as connection:
         assert left(connection) == before
-        assert erasure.was_deleted(connection, model_id)
-        assert not erasure.was_deleted(connection, kept) and not erasure.was_deleted(connection, "another database's")
+        assert deletion.was_deleted(connection, model_id)
+        assert not deletion.was_deleted(connection, kept) and not deletion.was_deleted(
+            connection, "another database's"
+        )
     assert files.store.list() == stored
-    content = recorded(database, erasure.MODEL)[0]
-    assert (content["model"], content["versions"], content["runs"], content["windows"]) == (model_id, 2, 3, 2)
+    content = recorded(database, deletion.MODEL)[0]
+    assert (content["model"], content["versions"], content["runs"], content["windows"]) == (
+        model_id,
+        2,
+        3,
+        2,
+    )
 
 
-def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(database: Database, files: Files) -> None:
+def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
+    database: Database, files: Files
+) -> None:
     model_id = a_model(database, files)
     fill(database, files, model_id)
     delete_model(database)
@@ -224,17 +265,21 @@ def test_a_model_with_an_active_run_stays(database: Database, files: Files) -> N
     with pytest.raises(runs.RunActive) as told:
         delete_model(database)
     assert told.value.run_id == run_id
-    assert recorded(database, erasure.MODEL) == []
+    assert recorded(database, deletion.MODEL) == []
 
 
-def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(database: Database, files: Files) -> None:
+def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
+    database: Database, files: Files
+) -> None:
     model_id = a_model(database, files)
     line = log_segment(database, model_id)
     delete_model(database)
     deeds: list[Any] = [
         lambda connection: catalog.register(connection, line),
         lambda connection: catalog.request_seal(connection, model_id),
-        lambda connection: registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1),
+        lambda connection: registry.report_loaded(
+            connection, "api-0", model_id, version=1, epoch=1
+        ),
         lambda connection: registry.policy(connection, model_id),
         lambda connection: registry.lock(connection, model_id),
     ]
@@ -253,7 +298,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
         model_id = new_model(database)
 
         def delete(connection: Connection) -> str:
-            erasure.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+            deletion.delete_model(connection, registry.model(connection, "gas"), actor="anna")
             return "deleted"
 
         def log(connection: Connection, model_id: str = model_id) -> bool:
@@ -263,7 +308,10 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
 
         found = at_once(database, [log, log, delete, log])
         assert "deleted" in found, found
-        assert all(result in (True, "deleted") or isinstance(result, registry.ModelDeleted) for result in found), found
+        assert all(
+            result in (True, "deleted") or isinstance(result, registry.ModelDeleted)
+            for result in found
+        ), found
         with database.read() as connection:
             assert left(connection)["segments"] == 0
 
@@ -271,9 +319,14 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
 def test_weights_go_with_the_last_version_that_uses_them(database: Database, files: Files) -> None:
     model_id = a_model(database, files)
     _, lender, *_ = versions(database, files, model_id, "one", "two", "three", "four", "five")
-    borrower = files.artifacts.write({"name": "in another mode"}, {"x": np.zeros(1, np.float32)}, lender=lender)
+    borrower = files.artifacts.write(
+        {"name": "in another mode"}, {"x": np.zeros(1, np.float32)}, lender=lender
+    )
     with database.write() as connection:
-        change = "UPDATE versions SET digest = :digest, weights_digest = :lender, mode = 'prior' WHERE number = 3"
+        change = (
+            "UPDATE versions SET digest = :digest, weights_digest = :lender, mode = "
+            "'prior' WHERE number = 3"
+        )
         connection.execute(text(change), {"digest": borrower, "lender": lender})
     delete_version(database, 2)
     files.sweep(database)

@@ -21,8 +21,8 @@ from journals import (
     same,
 )
 
-from acclimate.storage.journal import Journal, JournalFailed, JournalFull, read, recover
-from acclimate.storage.logged_rows import LoggedRows
+from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, read, recover
+from acclimate.storage.log.logged_rows import LoggedRows
 
 
 def test_a_sealed_file_holds_every_row_as_it_was_appended(tmp_path):
@@ -95,7 +95,9 @@ def test_a_sealed_journal_takes_no_more_rows(tmp_path):
         ({"prediction_id": ["\ud800"]}, "prediction_id"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_by_column_and_leave_the_file_alone(tmp_path, change, column):
+def test_rows_that_do_not_fit_are_refused_by_column_and_leave_the_file_alone(
+    tmp_path, change, column
+):
     journal = Journal.open(tmp_path, SCHEMA, NOW)
     with pytest.raises(ValueError, match=column):
         journal.append(LoggedRows(**{**rows("a").__dict__, **change}))
@@ -104,7 +106,8 @@ def test_rows_that_do_not_fit_are_refused_by_column_and_leave_the_file_alone(tmp
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"), [(errno.ENOSPC, JournalFull), (errno.EFBIG, JournalFull), (errno.EIO, JournalFailed)]
+    ("error", "raised"),
+    [(errno.ENOSPC, JournalFull), (errno.EFBIG, JournalFull), (errno.EIO, JournalFailed)],
 )
 def test_a_batch_that_does_not_fit_is_cut_back_and_later_ones_are_logged(tmp_path, error, raised):
     disk = Narrow(10**9, error)
@@ -123,7 +126,9 @@ def test_a_batch_that_does_not_fit_is_cut_back_and_later_ones_are_logged(tmp_pat
     assert sealed.digest == "sha256:" + hashlib.sha256(sealed.path.read_bytes()).hexdigest()
 
 
-def test_a_journal_that_cannot_be_cut_back_takes_no_more_rows_and_is_sealed_without_the_torn_batch(tmp_path):
+def test_a_journal_that_cannot_be_cut_back_takes_no_more_rows_and_is_sealed_without_the_torn_batch(
+    tmp_path,
+):
     class Stuck(Narrow):
         def truncate(self, file, size):
             raise OSError(errno.EIO, "stuck")

@@ -8,12 +8,15 @@ import pytest
 from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
 
-from acclimate.storage import catalog, labels, registry
 from acclimate.storage.database import Database
-from acclimate.storage.labels import Label
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import labels, registry
+from acclimate.storage.registry.labels import Label
 
 
-def label(segment: str, row: int = 0, what: int | None = 0, source: str = "anna", id: str = "p") -> Label:
+def label(
+    segment: str, row: int = 0, what: int | None = 0, source: str = "anna", id: str = "p"
+) -> Label:
     return Label(prediction_id=id, row=row, label=what, source=source, segment=segment)
 
 
@@ -23,9 +26,14 @@ def add(database: Database, model_id: str, *given: Label) -> list[bool]:
         return labels.add(connection, model_id, given)
 
 
-def known(database: Database, model_id: str, before: float = 4e9) -> dict[tuple[str, int], int | None]:
+def known(
+    database: Database, model_id: str, before: float = 4e9
+) -> dict[tuple[str, int], int | None]:
     with database.read() as connection:
-        return {address: said.label for address, said in labels.said(connection, model_id, before=before).items()}
+        return {
+            address: said.label
+            for address, said in labels.said(connection, model_id, before=before).items()
+        }
 
 
 def counts(database: Database, model_id: str) -> list[int]:
@@ -43,7 +51,9 @@ def model_id(database: Database) -> str:
     return new_model(database)
 
 
-def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(database: Database, model_id: str) -> None:
+def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(
+    database: Database, model_id: str
+) -> None:
     here = log_segment(database, model_id).id
     assert add(database, model_id, label(here, what=1)) == [True]
     assert add(database, model_id, label(here, what=1)) == [False]
@@ -56,13 +66,27 @@ def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(databas
     assert known(database, model_id, before=accepted_at - 1) == {}
 
 
-def test_the_last_word_in_one_call_counts_over_all_sources(database: Database, model_id: str) -> None:
+def test_the_last_word_in_one_call_counts_over_all_sources(
+    database: Database, model_id: str
+) -> None:
     here = log_segment(database, model_id).id
     for first, second in (("anna", "zoe"), ("zoe", "anna"), ("anna", "zoe")):
-        said = [label(here, 0, 0, first), label(here, 0, 1, second), label(here, 1, 1, first), label(here, 1, 0, first)]
+        said = [
+            label(here, 0, 0, first),
+            label(here, 0, 1, second),
+            label(here, 1, 1, first),
+            label(here, 1, 0, first),
+        ]
         add(database, model_id, *said)
         assert known(database, model_id) == {("p", 0): 1, ("p", 1): 0}
-    assert add(database, model_id, label(here, 5, 0), label(here, 5, 0), label(here, 5, 1), label(here, 5, 0)) == [
+    assert add(
+        database,
+        model_id,
+        label(here, 5, 0),
+        label(here, 5, 0),
+        label(here, 5, 1),
+        label(here, 5, 0),
+    ) == [
         True,
         False,
         True,
@@ -70,7 +94,9 @@ def test_the_last_word_in_one_call_counts_over_all_sources(database: Database, m
     ]
 
 
-def test_a_word_said_later_counts_though_the_clock_has_not_moved(database: Database, model_id: str) -> None:
+def test_a_word_said_later_counts_though_the_clock_has_not_moved(
+    database: Database, model_id: str
+) -> None:
     here = log_segment(database, model_id).id
     add(database, model_id, label(here, what=0, source="zoe"))
     with database.write() as connection:
@@ -79,14 +105,30 @@ def test_a_word_said_later_counts_though_the_clock_has_not_moved(database: Datab
     assert known(database, model_id) == {("p", 0): 1}
 
 
-def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(database: Database, model_id: str) -> None:
+def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(
+    database: Database, model_id: str
+) -> None:
     first = log_segment(database, model_id).id
-    add(database, model_id, label(first, 0), label(first, 0, source="zoe"), label(first, 1), label(first, 1, 1))
+    add(
+        database,
+        model_id,
+        label(first, 0),
+        label(first, 0, source="zoe"),
+        label(first, 1),
+        label(first, 1, 1),
+    )
     assert counts(database, model_id) == [2]
     with database.write() as connection:
         close(connection, model_id)
     second = log_segment(database, model_id).id
-    add(database, model_id, label(first, 0, 1), label(first, 2), label(second, 0, id="q"), label(second, 1, id="q"))
+    add(
+        database,
+        model_id,
+        label(first, 0, 1),
+        label(first, 2),
+        label(second, 0, id="q"),
+        label(second, 1, id="q"),
+    )
     assert counts(database, model_id) == [3, 2]
     with database.write() as connection:
         close(connection, model_id)
@@ -103,16 +145,22 @@ def test_labels_that_come_while_the_window_closes_count_for_the_window_their_row
     def give(row: int) -> Any:
         def deed(connection: Connection) -> list[bool]:
             registry.lock(connection, model_id)
-            return labels.add(connection, model_id, [label(here, row), label(here, 9, source=f"s{row}")])
+            return labels.add(
+                connection, model_id, [label(here, row), label(here, 9, source=f"s{row}")]
+            )
 
         return deed
 
-    found = at_once(database, [give(0), give(1), lambda connection: close(connection, model_id), give(2)])
+    found = at_once(
+        database, [give(0), give(1), lambda connection: close(connection, model_id), give(2)]
+    )
     assert found == [[True, True], [True, True], 1, [True, True]]
     assert counts(database, model_id) == [4, 0]
 
 
-def test_of_two_that_say_the_same_at_once_one_says_something_new(database: Database, model_id: str) -> None:
+def test_of_two_that_say_the_same_at_once_one_says_something_new(
+    database: Database, model_id: str
+) -> None:
     here = log_segment(database, model_id).id
 
     def give(connection: Connection) -> list[bool]:
@@ -127,7 +175,9 @@ def test_of_two_that_say_the_same_at_once_one_says_something_new(database: Datab
 def test_ten_thousand_labels_take_few_statements(database: Database, model_id: str) -> None:
     here = log_segment(database, model_id, rows=10_000).id
     seen = []
-    event.listen(database.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+    event.listen(
+        database.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2])
+    )
     assert sum(add(database, model_id, *(label(here, id=f"r{n}") for n in range(10_000)))) == 10_000
     assert len(seen) < 60
     assert counts(database, model_id) == [10_000]

@@ -1,4 +1,6 @@
-"""A label judges once, then it teaches: which rows a run gets with which role, and what is read for it."""
+"""A label judges once, then it teaches: which rows a run gets with which role, and what is read for
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,19 @@ from live_rows import Live, answers
 from memories import new_run
 from sqlalchemy import text
 
-from acclimate.learning.values import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
-from acclimate.storage import catalog, labels, lessons, registry, runs, window_rows
+from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
-from acclimate.storage.labels import Label
+from acclimate.storage.log import catalog, window_rows
+from acclimate.storage.registry import label_snapshot, labels, registry, runs
+from acclimate.storage.registry.labels import Label
 
 ROWS = 6
 
 
 class History:
-    """Windows that close one after the other, labels of their rows, and runs over them, each later than what came before."""
+    """Windows that close one after the other, labels of their rows, and runs over them, each later
+    than what came before.
+    """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.live = Live(database, folder)
@@ -34,7 +39,11 @@ class History:
         self.live.log(1, answers(rows), request=request)
         with self.database.write() as connection:
             registry.lock(connection, self.model_id)
-            return int(catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)["number"])
+            return int(
+                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
+                    "number"
+                ]
+            )
 
     def label(self, request: str, given: dict[int, int | None], *, source: str = "anna") -> None:
         with self.database.write() as connection:
@@ -45,13 +54,16 @@ class History:
                 if request in self.live.segments.ids(line["key"])[0]
             )
             said = [
-                Label(prediction_id=request, row=r, label=y, source=source, segment=segment) for r, y in given.items()
+                Label(prediction_id=request, row=r, label=y, source=source, segment=segment)
+                for r, y in given.items()
             ]
             labels.add(connection, self.model_id, said)
             self._now(connection, "labels", "accepted_at")
 
     def run(self, *windows: int, state: str = "rejected", gates: Any = None, **origin: Any) -> Any:
-        """A run over these windows that is asked for now and has ended; state "running": one that has not."""
+        """A run over these windows that is asked for now and has ended; state "running": one that
+        has not.
+        """
         with self.database.write() as connection:
             run_id = new_run(connection, self.model_id, windows=list(windows), **origin)
             self._now(connection, "runs", "created_at")
@@ -64,16 +76,20 @@ class History:
 
     def snapshot(self, run: Any) -> Snapshot:
         with self.database.read() as connection:
-            words = lessons.words(connection, run)
+            words = label_snapshot.words(connection, run)
             lines = catalog.segments_of(connection, self.model_id, run["windows"])
         rows = window_rows.read(self.live.segments, lines, lambda done, total: None)
-        return lessons.snapshot(self.live.segments, words, rows)
+        return label_snapshot.snapshot(self.live.segments, words, rows)
 
     def _now(self, connection: Any, table: str, column: str) -> None:
-        """What was written by the database's clock in this test stands in the order of the test, a second apart."""
+        """What was written by the database's clock in this test stands in the order of the test, a
+        second apart.
+        """
         self.clock += 1
         values = {"now": self.clock, "real": 1.5e9}
-        connection.execute(text(f"UPDATE {table} SET {column} = :now WHERE {column} > :real"), values)
+        connection.execute(
+            text(f"UPDATE {table} SET {column} = :now WHERE {column} > :real"), values
+        )
 
 
 @pytest.fixture
@@ -83,7 +99,9 @@ def history(database: Database, tmp_path: Path) -> History:
 
 def told(part: Part | None) -> list[tuple[int, int]]:
     """The row in its request, and its label."""
-    return [] if part is None else [(int(x[1]), int(y)) for x, y in zip(part.x, part.y, strict=True)]
+    return (
+        [] if part is None else [(int(x[1]), int(y)) for x, y in zip(part.x, part.y, strict=True)]
+    )
 
 
 def test_labels_of_a_window_judge_in_its_run_and_teach_in_the_next(history: History) -> None:
@@ -110,7 +128,9 @@ def test_labels_that_came_after_the_run_over_their_window_judge_in_the_first_run
     assert (found.late, told(found.taught)) == (None, [(1, 1)])
 
 
-def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_word(history: History) -> None:
+def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_word(
+    history: History,
+) -> None:
     number = history.window("a")
     history.label("a", {0: 1})
     history.run(number)
@@ -149,7 +169,9 @@ def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history: H
     assert found.taught is not None and np.diff(found.taught.x[:, 0])[1] < 0
 
 
-def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_from_again(history: History) -> None:
+def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_from_again(
+    history: History,
+) -> None:
     first = history.window("a")
     history.label("a", {0: 1, 1: None})
     history.run(first)
@@ -158,17 +180,29 @@ def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_
     history.run(history.window("c"), state="succeeded")
     history.label("a", {3: 0})
     found = history.snapshot(history.run(first))
-    assert found.labels.tolist() == [TAUGHT, NONE_OF_THE_CLASSES, UNLABELLED, 0, UNLABELLED, UNLABELLED]
+    assert found.labels.tolist() == [
+        TAUGHT,
+        NONE_OF_THE_CLASSES,
+        UNLABELLED,
+        0,
+        UNLABELLED,
+        UNLABELLED,
+    ]
 
 
-def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_one(history: History) -> None:
+def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_one(
+    history: History,
+) -> None:
     number = history.window("a")
     history.label("a", {0: 1, 1: 0})
     history.run(number)
     history.run(history.window("a", rows=1))
     with history.database.write() as connection:
         connection.execute(text("UPDATE windows SET rows_labelled = 1"))
-    assert sorted(told(history.snapshot(history.run(history.window("b"))).taught)) == [(0, 1), (1, 0)]
+    assert sorted(told(history.snapshot(history.run(history.window("b"))).taught)) == [
+        (0, 1),
+        (1, 0),
+    ]
     found = history.snapshot(history.run(history.window("a", rows=1)))
     assert found.labels.tolist() == [1] and told(found.taught) == [(1, 0)]
 
@@ -176,8 +210,8 @@ def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_
 def test_only_the_last_windows_and_so_many_rows_teach_and_no_other_inputs_are_read(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lessons, "MOST_WINDOWS", 3)
-    monkeypatch.setattr(lessons, "MOST_ROWS", 4)
+    monkeypatch.setattr(label_snapshot, "MOST_WINDOWS", 3)
+    monkeypatch.setattr(label_snapshot, "MOST_ROWS", 4)
     for request in "abcd":
         number = history.window(request)
         if request != "c":
@@ -185,10 +219,14 @@ def test_only_the_last_windows_and_so_many_rows_teach_and_no_other_inputs_are_re
         history.run(number)
     read: list[str] = []
     take, places = history.live.segments.take, history.live.segments.places
-    monkeypatch.setattr(history.live.segments, "places", lambda key, asked: read.append(key) or places(key, asked))
+    monkeypatch.setattr(
+        history.live.segments, "places", lambda key, asked: read.append(key) or places(key, asked)
+    )
     taken: list[int] = []
     monkeypatch.setattr(
-        history.live.segments, "take", lambda key, digest, at: taken.append(len(at)) or take(key, digest, at)
+        history.live.segments,
+        "take",
+        lambda key, digest, at: taken.append(len(at)) or take(key, digest, at),
     )
     found = history.snapshot(history.run(history.window("e")))
     # Windows d, c and b count; nobody labelled c.
@@ -205,7 +243,9 @@ def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history: Hist
     assert history.snapshot(history.run(history.window("b"))).taught is None
 
 
-def test_each_other_challenger_that_labels_of_the_same_window_judged_is_a_look(history: History) -> None:
+def test_each_other_challenger_that_labels_of_the_same_window_judged_is_a_look(
+    history: History,
+) -> None:
     first, second = history.window("a"), history.window("b")
     judged = [{"gate": "audited_gain", "n": 2}]
     history.run(first, gates=judged)
@@ -218,10 +258,15 @@ def test_each_other_challenger_that_labels_of_the_same_window_judged_is_a_look(h
     assert history.snapshot(history.run(first, second)).looks == 3
 
 
-def test_the_same_run_again_makes_the_same_challenger_and_is_no_look_until_more_labels_judge(history: History) -> None:
+def test_the_same_run_again_makes_the_same_challenger_and_is_no_look_until_more_labels_judge(
+    history: History,
+) -> None:
     first = history.window("a")
     history.label("a", {0: 1, 1: 0})
     for _ in range(2):
-        assert history.snapshot(history.run(first, gates=[{"gate": "audited_gain", "n": 2}])).looks == 0
+        assert (
+            history.snapshot(history.run(first, gates=[{"gate": "audited_gain", "n": 2}])).looks
+            == 0
+        )
     history.label("a", {2: 1})
     assert history.snapshot(history.run(first)).looks == 1

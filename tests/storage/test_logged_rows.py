@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import NOW, SCHEMA, Quick, rows, same
 
-from acclimate.storage import frames
-from acclimate.storage.journal import Journal, read
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import SegmentDamaged, Segments
+from acclimate.storage.log import frames
+from acclimate.storage.log.journal import Journal, read
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.store import Store
 
 WITH_STATES = replace(SCHEMA, states=True)
@@ -53,14 +53,18 @@ def schemas_and_rows(draw):
         }.get(kind, st.floats(width=32, allow_nan=False))
         size = n * int(np.prod(shape))
         values = draw(st.lists(number, min_size=size, max_size=size))
-        x = np.array(values, dtype={"text": object, "sequence": np.int64}.get(kind, np.float32)).reshape(n, *shape)
+        x = np.array(
+            values, dtype={"text": object, "sequence": np.int64}.get(kind, np.float32)
+        ).reshape(n, *shape)
         column = st.lists(TEXT, min_size=n, max_size=n)
         parts.append(
             LoggedRows(
                 prediction_id=draw(column),
                 row=np.arange(n, dtype=np.int32),
                 version=draw(column),
-                logged_at=np.array(draw(st.lists(st.floats(0, 1e10), min_size=n, max_size=n)), dtype=np.float64),
+                logged_at=np.array(
+                    draw(st.lists(st.floats(0, 1e10), min_size=n, max_size=n)), dtype=np.float64
+                ),
                 client=draw(column),
                 subject=draw(st.lists(st.none() | TEXT, min_size=n, max_size=n)),
                 x=x,
@@ -84,13 +88,23 @@ def test_any_rows_of_any_kind_come_back_as_they_were(drawn):
 
 
 def test_the_check_of_a_slice_is_that_of_a_copy():
-    many = LoggedRows.concatenate([rows("a", 3, subject="s"), rows("b", 5), rows("c", 2, subject="t")])
+    many = LoggedRows.concatenate(
+        [rows("a", 3, subject="s"), rows("b", 5), rows("c", 2, subject="t")]
+    )
     batch = SCHEMA.batch(many).slice(2, 5)
     copy = SCHEMA.batch(many.take(np.arange(2, 7)))
-    data = frames.header(SCHEMA.arrow, "01J") + frames.frame(batch, "01J") + frames.frame(copy, "01J") + frames.END
+    data = (
+        frames.header(SCHEMA.arrow, "01J")
+        + frames.frame(batch, "01J")
+        + frames.frame(copy, "01J")
+        + frames.END
+    )
     layout = frames.scan(pa.py_buffer(data))
     assert layout.whole
-    sliced, copied = (SCHEMA.rows([frames.decode(pa.py_buffer(data), span, SCHEMA.arrow)]) for span in layout.frames)
+    sliced, copied = (
+        SCHEMA.rows([frames.decode(pa.py_buffer(data), span, SCHEMA.arrow)])
+        for span in layout.frames
+    )
     assert same(sliced, copied)
 
 
@@ -98,7 +112,10 @@ def test_arrays_that_were_read_may_be_written_to(tmp_path):
     journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
     journal.append(rows("a"))
     found = read(journal.seal().path)
-    assert all(array.flags.writeable for array in (found.x, found.row, found.logged_at, found.probabilities))
+    assert all(
+        array.flags.writeable
+        for array in (found.x, found.row, found.logged_at, found.probabilities)
+    )
 
 
 def in_state(prediction_id, state, n=2, *, raw=True):
@@ -128,9 +145,25 @@ def test_rows_keep_the_states_behind_their_answers_and_what_the_networks_said(tm
     journal.append(in_state("g", "s2", 1))
     found = read(journal.seal().path)
     assert same(found, LoggedRows.concatenate([*group, rows("f", 2), in_state("g", "s2", 1)]))
-    assert found.state == ["s1", "s1", None, None, None, "s2", "s1", "s1", "start", "start", None, None, "s2"]
+    assert found.state == [
+        "s1",
+        "s1",
+        None,
+        None,
+        None,
+        "s2",
+        "s1",
+        "s1",
+        "start",
+        "start",
+        None,
+        None,
+        "s2",
+    ]
     assert found.states == {"s1": b"s1s1s1", "s2": b"s2s2s2"}
-    assert np.isnan(found.raw).all(axis=1).tolist() == [state is None or n == 5 for n, state in enumerate(found.state)]
+    assert np.isnan(found.raw).all(axis=1).tolist() == [
+        state is None or n == 5 for n, state in enumerate(found.state)
+    ]
     assert (found.raw[:2] == in_state("a", "s1").raw).all()
     assert told(found.take(np.array([12, 5])))[0] == ["s2", "s2"]
 
@@ -171,7 +204,11 @@ def test_a_state_is_found_in_the_segment_that_was_answered_in_it(tmp_path):
     keys = {}
     for name, schema, part in (
         ("old", SCHEMA, rows("a", 2)),
-        ("new", WITH_STATES, LoggedRows.concatenate([rows("b"), in_state("c", "s1"), in_state("d", "start")])),
+        (
+            "new",
+            WITH_STATES,
+            LoggedRows.concatenate([rows("b"), in_state("c", "s1"), in_state("d", "start")]),
+        ),
     ):
         journal = Journal.open(tmp_path / name, schema, NOW, disk=Quick())
         journal.append(part)

@@ -1,4 +1,6 @@
-"""The migrations make exactly the tables that the code knows, on both databases, and the first key."""
+"""The migrations make exactly the tables that the code knows, on both databases, and the
+first key.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from alembic.migration import MigrationContext
 from memories import new_model
 from sqlalchemy import inspect, text
 
-from acclimate.storage import keys, registry, schema
+from acclimate.storage import schema
 from acclimate.storage.database import Database
+from acclimate.storage.registry import keys, registry
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
 
@@ -47,7 +50,9 @@ def test_a_table_that_differs_would_be_noticed(database: Database) -> None:
 def test_the_partial_indexes_are_partial_and_unique(database: Database) -> None:
     with database.read() as connection:
         found = {
-            index["name"]: index for table in ("runs", "windows") for index in inspect(connection).get_indexes(table)
+            index["name"]: index
+            for table in ("runs", "windows")
+            for index in inspect(connection).get_indexes(table)
         }
     for name in ("uq_runs_one_active", "uq_windows_one_open"):
         assert found[name]["unique"]
@@ -93,15 +98,29 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
 
 
 def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() -> None:
-    additions = {"create_table", "bulk_insert", "create_index", "batch_alter_table", "add_column", "f"}
+    additions = {
+        "create_table",
+        "bulk_insert",
+        "create_index",
+        "batch_alter_table",
+        "add_column",
+        "f",
+    }
     for path in sorted((ROOT / "migrations" / "versions").glob("*.py")):
-        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
-            if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func.value) not in ("op", "batch_op"):
+        for call in (
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        ):
+            if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func.value) not in (
+                "op",
+                "batch_op",
+            ):
                 continue
             assert call.func.attr in additions, f"{path.name}:{call.lineno} does more than to add"
             if call.func.attr == "add_column":
                 said = ast.unparse(call)
-                assert "nullable=True" in said or "server_default=" in said, f"{path.name}: older code cannot insert"
+                assert "nullable=True" in said or "server_default=" in said, (
+                    f"{path.name}: older code cannot insert"
+                )
 
 
 def test_a_database_of_a_newer_release_is_left_as_it_is(database: Database) -> None:
@@ -110,17 +129,29 @@ def test_a_database_of_a_newer_release_is_left_as_it_is(database: Database) -> N
     done = migrate(database.address)
     assert "of a newer acclimate (revision 9999" in done.stderr and "Traceback" not in done.stderr
     with database.read() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+        assert (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+            == "9999"
+        )
         schema.require(connection)
 
 
 @pytest.mark.parametrize(
     ("lost", "told"),
-    [("TABLE erasures", "no table erasures"), ("COLUMN lineage", "table versions has no column lineage")],
+    [
+        ("TABLE erasures", "no table erasures"),
+        ("COLUMN lineage", "table versions has no column lineage"),
+    ],
 )
-def test_a_database_of_an_older_release_is_told_by_what_it_lacks(database: Database, lost: str, told: str) -> None:
+def test_a_database_of_an_older_release_is_told_by_what_it_lacks(
+    database: Database, lost: str, told: str
+) -> None:
     with database.write() as connection:
-        connection.execute(text(f"DROP {lost}" if lost.startswith("TABLE") else f"ALTER TABLE versions DROP {lost}"))
+        connection.execute(
+            text(
+                f"DROP {lost}" if lost.startswith("TABLE") else f"ALTER TABLE versions DROP {lost}"
+            )
+        )
     with pytest.raises(schema.Outdated, match=told), database.read() as connection:
         schema.require(connection)
 
@@ -149,7 +180,9 @@ def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner
     database.close()
 
 
-def test_a_key_file_that_others_could_read_is_closed_to_them(database: Database, tmp_path: Path) -> None:
+def test_a_key_file_that_others_could_read_is_closed_to_them(
+    database: Database, tmp_path: Path
+) -> None:
     file = tmp_path / "admin.key"
     file.write_text("not a key\n")
     file.chmod(0o644)

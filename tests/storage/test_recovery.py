@@ -5,11 +5,24 @@ import subprocess
 import sys
 
 import pytest
-from journals import NOW, SCHEMA, THREE, Dying, Forgetful, Killed, Quick, files, ids, left_behind, rows, same
+from journals import (
+    NOW,
+    SCHEMA,
+    THREE,
+    Dying,
+    Forgetful,
+    Killed,
+    Quick,
+    files,
+    ids,
+    left_behind,
+    rows,
+    same,
+)
 
-from acclimate.storage import frames
-from acclimate.storage.journal import Journal, JournalDamaged, read, recover
-from acclimate.storage.logged_rows import LoggedRows
+from acclimate.storage.log import frames
+from acclimate.storage.log.journal import Journal, JournalDamaged, read, recover
+from acclimate.storage.log.logged_rows import LoggedRows
 
 
 def test_the_journal_cut_at_every_byte_keeps_every_whole_batch_before_the_cut(tmp_path):
@@ -22,7 +35,10 @@ def test_the_journal_cut_at_every_byte_keeps_every_whole_batch_before_the_cut(tm
         found = recover(folder, disk=Quick())
         kept = sum(end <= cut for end in ends[1:])
         if cut < ends[0]:
-            assert (found.sealed, [bad.read_bytes() for bad in found.quarantined]) == ([], [whole[:cut]]), cut
+            assert (found.sealed, [bad.read_bytes() for bad in found.quarantined]) == (
+                [],
+                [whole[:cut]],
+            ), cut
         elif kept == 0:
             assert (found.sealed, found.quarantined, files(folder)) == ([], [], {}), cut
         else:
@@ -164,7 +180,9 @@ def test_rows_can_be_appended_to_a_new_journal_after_recovery(tmp_path):
     journal = Journal.open(tmp_path, SCHEMA, NOW, disk=Quick())
     journal.append(rows("b"))
     new = journal.seal()
-    assert [sealed.id for sealed in recover(tmp_path, disk=Quick()).sealed] == sorted([old[0].id, new.id])
+    assert [sealed.id for sealed in recover(tmp_path, disk=Quick()).sealed] == sorted(
+        [old[0].id, new.id]
+    )
 
 
 def test_recovery_of_a_folder_that_is_not_there_finds_nothing(tmp_path):
@@ -172,7 +190,9 @@ def test_recovery_of_a_folder_that_is_not_there_finds_nothing(tmp_path):
 
 
 def test_recovery_keeps_a_file_of_an_unknown_format_aside(tmp_path):
-    schema = SCHEMA.arrow.with_metadata({**SCHEMA.arrow.metadata, b"format": b"acclimate journal 99"})
+    schema = SCHEMA.arrow.with_metadata(
+        {**SCHEMA.arrow.metadata, b"format": b"acclimate journal 99"}
+    )
     file = tmp_path / "01J00000000000000000000000.open.arrow"
     content = frames.header(schema, "01J00000000000000000000000") + frames.frame(
         SCHEMA.batch(rows("a")), "01J00000000000000000000000"
@@ -185,10 +205,11 @@ def test_recovery_keeps_a_file_of_an_unknown_format_aside(tmp_path):
 
 WRITER = """
 import sys, time, numpy as np, pathlib
-from acclimate.storage.journal import Journal, JournalSchema, LoggedRows
+from acclimate.storage.log.journal import Journal, JournalSchema, LoggedRows
 schema = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
 journal = Journal.open(pathlib.Path(sys.argv[1]), schema, 1_800_000_000.0)
-journal.append(LoggedRows.of_request(prediction_id="a", version="1", logged_at=1_800_000_000.0, client="k",
+journal.append(LoggedRows.of_request(
+    prediction_id="a", version="1", logged_at=1_800_000_000.0, client="k",
     x=np.zeros((1, 2), np.float32), probabilities=np.zeros((1, 3), np.float32)))
 print("appended", flush=True)
 time.sleep(600)
@@ -196,7 +217,9 @@ time.sleep(600)
 
 
 def test_recovery_leaves_a_live_writer_alone_and_finds_its_rows_once_it_was_killed(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
         assert writer.stdout.readline() == "appended\n"
         before = files(tmp_path)
         assert recover(tmp_path).sealed == []

@@ -7,8 +7,9 @@ import threading
 import pytest
 from memories import at_once, let_die, new_model, new_version, spec
 
-from acclimate.storage import catalog, registry
 from acclimate.storage.database import Database
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import registry
 
 
 def test_a_name_is_given_once(database: Database) -> None:
@@ -30,7 +31,9 @@ def test_of_two_that_create_one_name_at_once_one_is_told_that_it_exists(database
     assert sorted(type(result).__name__ for result in found) == ["ModelExists"] * 3 + ["str"]
 
 
-def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(database: Database) -> None:
+def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.read() as connection:
         windows = catalog.all_windows(connection, model_id)
@@ -52,7 +55,9 @@ def test_an_unknown_model_and_version_are_said_to_be_unknown(database: Database)
 def test_versions_count_up_from_the_highest_rejected_ones_among_them(database: Database) -> None:
     model_id, other = new_model(database), new_model(database, "other")
     with database.write() as connection:
-        numbers = [new_version(connection, model_id, promoted=promoted) for promoted in (True, False, True)]
+        numbers = [
+            new_version(connection, model_id, promoted=promoted) for promoted in (True, False, True)
+        ]
         assert numbers == [1, 2, 3]
         assert new_version(connection, other) == 1
         assert [row["state"] for row in registry.all_versions(connection, model_id)] == [
@@ -78,9 +83,14 @@ def test_a_rollback_is_a_new_epoch_at_the_version_before(database: Database) -> 
     with database.write() as connection:
         for _ in range(3):
             new_version(connection, model_id)
-        assert registry.roll_back(connection, model_id, to=None, actor="anna", reason="worse") == (4, 2)
+        assert registry.roll_back(connection, model_id, to=None, actor="anna", reason="worse") == (
+            4,
+            2,
+        )
         assert registry.previous(connection, model_id) == 3
-        assert registry.roll_back(connection, model_id, to=1, actor="anna", reason="worse still") == (5, 1)
+        assert registry.roll_back(
+            connection, model_id, to=1, actor="anna", reason="worse still"
+        ) == (5, 1)
         history = registry.history(connection, model_id)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert [(row["kind"], row["from_version"], row["to_version"]) for row in history[3:]] == [
@@ -108,7 +118,9 @@ def test_a_promotion_on_a_stale_epoch_changes_nothing(database: Database) -> Non
         new_version(connection, model_id)
         for expected in (1, 3, 0):
             with pytest.raises(registry.EpochMoved):
-                registry.make_champion(connection, model_id, 1, expected=expected, actor="a", reason="r", override=True)
+                registry.make_champion(
+                    connection, model_id, 1, expected=expected, actor="a", reason="r", override=True
+                )
         assert registry.champion(connection, model_id).epoch == 2
 
 
@@ -119,7 +131,9 @@ def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
         new_version(connection, model_id)
 
     def promote(connection):
-        return registry.make_champion(connection, model_id, 1, expected=2, actor="a", reason="r", override=False)
+        return registry.make_champion(
+            connection, model_id, 1, expected=2, actor="a", reason="r", override=False
+        )
 
     found = at_once(database, [promote] * 4)
     assert sorted(str(result) if result == 3 else type(result).__name__ for result in found) == [
@@ -130,7 +144,9 @@ def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
     ]
 
 
-def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on_record(database: Database) -> None:
+def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on_record(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -151,7 +167,9 @@ def test_the_champion_is_not_made_champion_again(database: Database) -> None:
         new_version(connection, model_id)
         new_version(connection, model_id)
         with pytest.raises(registry.AlreadyChampion):
-            registry.make_champion(connection, model_id, 2, expected=2, actor="a", reason="r", override=True)
+            registry.make_champion(
+                connection, model_id, 2, expected=2, actor="a", reason="r", override=True
+            )
         with pytest.raises(registry.AlreadyChampion):
             registry.roll_back(connection, model_id, to=2, actor="a", reason="r")
         assert registry.aliases(connection, model_id) == {"champion": 2, "previous": 1, "anchor": 1}
@@ -162,7 +180,9 @@ def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database:
     with database.write() as connection:
         new_version(connection, model_id)
         new_version(connection, model_id)
-        registry.make_champion(connection, model_id, 1, expected=2, actor="a", reason="r", override=True)
+        registry.make_champion(
+            connection, model_id, 1, expected=2, actor="a", reason="r", override=True
+        )
         assert registry.history(connection, model_id)[-1]["kind"] == "promote"
 
 
@@ -184,7 +204,9 @@ def served_at(database: Database, model_id: str) -> list[float | None]:
         return [row["served_at"] for row in registry.history(connection, model_id)]
 
 
-def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it(database: Database) -> None:
+def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -204,7 +226,9 @@ def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it
     assert served_at(database, model_id) == [*first, None]
 
 
-def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(database: Database) -> None:
+def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)

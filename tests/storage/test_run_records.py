@@ -1,4 +1,6 @@
-"""What stands beside a run: its events, the stages it has finished, the request that started it, its logs."""
+"""What stands beside a run: its events, the stages it has finished, the request that started it,
+its logs.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,13 @@ import pytest
 from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
 
-from acclimate.learning.values import Past
-from acclimate.storage import barrier, catalog, idempotency, registry, run_events, runs, stages
+from acclimate.learning.data import Past
 from acclimate.storage.database import Database
-from acclimate.storage.idempotency import KeyReused, Once
-from acclimate.storage.run_logs import MOST_BYTES, RunLogs
-from acclimate.storage.runs import Claim, LeaseLost
+from acclimate.storage.log import barrier, catalog
+from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
+from acclimate.storage.registry.idempotency import KeyReused, Once
+from acclimate.storage.registry.run_logs import MOST_BYTES, RunLogs
+from acclimate.storage.registry.runs import Claim, LeaseLost
 from acclimate.storage.store import Store
 
 GATES = [{"gate": "max_ece", "verdict": "pass"}, {"gate": "agreement", "verdict": "fail"}]
@@ -31,7 +34,9 @@ def claimed(database: Database, model_id: str) -> Claim:
 def told(database: Database, run_id: str, after: int = 0) -> list[tuple[str, Any]]:
     with database.read() as connection:
         events = run_events.after(connection, run_id, after)
-    assert [event["sequence"] for event in events] == list(range(after + 1, after + 1 + len(events)))
+    assert [event["sequence"] for event in events] == list(
+        range(after + 1, after + 1 + len(events))
+    )
     return [(event["kind"], event["content"]) for event in events]
 
 
@@ -39,7 +44,9 @@ def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
     held = claimed(database, new_model(database))
     with database.write() as connection:
         assert runs.enter(connection, held, "train", lease_seconds=20) == "running"
-        runs.beat(connection, held, stage="train", progress={"done": 1, "total": 2}, lease_seconds=20)
+        runs.beat(
+            connection, held, stage="train", progress={"done": 1, "total": 2}, lease_seconds=20
+        )
         runs.finish(connection, held, state="rejected", detail="no gain", gates=GATES)
     assert told(database, held.run_id) == [
         ("state", {"state": "queued", "attempt": 0}),
@@ -49,7 +56,16 @@ def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
         ("gate", GATES[0]),
         ("gate", GATES[1]),
         ("state", {"state": "rejected", "attempt": 1}),
-        ("end", {"state": "rejected", "promoted": False, "version": None, "evidence": None, "detail": "no gain"}),
+        (
+            "end",
+            {
+                "state": "rejected",
+                "promoted": False,
+                "version": None,
+                "evidence": None,
+                "detail": "no gain",
+            },
+        ),
     ]
     assert told(database, held.run_id, after=7)[0][0] == "end"
 
@@ -75,20 +91,28 @@ def test_every_way_to_end_tells_the_end_once(database: Database, how: str) -> No
     kinds = [kind for kind, _ in told(database, run_id)]
     end = "failed" if how == "its attempts used up" else "cancelled"
     assert kinds.count("end") == 1 and told(database, run_id)[-1][1]["state"] == end
-    assert [content["state"] for kind, content in told(database, run_id) if kind == "state"][-1] == end
+    assert [content["state"] for kind, content in told(database, run_id) if kind == "state"][
+        -1
+    ] == end
 
 
-def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(database: Database) -> None:
+def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(
+    database: Database,
+) -> None:
     held = claimed(database, new_model(database))
     for done in range(5):
         with database.write() as connection:
             runs.beat(connection, held, stage="train", progress={"done": done}, lease_seconds=20)
-    assert [content["done"] for kind, content in told(database, held.run_id) if kind == "progress"] == [0]
+    assert [
+        content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
+    ] == [0]
     with database.write() as connection:
         assert runs.get(connection, held.run_id)["progress"] == {"done": 4}
         connection.execute(text("UPDATE run_events SET at = at - 1.1"))
         runs.beat(connection, held, stage="train", progress={"done": 9}, lease_seconds=20)
-    assert [content["done"] for kind, content in told(database, held.run_id) if kind == "progress"] == [0, 9]
+    assert [
+        content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
+    ] == [0, 9]
 
 
 def test_writers_that_meet_give_events_sequences_of_their_own(database: Database) -> None:
@@ -106,7 +130,9 @@ def test_writers_that_meet_give_events_sequences_of_their_own(database: Database
     assert sorted(kinds) == ["stage"] * 3 + ["state"] * 3
 
 
-def test_a_finished_stage_is_there_for_the_next_attempt_and_a_stale_one_stores_nothing(database: Database) -> None:
+def test_a_finished_stage_is_there_for_the_next_attempt_and_a_stale_one_stores_nothing(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     stale = claimed(database, model_id)
     with database.write() as connection:
@@ -163,9 +189,15 @@ def begin(database: Database, asked: Once, model: str = "gas") -> str:
     return barrier.start_run(database, model, trigger="operator", actor="anna", once=asked)
 
 
-def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(database: Database) -> None:
+def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
+    database: Database,
+) -> None:
     model_id = startable(database)
-    found = at_once(database, [lambda _: begin(database, once())] * 4) if "postgres" in database.address else []
+    found = (
+        at_once(database, [lambda _: begin(database, once())] * 4)
+        if "postgres" in database.address
+        else []
+    )
     found += [begin(database, once()) for _ in range(2)]
     assert len(set(found)) == 1, found
     with database.write() as connection:
@@ -177,7 +209,9 @@ def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(dat
         assert len(runs.page(connection, model_id=model_id)) == 2
 
 
-def test_another_request_under_the_same_key_is_refused_and_the_keys_of_others_are_their_own(database: Database) -> None:
+def test_another_request_under_the_same_key_is_refused_and_the_keys_of_others_are_their_own(
+    database: Database,
+) -> None:
     startable(database)
     startable(database, "other")
     run_id = begin(database, once())
@@ -242,7 +276,9 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
     for agreement in (0.9, 0.7):
         with database.write() as connection:
             registry.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
+            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
+                "number"
+            ]
             catalog.note_window(connection, model_id, number, drift={"agreement": agreement})
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
@@ -255,8 +291,12 @@ def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> Non
     for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
         with database.write() as connection:
             registry.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
-            catalog.note_window(connection, model_id, number, drift={"agreement": agreement}, state=state)
+            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
+                "number"
+            ]
+            catalog.note_window(
+                connection, model_id, number, drift={"agreement": agreement}, state=state
+            )
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
         found = [catalog.past(connection, model_id, before=number) for number in (2, 3, 4)]

@@ -1,4 +1,6 @@
-"""Runs: one active a model, one holder each, and a fencing token that makes late writers harmless."""
+"""Runs: one active a model, one holder each, and a fencing token that makes late writers
+harmless.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import pytest
 from memories import at_once, expire_lease, new_model, new_run, new_version
 from sqlalchemy import text
 
-from acclimate.storage import registry, runs
 from acclimate.storage.database import Database
+from acclimate.storage.registry import registry, runs
 
 
 def start(database: Database, model_id: str, **changes: Any) -> str:
@@ -40,7 +42,9 @@ def test_a_model_has_one_run_that_has_not_ended(database: Database) -> None:
         assert [found["id"] for found in runs.page(connection, model_id=model_id)] == [run_id]
 
 
-def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(database: Database) -> None:
+def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(
+    database: Database,
+) -> None:
     model_id = new_model(database)
 
     def begin(connection):
@@ -96,7 +100,12 @@ def test_a_claim_raises_the_token_and_shuts_others_out(database: Database) -> No
 def test_of_many_that_claim_at_once_one_gets_the_run(database: Database) -> None:
     run_id = start(database, new_model(database))
     found = at_once(database, [lambda c: runs.claim(c, run_id, owner="worker")] * 4)
-    assert sorted(str(result.token) if result else "None" for result in found) == ["1", "None", "None", "None"]
+    assert sorted(str(result.token) if result else "None" for result in found) == [
+        "1",
+        "None",
+        "None",
+        "None",
+    ]
 
 
 def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database: Database) -> None:
@@ -104,14 +113,24 @@ def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database: Databas
     claim(database, run_id)
     expire_lease(database, run_id)
     found = at_once(database, [lambda c: runs.claim(c, run_id, owner="worker")] * 4)
-    assert sorted(str(result.token) if result else "None" for result in found) == ["2", "None", "None", "None"]
+    assert sorted(str(result.token) if result else "None" for result in found) == [
+        "2",
+        "None",
+        "None",
+        "None",
+    ]
 
 
-def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_caught_up(database: Database) -> None:
+def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_caught_up(
+    database: Database,
+) -> None:
     run_id = start(database, new_model(database))
     claim(database, run_id)
     with database.write() as connection:
-        ahead = "UPDATE runs SET heartbeat_at = heartbeat_at + 3600, lease_expires_at = lease_expires_at + 3600"
+        ahead = (
+            "UPDATE runs SET heartbeat_at = heartbeat_at + 3600, lease_expires_at = "
+            "lease_expires_at + 3600"
+        )
         connection.execute(text(ahead))
     with database.read() as connection:
         assert runs.waiting(connection) == [run_id] and runs.owned(connection, "worker-0") == 0
@@ -121,7 +140,9 @@ def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_c
         assert runs.waiting(connection) == [] and runs.owned(connection, "worker-0") == 1
 
 
-def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(database: Database) -> None:
+def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(
+    database: Database,
+) -> None:
     run_id = start(database, new_model(database))
     claim(database, run_id)
     with database.read() as connection:
@@ -154,7 +175,10 @@ def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database:
     expire_lease(database, run_id)
     with database.write() as connection:
         progress = {"done": 1, "total": 2, "unit": "steps"}
-        assert runs.beat(connection, held, stage="train", progress=progress, lease_seconds=20) == "running"
+        assert (
+            runs.beat(connection, held, stage="train", progress=progress, lease_seconds=20)
+            == "running"
+        )
     assert claim(database, run_id, "worker-1") is None
     found = row(database, run_id)
     assert (found["stage"], found["progress"]) == ("train", progress)
@@ -172,7 +196,9 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
     before = row(database, run_id)
     for held in [stale, newer] if how == "ended" else [stale]:
         for late in (
-            lambda c, held=held: runs.beat(c, held, stage="publish", progress=None, lease_seconds=20),
+            lambda c, held=held: runs.beat(
+                c, held, stage="publish", progress=None, lease_seconds=20
+            ),
             lambda c, held=held: runs.finish(c, held, state="failed", detail="late"),
             lambda c, held=held: runs.note(c, held, rows=1),
         ):
@@ -188,7 +214,9 @@ def test_the_holder_writes_what_it_found(database: Database) -> None:
     held = claim(database, run_id)
     with database.write() as connection:
         runs.note(connection, held, drift={"kind": "covariate"}, rows=300)
-        runs.finish(connection, held, state="rejected", detail="no gain", gates=[{"gate": "max_ece"}])
+        runs.finish(
+            connection, held, state="rejected", detail="no gain", gates=[{"gate": "max_ece"}]
+        )
     found = row(database, run_id)
     assert (found["state"], found["detail"], found["rows"]) == ("rejected", "no gain", 300)
     assert found["gates"] == [{"gate": "max_ece"}] and found["drift"] == {"kind": "covariate"}
@@ -209,7 +237,9 @@ def test_the_fourth_claim_finds_a_failed_run(database: Database) -> None:
         assert runs.active(connection, model_id) is None and runs.waiting(connection) == []
 
 
-def test_the_third_holder_that_only_seemed_dead_cannot_end_the_failed_run(database: Database) -> None:
+def test_the_third_holder_that_only_seemed_dead_cannot_end_the_failed_run(
+    database: Database,
+) -> None:
     run_id = start(database, new_model(database))
     for _ in range(3):
         held = claim(database, run_id)
@@ -229,13 +259,18 @@ def test_a_queued_run_is_cancelled_at_once(database: Database) -> None:
     assert claim(database, run_id) is None
 
 
-def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(database: Database) -> None:
+def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(
+    database: Database,
+) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
     with database.write() as connection:
         runs.cancel(connection, run_id)
         runs.cancel(connection, run_id)  # twice is once
-        assert runs.beat(connection, held, stage="train", progress=None, lease_seconds=20) == "cancelling"
+        assert (
+            runs.beat(connection, held, stage="train", progress=None, lease_seconds=20)
+            == "cancelling"
+        )
         runs.finish(connection, held, state="cancelled")
     assert row(database, run_id)["state"] == "cancelled"
 
@@ -265,7 +300,9 @@ def test_an_ended_or_unknown_run_cannot_be_cancelled(database: Database) -> None
     assert row(database, run_id)["state"] == "succeeded"
 
 
-def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(database: Database) -> None:
+def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     run_id = start(database, model_id)
     claim(database, run_id)
@@ -280,7 +317,9 @@ def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(data
     start(database, model_id)
 
 
-def test_a_cancelling_run_is_cancelled_even_when_its_attempts_are_used_up(database: Database) -> None:
+def test_a_cancelling_run_is_cancelled_even_when_its_attempts_are_used_up(
+    database: Database,
+) -> None:
     run_id = start(database, new_model(database))
     for _ in range(3):
         claim(database, run_id)
@@ -334,7 +373,9 @@ def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> Non
     assert row(database, ended_first.run_id)["state"] == "succeeded"
 
 
-def test_of_ending_and_cancelling_at_the_same_moment_one_happens_and_the_other_hears_of_it(database: Database) -> None:
+def test_of_ending_and_cancelling_at_the_same_moment_one_happens_and_the_other_hears_of_it(
+    database: Database,
+) -> None:
     model_id = new_model(database)
     for _ in range(10):
         held = claim(database, start(database, model_id))
@@ -351,4 +392,6 @@ def test_of_ending_and_cancelling_at_the_same_moment_one_happens_and_the_other_h
             with database.write() as connection:
                 runs.finish(connection, held, state="cancelled")
         else:
-            assert isinstance(cancelled, runs.RunEnded) and finished is None and state == "succeeded"
+            assert (
+                isinstance(cancelled, runs.RunEnded) and finished is None and state == "succeeded"
+            )

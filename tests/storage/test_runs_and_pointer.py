@@ -1,4 +1,6 @@
-"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves what a simple model says."""
+"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves what a
+simple model says.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from memories import DIGEST, expire_lease, new_model, new_run, new_version
 
-from acclimate.storage import audit, registry, runs
 from acclimate.storage.database import Database
-from acclimate.storage.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
+from acclimate.storage.registry import audit_log, registry, runs
+from acclimate.storage.registry.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
 from migrations.run import upgrade
 
 SELDOM = st.sampled_from((False, False, False, False, True))
@@ -72,7 +74,10 @@ class RunsAndPointer(RuleBasedStateMachine):
     def start(self, crash: bool) -> None:
         try:
             run_id = self.write(
-                lambda connection: new_run(connection, self.model_id, windows=[1], parent_version=1), crash=crash
+                lambda connection: new_run(
+                    connection, self.model_id, windows=[1], parent_version=1
+                ),
+                crash=crash,
             )
         except RunActive:
             assert self.expected.run is not None
@@ -80,7 +85,12 @@ class RunsAndPointer(RuleBasedStateMachine):
             assert self.expected.run is None
         else:
             assert self.expected.run is None
-            self.expected.run, self.expected.state, self.expected.attempt, self.expected.token = run_id, "queued", 0, 0
+            self.expected.run, self.expected.state, self.expected.attempt, self.expected.token = (
+                run_id,
+                "queued",
+                0,
+                0,
+            )
 
     @precondition(lambda self: self.expected.run is not None)
     @rule(crash=SELDOM)
@@ -88,7 +98,9 @@ class RunsAndPointer(RuleBasedStateMachine):
         expected = self.expected
         free = expected.state == "queued" or not expected.alive
         try:
-            claim = self.write(lambda connection: runs.claim(connection, expected.run, owner="w"), crash=crash)
+            claim = self.write(
+                lambda connection: runs.claim(connection, expected.run, owner="w"), crash=crash
+            )
         except Crash:
             return
         if not free:
@@ -99,7 +111,9 @@ class RunsAndPointer(RuleBasedStateMachine):
         else:
             expected.state, expected.alive = "running", True
             expected.attempt, expected.token = expected.attempt + 1, expected.token + 1
-            assert claim == Claim(run_id=expected.run, token=expected.token, attempt=expected.attempt)
+            assert claim == Claim(
+                run_id=expected.run, token=expected.token, attempt=expected.attempt
+            )
             self.claims.append(claim)
 
     @precondition(lambda self: self.expected.alive and self.expected.run is not None)
@@ -118,7 +132,9 @@ class RunsAndPointer(RuleBasedStateMachine):
         def deed(connection: Any) -> int:
             registry.lock(connection, self.model_id)
             made = {"digest": DIGEST, "parent": 1, "gates": [], "evidence": "label_free"}
-            number = registry.add_version(connection, self.model_id, promoted=promoted, run_id=claim.run_id, **made)
+            number = registry.add_version(
+                connection, self.model_id, promoted=promoted, run_id=claim.run_id, **made
+            )
             if promoted:
                 who = {"actor": "loop", "reason": None, "run_id": claim.run_id}
                 registry.promote(connection, self.model_id, number, kind="promote", **who)
@@ -163,7 +179,9 @@ class RunsAndPointer(RuleBasedStateMachine):
         known = set(self.expected.promoted) - {self.expected.promoted[-1]}
         try:
             _, version = self.write(
-                lambda connection: registry.roll_back(connection, self.model_id, to=to, actor="anna", reason="r"),
+                lambda connection: registry.roll_back(
+                    connection, self.model_id, to=to, actor="anna", reason="r"
+                ),
                 crash=crash,
             )
         except (registry.UnknownVersion, registry.AlreadyChampion):
@@ -182,7 +200,7 @@ class RunsAndPointer(RuleBasedStateMachine):
             champion = registry.champion(connection, self.model_id)
             history = registry.history(connection, self.model_id)
             numbers = [row["number"] for row in registry.all_versions(connection, self.model_id)]
-            assert audit.verify(connection).broken is None
+            assert audit_log.verify(connection).broken is None
         assert (active["id"] if active else None) == expected.run
         if active is not None:
             assert (active["state"], active["token"], active["attempt"]) == (
@@ -193,7 +211,10 @@ class RunsAndPointer(RuleBasedStateMachine):
         assert champion is not None
         assert [row["to_version"] for row in history] == expected.promoted
         assert [row["epoch"] for row in history] == list(range(1, len(expected.promoted) + 1))
-        assert (champion.epoch, champion.to_version) == (len(expected.promoted), expected.promoted[-1])
+        assert (champion.epoch, champion.to_version) == (
+            len(expected.promoted),
+            expected.promoted[-1],
+        )
         assert numbers == list(range(1, expected.versions + 1))
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.storage.journal import Journal, recover
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import SegmentDamaged, Segments, deduplicate, first_copies
+from acclimate.storage.log.journal import Journal, recover
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import SegmentDamaged, Segments, deduplicate, first_copies
 from acclimate.storage.store import Store, StoreMissing
 
 SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
@@ -17,7 +17,11 @@ SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replic
 
 @pytest.fixture(params=["file", "memory"])
 def store(request, tmp_path):
-    url = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{uuid.uuid4().hex}/store"
+    url = (
+        f"file://{tmp_path}/store"
+        if request.param == "file"
+        else f"memory://{uuid.uuid4().hex}/store"
+    )
     return Store(url, tmp_path / "cache")
 
 
@@ -65,7 +69,9 @@ def test_the_local_file_stays_until_the_segment_is_registered(store, tmp_path):
     assert recover(tmp_path / "journal").sealed == []
 
 
-def test_putting_a_segment_again_gives_the_same_key_even_when_the_local_file_is_gone(store, tmp_path):
+def test_putting_a_segment_again_gives_the_same_key_even_when_the_local_file_is_gone(
+    store, tmp_path
+):
     sealed = sealed_file(tmp_path / "journal", rows("a", 2))
     first = Segments(store).put(sealed, "gas")
     assert Segments(store).put(sealed, "gas") == first
@@ -138,7 +144,12 @@ def test_a_recovered_file_and_one_sealed_in_good_order_become_the_same_segment(s
 def test_only_the_first_copy_of_each_row_counts():
     twice = LoggedRows.concatenate([rows("a", 2), rows("b", 1, start=50), rows("a", 3, start=100)])
     found = deduplicate(twice)
-    assert list(zip(found.prediction_id, found.row.tolist(), strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("a", 2)]
+    assert list(zip(found.prediction_id, found.row.tolist(), strict=True)) == [
+        ("a", 0),
+        ("a", 1),
+        ("b", 0),
+        ("a", 2),
+    ]
     assert found.x[:, 0].tolist() == [0, 2, 50, 104]
 
 
@@ -182,7 +193,10 @@ def test_logged_rows_of_some_predictions_are_found(store, tmp_path):
 
 def test_all_segments_of_one_model_are_deleted(store, tmp_path):
     segments = Segments(store)
-    keys = [segments.put(sealed_file(tmp_path / "journal", rows("a", 1)), model) for model in ("gas", "gas", "gas2")]
+    keys = [
+        segments.put(sealed_file(tmp_path / "journal", rows("a", 1)), model)
+        for model in ("gas", "gas", "gas2")
+    ]
     for _ in range(2):
         segments.delete_all("gas")
         assert [store.exists(key) for key in keys] == [False, False, True]
@@ -202,8 +216,13 @@ def test_a_discarded_file_is_neither_here_nor_in_the_store(store, tmp_path):
 
 
 def test_the_places_of_rows_are_those_of_their_first_copies_and_of_no_others(store, tmp_path):
-    sealed = sealed_file(tmp_path / "journal", rows("a", 2), rows("b", 2, start=4), rows("a", 1, start=9))
+    sealed = sealed_file(
+        tmp_path / "journal", rows("a", 2), rows("b", 2, start=4), rows("a", 1, start=9)
+    )
     segments = Segments(store)
     key = segments.put(sealed, "gas")
-    assert segments.places(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {("a", 0): 0, ("b", 1): 3}
+    assert segments.places(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {
+        ("a", 0): 0,
+        ("b", 1): 3,
+    }
     assert segments.places(key, set()) == {}

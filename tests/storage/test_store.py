@@ -9,7 +9,11 @@ from acclimate.storage.store import Store, StoreError, StoreMissing
 
 @pytest.fixture(params=["file", "memory"])
 def store(request, tmp_path):
-    url = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{uuid.uuid4().hex}/store"
+    url = (
+        f"file://{tmp_path}/store"
+        if request.param == "file"
+        else f"memory://{uuid.uuid4().hex}/store"
+    )
     return Store(url, tmp_path / "cache")
 
 
@@ -78,7 +82,11 @@ def test_a_deleted_file_is_gone_and_deleting_it_again_is_fine(store, local):
 def test_the_list_of_a_folder_holds_every_key_below_it_and_no_neighbour(store):
     for key in ("segments/gas/2", "segments/gas/1", "segments/gas-2/1", "artifacts/x"):
         store.put_bytes(b"", key)
-    assert store.list("segments/gas") == store.list("segments/gas/") == ["segments/gas/1", "segments/gas/2"]
+    assert (
+        store.list("segments/gas")
+        == store.list("segments/gas/")
+        == ["segments/gas/1", "segments/gas/2"]
+    )
     assert store.list() == ["artifacts/x", "segments/gas-2/1", "segments/gas/1", "segments/gas/2"]
     assert store.list("nothing/here") == []
 
@@ -102,7 +110,9 @@ def test_the_list_of_a_folder_holds_every_key_below_it_and_no_neighbour(store):
         "a\x00",
     ],
 )
-@pytest.mark.parametrize("verb", ["put_bytes", "put_file", "local", "exists", "size", "delete", "evict"])
+@pytest.mark.parametrize(
+    "verb", ["put_bytes", "put_file", "local", "exists", "size", "delete", "evict"]
+)
 def test_a_key_that_could_leave_the_store_is_refused_by_every_verb(store, local, verb, key):
     arguments = {"put_bytes": (b"x", key), "put_file": (local, key)}.get(verb, (key,))
     with pytest.raises(StoreError, match="is not a key"):

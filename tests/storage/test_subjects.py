@@ -1,4 +1,6 @@
-"""Erasing a data subject: no row of it is left anywhere, nothing else is lost, and the record tells which versions saw it."""
+"""Erasing a data subject: no row of it is left anywhere, nothing else is lost, and the record tells
+which versions saw it.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,17 @@ import pytest
 from memories import expire_lease, new_model, new_run
 from sqlalchemy import text
 
-from acclimate.storage import audit, catalog, labels, pseudo_labels, registry, runs, subjects
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.journal import Journal, SealedFile
-from acclimate.storage.labels import Label
-from acclimate.storage.logged_rows import JournalSchema, LoggedRows
-from acclimate.storage.segments import SegmentDamaged, Segments
-from acclimate.storage.shipment import ship
+from acclimate.storage.log import catalog, erasure
+from acclimate.storage.log.erasure import Erasure
+from acclimate.storage.log.journal import Journal, SealedFile
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.log.shipment import ship
+from acclimate.storage.registry import audit_log, labels, pseudo_labels, registry, runs
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import Store
-from acclimate.storage.subjects import Erasure
 
 NOW = 1_000_000_000.0
 
@@ -38,7 +41,12 @@ class Log:
     def sealed(self, *subjects_: str | None, at: float = NOW, states: bool = False) -> SealedFile:
         """A sealed file with one row of each subject, whose prediction is named after it."""
         schema = JournalSchema(
-            kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0", states=states
+            kind="vector",
+            shape=(2,),
+            classes=2,
+            model=self.model_id,
+            replica="api-0",
+            states=states,
         )
         journal = Journal.open(self.folder / "journal", schema, at)
         for place, subject in enumerate(subjects_):
@@ -46,7 +54,9 @@ class Log:
                 "x": np.full((1, 2), place, dtype=np.float32),
                 "probabilities": np.full((1, 2), 0.5, dtype=np.float32),
             }
-            state = {"state": "s", "states": {"s": b"content"} if place == 0 else {}} if states else {}
+            state = (
+                {"state": "s", "states": {"s": b"content"} if place == 0 else {}} if states else {}
+            )
             named = {
                 "prediction_id": f"{subject}-{journal.id}-{place}",
                 "version": "1",
@@ -66,15 +76,23 @@ class Log:
 
     def close_window(self) -> int:
         with self.database.write() as connection:
-            return int(catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)["number"])
+            return int(
+                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
+                    "number"
+                ]
+            )
 
     def erase(self, subject: str) -> Erasure:
         with self.database.read() as connection:
             model = registry.model_by_id(connection, self.model_id)
-        return subjects.erase(self.database, self.segments, self.artifacts, model, subject, actor="anna")
+        return erasure.erase(
+            self.database, self.segments, self.artifacts, model, subject, actor="anna"
+        )
 
     def left(self) -> list[str | None]:
-        """The subject of every row that the catalog leads to, all segments read against their digests."""
+        """The subject of every row that the catalog leads to, all segments read against their
+        digests.
+        """
         with self.database.read() as connection:
             lines = catalog.all_segments(connection, self.model_id)
         parts = [self.segments.read(line["key"], line["digest"]) for line in lines]
@@ -114,14 +132,16 @@ def test_the_record_names_a_pseudonym_and_never_the_subject(log: Log) -> None:
     log.log("ann@example.org", "bob")
     log.erase("ann@example.org")
     with log.database.read() as connection:
-        assert audit.verify(connection).broken is None
-        entry = next(row for row in audit.page(connection) if row["action"] == "subject.erase")
+        assert audit_log.verify(connection).broken is None
+        entry = next(row for row in audit_log.page(connection) if row["action"] == "subject.erase")
         rows = [str(row) for row in connection.execute(text("SELECT * FROM erasures"))]
     assert (entry["actor"], entry["target"]) == ("anna", "gas")
     assert b"ann@example" not in log.bytes() and "ann@" not in f"{entry} {rows}"
 
 
-def test_rows_that_a_dead_replica_brings_later_are_erased_and_new_ones_of_the_subject_are_logged(log: Log) -> None:
+def test_rows_that_a_dead_replica_brings_later_are_erased_and_new_ones_of_the_subject_are_logged(
+    log: Log,
+) -> None:
     late = log.sealed("ann", "bob")
     only = log.sealed("ann")
     log.erase("ann")
@@ -135,7 +155,9 @@ def test_rows_that_a_dead_replica_brings_later_are_erased_and_new_ones_of_the_su
     assert log.left() == ["bob"]
 
 
-def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_the_rows(log: Log) -> None:
+def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_the_rows(
+    log: Log,
+) -> None:
     sealed = log.sealed("ann", "bob")
     copy = sealed.path.read_bytes()
     log.ship(sealed)
@@ -160,7 +182,9 @@ def test_a_file_that_was_stored_and_not_registered_comes_back_without_the_rows(l
     assert b"ann-" not in log.bytes()
 
 
-def test_a_restored_database_and_a_restored_store_lose_the_rows_again(log: Log, tmp_path: Path) -> None:
+def test_a_restored_database_and_a_restored_store_lose_the_rows_again(
+    log: Log, tmp_path: Path
+) -> None:
     log.log("ann", "bob")
     number = log.close_window()
     shutil.copytree(log.folder / "store", tmp_path / "backup")
@@ -172,29 +196,42 @@ def test_a_restored_database_and_a_restored_store_lose_the_rows_again(log: Log, 
         """The database is of the day before the erasure."""
         with log.database.write() as connection:
             connection.execute(text("DELETE FROM erasures"))
-            changed = "UPDATE segments SET key = :key, digest = :digest, rows = :rows, bytes = :bytes WHERE id = :id"
-            connection.execute(text(changed), {name: old[0][name] for name in ("key", "digest", "rows", "bytes", "id")})
-            connection.execute(text("UPDATE windows SET rows = 2 WHERE number = :number"), {"number": number})
+            changed = (
+                "UPDATE segments SET key = :key, digest = :digest, rows = :rows, bytes = "
+                ":bytes WHERE id = :id"
+            )
+            connection.execute(
+                text(changed),
+                {name: old[0][name] for name in ("key", "digest", "rows", "bytes", "id")},
+            )
+            connection.execute(
+                text("UPDATE windows SET rows = 2 WHERE number = :number"), {"number": number}
+            )
 
     forget()
-    subjects.clean_all(log.database, log.segments, log.artifacts, log.model_id)
+    erasure.clean_all(log.database, log.segments, log.artifacts, log.model_id)
     assert (log.left(), log.window(number)["rows"]) == (["bob"], 1)
     # Now the store is of that day too, but for what it was told after it.
     forget()
     shutil.copytree(tmp_path / "backup", log.folder / "store", dirs_exist_ok=True)
-    subjects.clean_all(log.database, log.segments, log.artifacts, log.model_id)
+    erasure.clean_all(log.database, log.segments, log.artifacts, log.model_id)
     assert (log.left(), log.window(number)["rows"]) == (["bob"], 1)
     assert b"ann-" not in log.bytes()
 
 
-def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the_rows_are_told(log: Log) -> None:
+def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the_rows_are_told(
+    log: Log,
+) -> None:
     sealed = log.sealed("ann", "bob")
     rows = log.segments.read_sealed(sealed)
     log.ship(sealed)
     number = log.close_window()
     with log.database.write() as connection:
         registry.lock(connection, log.model_id)
-        given = [Label(prediction_id=id, row=0, label=1, source="anna", segment=sealed.id) for id in rows.prediction_id]
+        given = [
+            Label(prediction_id=id, row=0, label=1, source="anna", segment=sealed.id)
+            for id in rows.prediction_id
+        ]
         assert labels.add(connection, log.model_id, given) == [True, True]
         run_id = new_run(connection, log.model_id, windows=[number])
         claim = runs.claim(connection, run_id, owner="worker-0")
@@ -214,7 +251,9 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
     assert log.erase("ann") == Erasure(rows=1, versions=[2, 3])
     assert log.window(number)["rows_labelled"] == 1
     with log.database.read() as connection:
-        assert [row[0][:4] for row in connection.execute(text("SELECT prediction_id FROM labels"))] == ["bob-"]
+        assert [
+            row[0][:4] for row in connection.execute(text("SELECT prediction_id FROM labels"))
+        ] == ["bob-"]
         assert runs.get(connection, run_id)["pseudo_labels"] is None
     assert not log.artifacts.exists(digest)
 
@@ -260,7 +299,9 @@ def test_a_damaged_segment_is_told_after_every_other_was_cleaned(log: Log) -> No
     with pytest.raises(SegmentDamaged, match=line["id"]):
         log.erase("ann")
     with log.database.read() as connection:
-        other = next(row for row in catalog.all_segments(connection, log.model_id) if row["id"] != line["id"])
+        other = next(
+            row for row in catalog.all_segments(connection, log.model_id) if row["id"] != line["id"]
+        )
     assert log.segments.read(other["key"], other["digest"]).subject == ["cyd"]
 
 

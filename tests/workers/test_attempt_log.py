@@ -1,4 +1,6 @@
-"""The log of an attempt on its way to the store: the trainer's own lines, whole, and what it costs when the store fails."""
+"""The log of an attempt on its way to the store: the trainer's own lines, whole, and what it costs
+when the store fails.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.runs import Claim
+from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.registry.runs import Claim
 from acclimate.storage.store import Store, StoreError
 from workers.run import AttemptLog, follow_log
 
@@ -31,7 +33,9 @@ def run(log: AttemptLog) -> int:
     return code
 
 
-def test_the_whole_lines_of_a_killed_trainer_are_kept_and_nothing_that_a_network_printed(tmp_path: Path) -> None:
+def test_the_whole_lines_of_a_killed_trainer_are_kept_and_nothing_that_a_network_printed(
+    tmp_path: Path,
+) -> None:
     logs = RunLogs(Store(f"file://{tmp_path}", tmp_path / "cache"))
     assert run(AttemptLog(logs, CLAIM)) == -9
     lines = [json.loads(line) for line in logs.read("01K", 2).splitlines()]
@@ -62,6 +66,10 @@ except ValueError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     line = json.loads(done.stderr)
-    assert (line["event"], line["attempt"], line["exception"][0]["exc_value"]) == ("run failed", 1, "it broke")
+    assert (line["event"], line["attempt"], line["exception"][0]["exc_value"]) == (
+        "run failed",
+        1,
+        "it broke",
+    )
     assert [frame["name"] for frame in line["exception"][0]["frames"]] == ["<module>", "learn"]
     assert "secret" not in done.stderr.replace('learn(["my secret row"])', "")

@@ -11,11 +11,12 @@ from memories import new_run
 from running import wait_for
 from sqlalchemy import text
 
-from acclimate.learning.behaviour import Behaviour
-from acclimate.storage import catalog, registry, runs
-from acclimate.storage.barrier import start_run
+from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from workers import monitor
+from acclimate.storage.log import catalog
+from acclimate.storage.log.barrier import start_run
+from acclimate.storage.registry import registry, runs
+from workers import triggers
 from workers.live_answers import Seen
 
 UNSURE = answers(150, confidence=0.7)
@@ -32,7 +33,7 @@ def live(database: Database, tmp_path: Path) -> Live:
 def look(live: Live) -> list[str]:
     """The runs that were rung for."""
     rung: list[str] = []
-    monitor.start_due_runs(live.database, live.segments, Seen(), rung.append)
+    triggers.start_due_runs(live.database, live.segments, Seen(), rung.append)
     return rung
 
 
@@ -45,7 +46,9 @@ def end(live: Live, run_id: str, state: str) -> None:
 
 def pass_by(live: Live, seconds: float) -> None:
     with live.database.write() as connection:
-        connection.execute(text("UPDATE runs SET ended_at = ended_at - :seconds"), {"seconds": seconds})
+        connection.execute(
+            text("UPDATE runs SET ended_at = ended_at - :seconds"), {"seconds": seconds}
+        )
 
 
 def newest(live: Live) -> Any:
@@ -53,7 +56,9 @@ def newest(live: Live) -> Any:
         return runs.page(connection, model_id=live.model_id, size=1)[0]
 
 
-def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_says_why(live: Live) -> None:
+def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_says_why(
+    live: Live,
+) -> None:
     live.log(1, UNSURE)
     assert len(look(live)) == 1
     assert (newest(live)["trigger"], newest(live)["windows"]) == ("drift", [1])
@@ -65,7 +70,9 @@ def test_answers_as_usual_start_none(live: Live) -> None:
     assert look(live) == []
 
 
-@pytest.mark.parametrize("changes", [{"on_drift": False}, {"learnable": "no"}, {"min_window_rows": 151}])
+@pytest.mark.parametrize(
+    "changes", [{"on_drift": False}, {"learnable": "no"}, {"min_window_rows": 151}]
+)
 def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
     live.policy(**changes)
     live.log(1, UNSURE)
@@ -93,7 +100,9 @@ def test_only_the_champions_own_answers_count(live: Live) -> None:
     assert len(look(live)) == 1
 
 
-def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and_then_a_longer_one(live: Live) -> None:
+def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and_then_a_longer_one(
+    live: Live,
+) -> None:
     for wait in (600, 1200):
         live.log(1, UNSURE)
         end(live, look(live)[0], "rejected")
@@ -104,7 +113,9 @@ def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and
         pass_by(live, 61)
 
 
-def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_up(live: Live) -> None:
+def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_up(
+    live: Live,
+) -> None:
     live.log(1, UNSURE)
     end(live, look(live)[0], "rejected")
     live.log(1, UNSURE)
@@ -125,7 +136,9 @@ def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
     assert newest(live)["trigger"] == "schedule" and newest(live)["slot"] < tomorrow
 
 
-def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(live: Live) -> None:
+def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(
+    live: Live,
+) -> None:
     live.log(1, UNSURE)
     end(live, look(live)[0], "rejected")
     live.log(1, UNSURE)
@@ -139,7 +152,9 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
 def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)["number"]
+        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
+            "number"
+        ]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
         catalog.note_window(connection, live.model_id, number, estimate=told)
     live.log(1, UNSURE)
@@ -152,7 +167,9 @@ def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(liv
 def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)["number"]
+        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
+            "number"
+        ]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
         catalog.note_window(connection, live.model_id, number, estimate=told)
     live.add_version()

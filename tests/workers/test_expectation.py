@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from live_rows import USUAL, answers
 
-from acclimate.learning.behaviour import Behaviour
-from acclimate.learning.loop import Turn
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.pipeline import Turn
 from workers.outcome import expectation
 
 
-def test_held_out_rows_are_drawn_at_random_so_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:
+def test_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:
     in_bursts = Behaviour.of(np.concatenate([answers(200, of_a=1.0), answers(200, of_a=0.0)]))
     assert (USUAL.unrest, in_bursts.unrest) == (0.0, 0.5)
     told = {4: {"served": {"version": 1, "answers": in_bursts.as_json()}}}

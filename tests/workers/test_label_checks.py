@@ -1,4 +1,6 @@
-"""Accepted pseudo-labels against labels that came later: counted, exported, and kept no longer than the log."""
+"""Accepted pseudo-labels against labels that came later: counted, exported, and kept no longer than
+the log.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,25 @@ from memories import new_run
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from acclimate.learning.values import PseudoLabels
-from acclimate.storage import catalog, labels, pseudo_labels, registry, runs, stages, window_rows
-from acclimate.storage.artifacts import Artifacts
+from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
-from acclimate.storage.labels import Label
-from acclimate.storage.run_logs import RunLogs
+from acclimate.storage.log import catalog, window_rows
+from acclimate.storage.registry import labels, pseudo_labels, registry, runs, stages
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.labels import Label
+from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
-from service import learning_metrics
-from workers import label_checks, reconciler
+from service.control import learning_metrics
+from workers import pseudo_label_checks, reconciler
 from workers.live_answers import Seen
 
 ROWS = 20
 
 
 class Checked:
-    """A model with a closed window and a run that accepted the even rows of it as class 0, 1, 0, 1, ..."""
+    """A model with a closed window and a run that accepted the even rows of it as class 0, 1, 0, 1,
+    ...
+    """
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.live = Live(database, folder)
@@ -51,8 +56,8 @@ class Checked:
                 refusal=np.array(["", "disagreement"] * (ROWS // 2)),
                 needed=1,
             )
-            numbers = label_checks.numbers(self.model_id, rows)
-            self.digest = label_checks.write(self.artifacts, self.run_id, numbers, found)
+            numbers = pseudo_label_checks.numbers(self.model_id, rows)
+            self.digest = pseudo_label_checks.write(self.artifacts, self.run_id, numbers, found)
             stages.finish(connection, claim, "publish", self.digest)
             pseudo_labels.name(connection, claim, self.digest)
             runs.finish(connection, claim, state="rejected")
@@ -61,13 +66,14 @@ class Checked:
         with self.database.write() as connection:
             registry.lock(connection, self.model_id)
             said = [
-                Label(prediction_id="a", row=r, label=y, source="s", segment=self.segment) for r, y in given.items()
+                Label(prediction_id="a", row=r, label=y, source="s", segment=self.segment)
+                for r, y in given.items()
             ]
             labels.add(connection, self.model_id, said)
 
     def look(self) -> float | None:
         """What the metric says after a look."""
-        label_checks.look(self.database, self.artifacts, self.seen)
+        pseudo_label_checks.look(self.database, self.artifacts, self.seen)
         for family in text_string_to_metric_families(learning_metrics.text(self.database).decode()):
             if family.name == "acclimate_pseudo_label_error_ratio":
                 return family.samples[0].value if family.samples else None
@@ -75,7 +81,7 @@ class Checked:
 
     def reconcile(self) -> None:
         reconciler.purge_runs(self.database, self.artifacts, RunLogs(self.store))
-        label_checks.forget_outdated(self.database, self.artifacts)
+        pseudo_label_checks.forget_outdated(self.database, self.artifacts)
 
 
 @pytest.fixture
@@ -83,7 +89,9 @@ def checked(database: Database, tmp_path: Path) -> Checked:
     return Checked(database, tmp_path)
 
 
-def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exported(checked: Checked) -> None:
+def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exported(
+    checked: Checked,
+) -> None:
     assert checked.look() is None
     checked.label({0: 0, 2: 1})  # as accepted
     assert checked.look() == 0.0
@@ -93,7 +101,7 @@ def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exp
     assert checked.look() == 0.5
 
 
-def test_what_was_accepted_outlives_the_results_of_the_stages_until_the_log_would_have_forgotten_the_rows(
+def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(
     checked: Checked,
 ) -> None:
     checked.reconcile()
@@ -107,7 +115,9 @@ def test_what_was_accepted_outlives_the_results_of_the_stages_until_the_log_woul
     assert checked.look() is None
 
 
-def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_the_run(checked: Checked) -> None:
+def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_the_run(
+    checked: Checked,
+) -> None:
     with checked.database.write() as connection:
         connection.execute(text("UPDATE runs SET pseudo_labels = NULL"))
     checked.reconcile()

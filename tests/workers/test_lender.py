@@ -1,4 +1,6 @@
-"""A version that differs from another one in its mode alone is stored without weights of its own."""
+"""A version that differs from another one in its mode alone is stored without weights of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from memories import new_model, new_run
 from sqlalchemy import text
 
 from acclimate.settings import Settings
-from acclimate.storage import runs
 from acclimate.storage.database import Database
+from acclimate.storage.registry import runs
 from workers.trainer import Trainer
 
 
-def test_the_artifact_that_holds_the_weights_is_named_and_not_one_that_borrowed_them_or_holds_others(
+def test_the_lender_is_the_artifact_that_holds_the_weights_itself(
     database: Database, tmp_path: Path
 ) -> None:
     model_id = new_model(database)
@@ -28,15 +30,28 @@ def test_the_artifact_that_holds_the_weights_is_named_and_not_one_that_borrowed_
     assert claims[0] is not None
     assert claims[1] is not None
     first, later = Trainer(settings, claims[0]), Trainer(settings, claims[1])
-    one, three = ({"member.0.w": np.full(3, value), "selftest.x": np.zeros(2)} for value in (1.0, 3.0))
+    one, three = (
+        {"member.0.w": np.full(3, value), "selftest.x": np.zeros(2)} for value in (1.0, 3.0)
+    )
     anchor = later.artifacts.write({}, one)
     weights = later.artifacts.write({}, three)
-    borrowed = later.artifacts.write({"mode": "prior"}, {**three, "mode.start": np.ones(1)}, lender=weights)
+    borrowed = later.artifacts.write(
+        {"mode": "prior"}, {**three, "mode.start": np.ones(1)}, lender=weights
+    )
     with database.write() as connection:
-        insert = "INSERT INTO versions (model_id, number, digest, weights_digest, state, gates, created_at) VALUES "
-        for number, digest, lender in ((1, anchor, None), (2, weights, None), (3, borrowed, weights)):
+        insert = (
+            "INSERT INTO versions (model_id, number, digest, weights_digest, state, "
+            "gates, created_at) VALUES "
+        )
+        for number, digest, lender in (
+            (1, anchor, None),
+            (2, weights, None),
+            (3, borrowed, weights),
+        ):
             row = {"model": model_id, "number": number, "digest": digest, "lender": lender}
-            connection.execute(text(f"{insert} (:model, :number, :digest, :lender, 'promoted', '[]', 0)"), row)
+            connection.execute(
+                text(f"{insert} (:model, :number, :digest, :lender, 'promoted', '[]', 0)"), row
+            )
     try:
         assert later.lender({**one, "mode.start": np.zeros(1)}) == anchor
         assert later.lender(three) == weights

@@ -8,11 +8,12 @@ from pathlib import Path
 from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
 
-from acclimate.storage import catalog, registry, run_events, runs, stages
-from acclimate.storage.artifacts import Artifacts
 from acclimate.storage.database import Database
-from acclimate.storage.run_logs import RunLogs
-from acclimate.storage.segments import Segments
+from acclimate.storage.log import catalog
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry, run_events, runs, stages
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
 from workers import reconciler
 
@@ -70,7 +71,11 @@ def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referre
         going_on = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
         stages.finish(connection, going_on, "train", kept["going on"])
     reconciler.purge_runs(database, artifacts, logs)
-    assert [artifacts.exists(kept[name]) for name in ("seed", "ended", "going on")] == [True, False, True]
+    assert [artifacts.exists(kept[name]) for name in ("seed", "ended", "going on")] == [
+        True,
+        False,
+        True,
+    ]
     with database.read() as connection:
         assert stages.finished(connection, ended.run_id) == {}
         assert stages.finished(connection, going_on.run_id) == {"train": kept["going on"]}
@@ -92,6 +97,9 @@ def test_events_and_logs_of_runs_that_ended_a_month_ago_are_deleted_and_the_run_
         ended.append(held.run_id)
     reconciler.purge_runs(database, Artifacts(store), logs)
     with database.read() as connection:
-        assert [len(run_events.after(connection, run_id, 0)) > 0 for run_id in ended] == [False, True]
+        assert [len(run_events.after(connection, run_id, 0)) > 0 for run_id in ended] == [
+            False,
+            True,
+        ]
         assert [runs.get(connection, run_id)["state"] for run_id in ended] == ["rejected"] * 2
     assert [logs.read(run_id, 1) for run_id in ended] == [b"", b"line"]

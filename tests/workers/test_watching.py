@@ -10,10 +10,11 @@ import pytest
 from live_rows import EXPECTED, Live, answers
 from sqlalchemy import text
 
-from acclimate.storage import audit, catalog, registry
 from acclimate.storage.database import Database
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import audit_log, registry
 from acclimate.storage.tables import versions
-from workers import promotion_watch
+from workers import rollback_watch
 from workers.live_answers import Seen
 
 ONE_CLASS = answers(300, of_a=1.0)
@@ -28,7 +29,7 @@ def live(database: Database, tmp_path: Path) -> Live:
 
 
 def look(live: Live, seen: Seen | None = None) -> None:
-    promotion_watch.look(live.database, live.segments, seen or Seen())
+    rollback_watch.look(live.database, live.segments, seen or Seen())
 
 
 def history(live: Live) -> list[Any]:
@@ -45,7 +46,11 @@ def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> N
     assert watch(live, 1) is None
     live.add_version()
     look(live)
-    assert (watch(live)["state"], watch(live)["rows"], watch(live)["needed"]) == ("watching", 0, 200)
+    assert (watch(live)["state"], watch(live)["rows"], watch(live)["needed"]) == (
+        "watching",
+        0,
+        200,
+    )
 
 
 def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live: Live) -> None:
@@ -67,7 +72,7 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
         model = registry.model_by_id(connection, live.model_id)
         assert model["learning"] == "paused" and "version 2 worse" in model["learning_reason"]
         assert catalog.window(connection, live.model_id, 1)["state"] == "quarantined"
-        entries = [row for row in audit.page(connection) if row["actor"] == "watch"]
+        entries = [row for row in audit_log.page(connection) if row["actor"] == "watch"]
     assert [(row["action"], row["target"], row["content"]["version"]) for row in entries] == [
         ("version.rollback", "gas", 1)
     ]
@@ -85,7 +90,9 @@ def test_rows_count_once_and_only_if_the_new_version_answered_them(live: Live) -
     assert (watch(live)["state"], watch(live)["rows"]) == ("passed", 200)
 
 
-def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_their_window_is(live: Live) -> None:
+def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_their_window_is(
+    live: Live,
+) -> None:
     live.add_version()
     look(live)
     live.log(2, ONE_CLASS[:60], behind_seconds=3600)
@@ -112,7 +119,9 @@ def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> Non
     assert watch(live)["rows"] == 0
 
 
-def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_watch(live: Live) -> None:
+def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_watch(
+    live: Live,
+) -> None:
     live.add_version()
     look(live)
     live.log(2, ONE_CLASS)
@@ -129,10 +138,10 @@ def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
         model = registry.model_by_id(connection, live.model_id)
-        found = promotion_watch.under_watch(connection, model)
+        found = rollback_watch.under_watch(connection, model)
     assert found is not None
     live.add_version()
-    promotion_watch.conclude(live.database, live.segments, found)
+    rollback_watch.conclude(live.database, live.segments, found)
     assert [row["kind"] for row in history(live)] == ["first", "promote", "promote"]
     with live.database.read() as connection:
         assert registry.model_by_id(connection, live.model_id)["learning"] == "on"
@@ -146,23 +155,44 @@ def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> Non
     assert [watch(live, epoch)["state"] for epoch in (2, 3)] == ["superseded", "watching"]
 
 
-def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_answered(live: Live) -> None:
-    failed = {"gate": "class_flow", "value": 0.5, "limit": 0.25, "n": 60, "verdict": "fail", "binds": True}
+def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_answered(
+    live: Live,
+) -> None:
+    failed = {
+        "gate": "class_flow",
+        "value": 0.5,
+        "limit": 0.25,
+        "n": 60,
+        "verdict": "fail",
+        "binds": True,
+    }
     number = live.add_version(gates=(failed,))
     with live.database.write() as connection:
-        own = {"rows": 300, "confidence": 0.9, "deviation": 0.0, "shares": [1.0, 0.0], "unrest": 0.0}
+        own = {
+            "rows": 300,
+            "confidence": 0.9,
+            "deviation": 0.0,
+            "shares": [1.0, 0.0],
+            "unrest": 0.0,
+        }
         connection.execute(
-            versions.update().where(versions.c.number == number).values(expected=EXPECTED | {"student": own})
+            versions.update()
+            .where(versions.c.number == number)
+            .values(expected=EXPECTED | {"student": own})
         )
     live.log(number, ONE_CLASS)
     look(live)
     assert watch(live)["state"] == "worse"
 
 
-def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_promotes_it_again(live: Live) -> None:
+def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_promotes_it_again(
+    live: Live,
+) -> None:
     live.add_version()
     with live.database.write() as connection:
-        registry.make_champion(connection, live.model_id, 1, expected=2, actor="ann", reason="back", override=False)
+        registry.make_champion(
+            connection, live.model_id, 1, expected=2, actor="ann", reason="back", override=False
+        )
     live.log(1, ONE_CLASS)
     look(live)
     assert (watch(live, 3)["state"], len(history(live))) == ("waived", 3)
@@ -173,7 +203,10 @@ def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
     live.add_version()
     live.log(2, ONE_CLASS)
     look(live)
-    assert (watch(live)["state"], watch(live)["detail"]) == ("waived", "the policy says watch_rows = 0")
+    assert (watch(live)["state"], watch(live)["detail"]) == (
+        "waived",
+        "the policy says watch_rows = 0",
+    )
 
 
 def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live: Live) -> None:
@@ -208,15 +241,19 @@ def asked(live: Live) -> int:
         return int(registry.model_by_id(connection, live.model_id)["seal"])
 
 
-def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(live: Live) -> None:
+def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(
+    live: Live,
+) -> None:
     live.add_version()
     look(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
-        found = promotion_watch.under_watch(connection, registry.model_by_id(connection, live.model_id))
+        found = rollback_watch.under_watch(
+            connection, registry.model_by_id(connection, live.model_id)
+        )
     assert found is not None
     with live.database.write() as connection:
         for table in ("promotions", "versions", "segments", "runs", "models"):
             connection.execute(text(f"DELETE FROM {table}"))
     with pytest.raises(registry.ModelDeleted):
-        promotion_watch.conclude(live.database, live.segments, found)
+        rollback_watch.conclude(live.database, live.segments, found)

@@ -1,0 +1,48 @@
+"""How a student learns: named settings. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UnknownRecipe(ValueError):
+    """No recipe has this name; the message lists those there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to train the members of a version, each from its own draws.
+
+    `steps` of each member in all, in so many `rounds`; before each but the first the student labels
+    the rows anew. A batch is `window_rows` pseudo-labelled and `replay_rows` trusted rows, all
+    augmented as strongly as the version's rows stand.
+    """
+
+    name: str
+    steps: int
+    rounds: int = 1
+    window_rows: int = 64
+    replay_rows: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+
+RECIPES = {recipe.name: recipe for recipe in (Recipe(name="self_training", steps=240, rounds=6),)}
+
+ANCHOR_STEPS = (800, 6000)
+"""Fewest and most; between them about 30 passes over the seed's training part."""
+
+
+def named(name: str) -> Recipe:
+    """The recipe of this name. Raises `UnknownRecipe`."""
+    if name not in RECIPES:
+        raise UnknownRecipe(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def anchor(rows: int) -> Recipe:
+    """How version 1 learns from so many rows of the seed's training part, and from nothing else."""
+    low, high = ANCHOR_STEPS
+    return Recipe(
+        name="anchor", steps=min(max(low, 30 * rows // 64), high), window_rows=0, replay_rows=64
+    )

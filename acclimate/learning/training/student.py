@@ -1,0 +1,257 @@
+"""A student: the members of a version learn from what was kept of a window and from replay, or from
+the seed set alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from acclimate.learning.data import Floats, Integers, Part, PseudoLabels, Window
+from acclimate.learning.models import augment, network
+from acclimate.learning.models.augment import Encoded
+from acclimate.learning.models.network import Array, Bundle, Encoding
+from acclimate.learning.spec import InputSpec, NetworkSpec
+
+if TYPE_CHECKING:
+    from acclimate.learning.training.recipes import Recipe
+    from acclimate.learning.training.replay import Replay
+
+Tick = Callable[[int, int], None]
+Batch = tuple[Encoded, Integers]
+Answers = Callable[[Encoded], Floats]
+
+TICK_STEPS = 10
+PROBED_SHARE = 1 / 3
+"""Of the trusted rows: what a network that learnt the others is shown in changed copies, to decide
+how strong they may be.
+"""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training met a loss that is NaN or infinite and stopped before the step that would have
+    spread it.
+    """
+
+    def __init__(self, *, step: int, member: int) -> None:
+        super().__init__(
+            f"the loss of member {member} was not finite at step {step}; stopped before stepping"
+        )
+        self.step = step
+        self.member = member
+
+
+def train(
+    champion: Bundle,
+    window: Window,
+    labels: PseudoLabels,
+    replay: Replay,
+    recipe: Recipe,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Bundle:
+    """A new bundle, warm started from the champion's members, trained on the accepted rows and
+    replay; not yet calibrated.
+
+    Self-training with hard labels and strong augmentation on both parts (Xie et al. 2020, Kumar et
+    al. 2020). A champion of one member, whose weights were brought, starts as many as the spec
+    wants. The champion is left as it was; its encoding is kept. Raises `NonFiniteLoss`.
+    """
+    encoding, strength = champion.encoding, champion.strength
+    kept = Part(x=encoding.apply(window.x[labels.accepted]), y=labels.label[labels.accepted])
+
+    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+        for rows in _shuffled(len(kept), recipe.window_rows, rng):
+            trusted = replay.draw(recipe.replay_rows, rng=rng)
+            z = np.concatenate([kept.x[rows], encoding.apply(trusted.x)])
+            yield (
+                augment.strong(z, encoding, strength=strength, rng=rng),
+                np.concatenate([kept.y[rows], trusted.y]),
+            )
+
+    wanted = range(champion.network_spec.members)
+    members = tuple(
+        copy.deepcopy(champion.members[index % len(champion.members)]) for index in wanted
+    )
+    _fit(members, batches, recipe, rng=rng, tick=tick)
+    return replace(
+        champion,
+        members=members,
+        selftest_x=champion.selftest_x[:0],
+        selftest_probabilities=_nothing(champion),
+    )
+
+
+def train_anchor(
+    input_spec: InputSpec,
+    network_spec: NetworkSpec,
+    trusted: Part,
+    recipe: Recipe,
+    allowlist: tuple[str, ...] = (),
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Bundle:
+    """Version 1: encoding and differently drawn members, fitted to the seed's training part; not
+    yet calibrated.
+
+    How strongly rows are augmented is found before, on these rows alone.
+
+    Raises `NonFiniteLoss`, and `network.BundleError` where the network cannot be made.
+    """
+    members = network.initialise(input_spec, network_spec, rng=rng, allowlist=allowlist)
+    for member in members:
+        member.to(network.default_device())
+    encoding = network.fit_encoding(trusted.x, input_spec, network_spec)
+    encoded = Part(x=encoding.apply(trusted.x), y=trusted.y)
+    bundle = _new(input_spec, network_spec, members, encoding, trusted)
+    strength = _kept_strength(bundle, encoded, recipe, rng=rng, tick=tick)
+    _fit(members, _augmented(encoded, encoding, strength, recipe), recipe, rng=rng, tick=tick)
+    return replace(bundle, strength=strength)
+
+
+def bring(
+    input_spec: InputSpec,
+    network_spec: NetworkSpec,
+    trusted: Part,
+    weights: dict[str, Array],
+    allowlist: tuple[str, ...] = (),
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Bundle:
+    """Version 1 from weights that somebody trained elsewhere: one member, which reads numbers as
+    they come; not yet calibrated.
+
+    Raises `network.BundleError` where the weights are not those of the network.
+    """
+    member = network.load(input_spec, network_spec, weights, allowlist=allowlist)
+    encoding = network.fit_encoding(trusted.x, input_spec, network_spec, raw=True)
+    bundle = _new(input_spec, network_spec, network.seal((member,)), encoding, trusted)
+    z = encoding.apply(trusted.x)
+    strength = augment.strongest_kept(
+        lambda strength: _answers(bundle), z, trusted.y, encoding, rng
+    )
+    tick(1, 1)
+    return replace(bundle, strength=strength)
+
+
+def _new(
+    input_spec: InputSpec,
+    network_spec: NetworkSpec,
+    members: tuple[nn.Module, ...],
+    encoding: Encoding,
+    trusted: Part,
+) -> Bundle:
+    return Bundle(
+        input_spec=input_spec,
+        network_spec=network_spec,
+        members=members,
+        encoding=encoding,
+        strength=0.0,
+        temperature=1.0,
+        selftest_x=trusted.x[:0],
+        selftest_probabilities=np.empty((0, len(input_spec.classes)), dtype=np.float32),
+    )
+
+
+def _kept_strength(
+    bundle: Bundle, encoded: Part, recipe: Recipe, *, rng: np.random.Generator, tick: Tick
+) -> float:
+    """What the rows stand, found with a member that learns two thirds of them in half the steps and
+    is shown the others.
+    """
+    order = rng.permutation(len(encoded))
+    out = round(PROBED_SHARE * len(encoded))
+    shown, learnt = (
+        Part(x=encoded.x[rows], y=encoded.y[rows]) for rows in (order[:out], order[out:])
+    )
+    short = replace(recipe, steps=recipe.steps // 2)
+
+    def learnt_at(strength: float) -> Answers:
+        probe = replace(bundle, members=(copy.deepcopy(bundle.members[0]),))
+        _fit(
+            probe.members,
+            _augmented(learnt, bundle.encoding, strength, recipe),
+            short,
+            rng=rng,
+            tick=tick,
+        )
+        return _answers(probe)
+
+    return augment.strongest_kept(learnt_at, shown.x, shown.y, bundle.encoding, rng)
+
+
+def _answers(bundle: Bundle) -> Answers:
+    return lambda z: bundle.member_logits(z, encoded=True)[0]
+
+
+def _augmented(
+    encoded: Part, encoding: Encoding, strength: float, recipe: Recipe
+) -> Callable[[np.random.Generator], Iterator[Batch]]:
+    """Batches of trusted rows alone."""
+
+    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+        for rows in _shuffled(len(encoded), recipe.replay_rows, rng):
+            yield (
+                augment.strong(encoded.x[rows], encoding, strength=strength, rng=rng),
+                encoded.y[rows],
+            )
+
+    return batches
+
+
+def _fit(
+    members: tuple[nn.Module, ...],
+    batches: Callable[[np.random.Generator], Iterator[Batch]],
+    recipe: Recipe,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> None:
+    """Trains each member in place on its own draws, and seals it."""
+    total = recipe.steps * len(members)
+    for index, (member, draws) in enumerate(zip(members, rng.spawn(len(members)), strict=True)):
+        member.train().requires_grad_(True)
+        device = next(member.parameters()).device
+        optimizer = torch.optim.AdamW(
+            member.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        for step, (z, y) in zip(range(recipe.steps), batches(draws), strict=False):
+            if step % TICK_STEPS == 0:
+                tick(index * recipe.steps + step, total)
+            loss = F.cross_entropy(
+                member(torch.from_numpy(z).to(device)), torch.from_numpy(y).to(device)
+            )
+            if not torch.isfinite(loss):
+                raise NonFiniteLoss(step=step, member=index)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    network.seal(members)
+    tick(total, total)
+
+
+def _shuffled(rows: int, size: int, rng: np.random.Generator) -> Iterator[Integers]:
+    """For ever `size` row numbers: every row once before any comes again."""
+    queue = np.empty(0, dtype=np.int64)
+    while True:
+        while len(queue) < size:
+            queue = np.concatenate([queue, rng.permutation(rows)])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def _nothing(bundle: Bundle) -> Floats:
+    return bundle.selftest_probabilities[:0]

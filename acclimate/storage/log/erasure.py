@@ -1,0 +1,309 @@
+"""Erasing a data subject: its rows leave the log for good, wherever they turn up, and the versions
+that saw them are named.
+
+Segments are immutable, so one with such rows is followed by a file without them. That a subject was
+erased stands in the database and beside the segments, so that a restored database or store loses
+the rows again; the subject itself stands nowhere: its pseudonym follows from model and subject.
+What the subject sends after it was erased is logged like any row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select, update
+
+from acclimate.storage.database import Database, clock
+from acclimate.storage.log import barrier, catalog
+from acclimate.storage.log.catalog import SegmentLine
+from acclimate.storage.log.journal import SealedFile
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.registry import (
+    audit_log,
+    label_snapshot,
+    labels,
+    pseudo_labels,
+    registry,
+    runs,
+)
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.tables import erasures
+from acclimate.storage.tables import runs as all_runs
+
+Erased = Mapping[str, float]
+"""Until when the rows of each erased subject are to be gone, by its pseudonym."""
+
+
+class ErasedMeanwhile(Exception):
+    """Somebody was erased since the file was cleaned: it has to be cleaned anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """How many rows of a subject were erased so far, and the versions that learnt from a window or
+    a label with one of them.
+    """
+
+    rows: int
+    versions: list[int]
+
+
+def pseudonym(model_id: str, subject: str) -> str:
+    return hashlib.sha256(f"{model_id} {subject}".encode()).hexdigest()
+
+
+def erased(connection: Connection, model_id: str) -> dict[str, float]:
+    """The subjects of the model whose rows are to be gone."""
+    query = select(erasures.c.pseudonym, erasures.c.until).where(erasures.c.model_id == model_id)
+    return {row.pseudonym: row.until for row in connection.execute(query)}
+
+
+def seen_by(connection: Connection, model_id: str) -> set[int]:
+    """The versions of the model that had learnt from a window or a label with a row that was erased
+    since.
+    """
+    query = select(erasures.c.versions).where(erasures.c.model_id == model_id)
+    return {number for (numbers,) in connection.execute(query) for number in numbers}
+
+
+def erase(
+    database: Database,
+    segments: Segments,
+    artifacts: Artifacts,
+    model: RowMapping,
+    subject: str,
+    *,
+    actor: str,
+) -> Erasure:
+    """No row of the subject that was acknowledged before this call is kept anywhere when it
+    returns.
+
+    A replica that is dead or stuck loses its own when it comes back. A run that learns from a
+    window with such rows is cancelled. Again: the same answer. Raises `ModelDeleted`,
+    `SegmentDamaged`, `StoreError`; asking again goes on from there.
+    """
+    name = pseudonym(model["id"], subject)
+    with database.read() as connection:
+        until = clock(connection)
+    # First on record where a database of an earlier day finds it.
+    segments.bury(model["id"], name, until)
+    with database.write() as connection:
+        _remember(connection, model["id"], {name: until})
+        audit_log.write(
+            connection, actor=actor, action="subject.erase", target=model["name"], subject=name
+        )
+    barrier.seal(database, model["id"])
+    with database.write() as connection:
+        # Replicas have clocks of their own: whatever is sealed by now was acknowledged before.
+        newest = max(
+            (line["last_logged_at"] for line in catalog.all_segments(connection, model["id"])),
+            default=until,
+        )
+        _remember(connection, model["id"], {name: max(until, newest)})
+    segments.bury(model["id"], name, max(until, newest))
+    clean_all(database, segments, artifacts, model["id"])
+    with database.read() as connection:
+        row = connection.execute(select(erasures).where(*_here(model["id"], name))).one()
+    return Erasure(rows=row.rows, versions=sorted(row.versions))
+
+
+def clean_all(database: Database, segments: Segments, artifacts: Artifacts, model_id: str) -> None:
+    """No segment of the model has a row of an erased subject, also after database or store were
+    restored from a backup.
+
+    What can be cleaned is, then the first `SegmentDamaged` is raised. Raises `StoreError`.
+    """
+    with database.write() as connection:
+        _remember(connection, model_id, segments.buried(model_id))
+        lines = catalog.all_segments(connection, model_id)
+        known = erased(connection, model_id)
+    damaged: SegmentDamaged | None = None
+    for line in lines if known else ():
+        try:
+            _clean(database, segments, artifacts, model_id, line, known)
+        except SegmentDamaged as error:
+            damaged = damaged or error
+    if damaged is not None:
+        raise damaged
+
+
+def clean(
+    segments: Segments, sealed: SealedFile, model_id: str, known: Erased
+) -> tuple[SealedFile | None, Counter[str]]:
+    """A sealed file without rows of erased subjects, None when none is left, and how many each of
+    them had in it.
+    """
+    rows = segments.read_sealed(sealed)
+    gone = _gone(rows.subject, rows.logged_at, model_id, known)
+    lost = Counter(name for name in gone if name is not None)
+    return (segments.keep(sealed, rows.take(_places(gone, kept=True))) if lost else sealed), lost
+
+
+def note_lost(connection: Connection, model_id: str, known: Erased, lost: Counter[str]) -> None:
+    """A file that was cleaned with what was `known` is let in; these rows are not. Raises
+    `ErasedMeanwhile`, `ModelDeleted`.
+    """
+    registry.hold(connection, model_id)
+    if erased(connection, model_id) != known:
+        raise ErasedMeanwhile
+    for name, count in lost.items():
+        _count(connection, model_id, name, count, set())
+
+
+def _clean(
+    database: Database,
+    segments: Segments,
+    artifacts: Artifacts,
+    model_id: str,
+    line: RowMapping,
+    known: Erased,
+) -> None:
+    """One segment, as it stands in the store. Raises `SegmentDamaged`."""
+    if segments.stands(line["key"]) and not any(
+        _gone(*segments.subjects(line["key"]), model_id, known)
+    ):
+        segments.delete_before(line["key"])
+        return
+    with database.write() as connection:
+        registry.lock(connection, model_id)
+        now = catalog.segment(connection, line["id"])
+        if now is None:
+            return
+        if not segments.stands(now["key"]):
+            now = _adopt(connection, segments, now)
+        key = None if now is None else now["key"]
+        forgotten = (
+            []
+            if now is None
+            else _rewrite(connection, segments, model_id, now, erased(connection, model_id))
+        )
+        after = catalog.segment(connection, line["id"])
+    if after is not None:
+        segments.delete_before(after["key"])
+    elif key is not None:
+        segments.delete_before(key)
+        segments.delete(key)
+    for digest in forgotten:
+        artifacts.delete(digest)
+
+
+def _adopt(connection: Connection, segments: Segments, line: RowMapping) -> RowMapping | None:
+    """A database of an earlier day names a file that was cleaned since: the segment is the cleaned
+    one. None without one.
+    """
+    found = segments.newest(line["model_id"], line["id"])
+    if found is None:
+        return None
+    catalog.replace_segment(connection, line, _followed_by(line, *found), labelled=0)
+    return catalog.segment(connection, line["id"])
+
+
+def _rewrite(
+    connection: Connection, segments: Segments, model_id: str, line: RowMapping, known: Erased
+) -> list[str]:
+    """The segment, its window and the labels lose the rows; the artifacts that nothing names any
+    more.
+    """
+    rows = segments.read(line["key"], line["digest"])
+    gone = _gone(rows.subject, rows.logged_at, model_id, known)
+    if not any(gone):
+        return []
+    lost = rows.take(_places(gone, kept=False))
+    addresses = set(zip(lost.prediction_id, lost.row.tolist(), strict=True))
+    labelled = labels.erase(connection, model_id, addresses)
+    kept = _places(gone, kept=True)
+    new = None
+    if len(kept):
+        new = _followed_by(
+            line, *segments.rewrite(model_id, line["id"], line["key"], rows.take(kept))
+        )
+    catalog.replace_segment(connection, line, new, labelled=labelled)
+    saw = _runs_that_saw(connection, model_id, line["window"], labelled=labelled > 0)
+    for run in saw:
+        if run["state"] in ("queued", "running"):
+            runs.cancel(connection, run["id"])
+    versions = {int(run["version"]) for run in saw if run["version"] is not None}
+    for name, count in Counter(name for name in gone if name is not None).items():
+        _count(connection, model_id, name, count, versions)
+    return _forget_pseudo_labels(connection, saw)
+
+
+def _gone(
+    subjects: Sequence[str | None], logged_at: NDArray[np.float64], model_id: str, known: Erased
+) -> list[str | None]:
+    """For each row the pseudonym under which it is to be gone, or None."""
+    names = {
+        subject: pseudonym(model_id, subject) for subject in set(subjects) if subject is not None
+    }
+    found = [None if subject is None else names[subject] for subject in subjects]
+    return [
+        name if name is not None and at <= known.get(name, -np.inf) else None
+        for name, at in zip(found, logged_at.tolist(), strict=True)
+    ]
+
+
+def _places(gone: list[str | None], *, kept: bool) -> NDArray[np.intp]:
+    return np.flatnonzero(np.array([(name is None) == kept for name in gone], dtype=np.bool_))
+
+
+def _followed_by(line: RowMapping, key: str, sealed: SealedFile) -> SegmentLine:
+    return SegmentLine.of(sealed, model_id=line["model_id"], replica=line["replica"], key=key)
+
+
+def _runs_that_saw(
+    connection: Connection, model_id: str, window: int | None, *, labelled: bool
+) -> list[RowMapping]:
+    """The runs over this window and, where rows were labelled, those over the next ones that labels
+    of this one taught.
+    """
+    found = connection.execute(select(all_runs).where(all_runs.c.model_id == model_id)).mappings()
+    return [
+        run
+        for run in found
+        if window is not None and run["windows"] and _saw(run, window, labelled)
+    ]
+
+
+def _saw(run: RowMapping, window: int, labelled: bool) -> bool:
+    taught = labelled and 0 < min(run["windows"]) - window <= label_snapshot.MOST_WINDOWS
+    return window in run["windows"] or taught
+
+
+def _forget_pseudo_labels(connection: Connection, saw: list[RowMapping]) -> list[str]:
+    """Runs name the rows that they accepted by number: what is kept of these goes, what was counted
+    stays.
+    """
+    named = [run for run in saw if run["pseudo_labels"] is not None]
+    for run in named:
+        pseudo_labels.forget(connection, run["id"])
+    return [run["pseudo_labels"] for run in named]
+
+
+def _remember(connection: Connection, model_id: str, subjects: Erased) -> None:
+    """These subjects are erased until then, or later where that was said before. Raises
+    `ModelDeleted`.
+    """
+    registry.lock(connection, model_id)
+    known = erased(connection, model_id)
+    for name, until in subjects.items():
+        if name not in known:
+            connection.execute(
+                insert(erasures).values(model_id=model_id, pseudonym=name, until=until, versions=[])
+            )
+        elif until > known[name]:
+            connection.execute(update(erasures).where(*_here(model_id, name)).values(until=until))
+
+
+def _count(connection: Connection, model_id: str, name: str, rows: int, versions: set[int]) -> None:
+    known = connection.execute(select(erasures).where(*_here(model_id, name))).one()
+    values = {"rows": known.rows + rows, "versions": sorted({*known.versions, *versions})}
+    connection.execute(update(erasures).where(*_here(model_id, name)).values(**values))
+
+
+def _here(model_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return (erasures.c.model_id == model_id, erasures.c.pseudonym == name)

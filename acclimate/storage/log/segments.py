@@ -1,0 +1,386 @@
+"""Sealed log files in the store: immutable, read by memory map, and read as if no row had ever been
+sent twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from acclimate.learning.data import Floats
+from acclimate.storage.log import journal
+from acclimate.storage.log.journal import JournalDamaged, SealedFile
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.store import Store
+
+MOST_CHECKED = 10_000
+
+
+class SegmentDamaged(Exception):
+    """A stored segment is not what its digest names, or not a segment: the message says which.
+    Nothing of it was used.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """The answers of logged rows without their inputs: as `LoggedRows` has them, one entry a row in
+    each column.
+    """
+
+    prediction_id: list[str]
+    row: NDArray[np.int32]
+    version: NDArray[np.str_]
+    logged_at: NDArray[np.float64]
+    probabilities: Floats
+
+    def take(self, places: NDArray[np.intp]) -> Answers:
+        """The answers at these places, in this order."""
+        return Answers(
+            prediction_id=[self.prediction_id[place] for place in places.tolist()],
+            row=self.row[places],
+            version=self.version[places],
+            logged_at=self.logged_at[places],
+            probabilities=self.probabilities[places],
+        )
+
+
+class Segments:
+    """Segments in a store, under `segments/<model>/<id>.arrow`, or `<id>.e<n>.arrow` when rows were
+    erased n times.
+
+    Raises `StoreMissing` for a key that holds nothing.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._checked: set[str] = set()
+
+    def put(
+        self,
+        sealed: SealedFile,
+        model: str,
+        *,
+        register: Callable[[str], None] | None = None,
+        erased: bool = False,
+    ) -> str:
+        """The key under which the file stands in the store; the local one is gone. Again: the same
+        key, nothing changed.
+
+        `register(key)`, when given, is called between the two. Give it where acknowledged rows must
+        not be lost: until it has returned, the file stays where `recover` finds it. Raises
+        `SegmentDamaged` when another file of this id is there. Where rows may have been `erased`
+        from the file, it takes the place of one that was not registered, which may have them.
+        """
+        key = _key(model, sealed.id, int(erased))
+        if erased or not self._store.exists(key):
+            self._store.put_file(sealed.path, key, immutable=not erased)
+        elif (found := _digest(self._store.local(key))) != sealed.digest:
+            raise SegmentDamaged(
+                f"{key} is in the store with digest {found}, not {sealed.digest}; "
+                f"{sealed.path.name} stays"
+            )
+        if register is not None:
+            register(key)
+        if erased:
+            self._store.delete(_key(model, sealed.id, 0))
+        self.let_go(sealed)
+        return key
+
+    def let_go(self, sealed: SealedFile) -> None:
+        """The file is no longer on its replica's disk: it is in the catalog."""
+        sealed.path.unlink(missing_ok=True)
+
+    def read_sealed(self, sealed: SealedFile) -> LoggedRows:
+        """The rows of a file that is still on its replica's disk. Raises `SegmentDamaged`."""
+        try:
+            return journal.read(sealed.path)
+        except JournalDamaged as error:
+            raise SegmentDamaged(str(error)) from error
+
+    def keep(self, sealed: SealedFile, kept: LoggedRows) -> SealedFile | None:
+        """The file on its replica's disk has these of its rows alone; None, and nothing changes,
+        when they are none.
+        """
+        if not len(kept):
+            return None
+        return journal.write(sealed.path, sealed.id, journal.schema_of(sealed.path), kept)
+
+    def rewrite(self, model: str, id: str, key: str, kept: LoggedRows) -> tuple[str, SealedFile]:
+        """These rows alone of the segment under `key`, as the next of its files; the one under
+        `key` stays.
+
+        For one caller at a time. Raises `SegmentDamaged`.
+        """
+        path = self._store.local(key)
+        new = _key(model, id, _times_erased(key) + 1)
+        with self._store.workshop() as folder:
+            try:
+                sealed = journal.write(folder / f"{id}.arrow", id, journal.schema_of(path), kept)
+            except JournalDamaged as error:
+                raise SegmentDamaged(f"{key} is damaged: {error}") from error
+            self._store.put_file(sealed.path, new)
+        return new, sealed
+
+    def newest(self, model: str, id: str) -> tuple[str, SealedFile] | None:
+        """The file of this segment that rows were erased from most often, checked; None where none
+        stands.
+        """
+        keys = [
+            key
+            for key in self._store.list(f"segments/{model}")
+            if key.rpartition("/")[2].startswith(f"{id}.")
+        ]
+        if not keys:
+            return None
+        key = max(keys, key=_times_erased)
+        try:
+            return key, journal.describe(self._store.local(key), id)
+        except JournalDamaged as error:
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+    def delete_before(self, key: str) -> None:
+        """Of the files of this segment, none stands that has rows which were erased from the one
+        under `key`.
+        """
+        folder, _, name = key.rpartition("/")
+        for times in range(_times_erased(key)):
+            self._store.delete(_key(folder.rpartition("/")[2], name.partition(".")[0], times))
+
+    def stands(self, key: str) -> bool:
+        return self._store.exists(key)
+
+    def subjects(self, key: str) -> tuple[list[str | None], NDArray[np.float64]]:
+        """The subject of each logged row and when it was logged, read and checked as `ids` is.
+        Raises `SegmentDamaged`.
+        """
+        with self._table(key, columns=[3, 5]) as table:
+            return table.column("subject").to_pylist(), np.array(
+                table.column("logged_at").to_numpy()
+            )
+
+    def bury(self, model: str, pseudonym: str, until: float) -> None:
+        """It is on record beside the segments, for a database of an earlier day too, that this
+        subject was erased.
+        """
+        self._store.put_bytes(
+            json.dumps({"until": until}).encode(), f"erased/{model}/{pseudonym}.json"
+        )
+
+    def buried(self, model: str) -> dict[str, float]:
+        """Until when the rows of each erased subject of the model are to be gone, by its
+        pseudonym.
+        """
+        keys = self._store.list(f"erased/{model}")
+        return {
+            Path(key).stem: float(json.loads(self._store.get_bytes(key))["until"]) for key in keys
+        }
+
+    def read(self, key: str, digest: str | None = None) -> LoggedRows:
+        """All rows in the order they were logged, every batch checked, and the whole file against
+        `digest` when given.
+
+        Raises `SegmentDamaged`.
+        """
+        path = self._store.local(key)
+        try:
+            if digest is not None and (found := _digest(path)) != digest:
+                raise SegmentDamaged(f"{key} is damaged: its digest is {found}, not {digest}")
+            return journal.read(path)
+        except JournalDamaged as error:
+            self._store.evict(key)
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+        except SegmentDamaged:
+            self._store.evict(key)
+            raise
+
+    def discard(self, sealed: SealedFile, model: str) -> None:
+        """Neither the file nor what `put` made of it is there when this returns."""
+        self._store.delete(_key(model, sealed.id, 0))
+        sealed.path.unlink(missing_ok=True)
+
+    def take(self, key: str, digest: str, places: NDArray[np.integer[Any]] | range) -> LoggedRows:
+        """The rows at these places of `read`, in this order, at the cost of those rows alone once
+        the file was checked here.
+
+        Raises `SegmentDamaged`.
+        """
+        self._check(key, digest)
+        with self._table(key) as table:
+            rows = (
+                table.slice(places.start, len(places))
+                if isinstance(places, range)
+                else table.take(pa.array(places))
+            )
+            return JournalSchema.of_arrow(table.schema).rows(rows.to_batches())
+
+    def ids(self, key: str) -> tuple[list[str], NDArray[np.int32]]:
+        """Prediction id and row of each logged row, in the order of `read`, without touching the
+        other columns.
+
+        Nothing is checked against crc or digest: what must not be wrong is read with `read`. Raises
+        `SegmentDamaged`.
+        """
+        with self._table(key, columns=[0, 1]) as table:
+            return _addresses(table)
+
+    def find(self, key: str, prediction_ids: Collection[str]) -> set[tuple[str, int]]:
+        """Which (prediction id, row) of these predictions are logged there, read and checked as
+        `ids` is.
+        """
+        with self._table(key, columns=[0, 1]) as table:
+            asked = pa.array(prediction_ids, pa.string())
+            ids, rows = _addresses(
+                table.filter(pc.is_in(table.column("prediction_id"), value_set=asked))
+            )
+            return set(zip(ids, rows.tolist(), strict=True))
+
+    def places(
+        self, key: str, addresses: Collection[tuple[str, int]]
+    ) -> dict[tuple[str, int], int]:
+        """Where in `read` the first copy of each of these rows is logged, of those that are; read
+        as `ids` is.
+        """
+        with self._table(key, columns=[0, 1]) as table:
+            asked = pa.array({id for id, _ in addresses}, pa.string())
+            here = pc.indices_nonzero(pc.is_in(table.column("prediction_id"), value_set=asked))
+            found: dict[tuple[str, int], int] = {}
+            ids, rows = _addresses(table.take(here))
+            for address, place in zip(
+                zip(ids, rows.tolist(), strict=True), here.to_pylist(), strict=True
+            ):
+                found.setdefault(address, place)
+            return {address: place for address, place in found.items() if address in addresses}
+
+    def answers(self, key: str) -> Answers:
+        """What each row was answered, in the order of `read`, without touching the inputs and
+        unchecked, as `ids` is.
+
+        Raises `SegmentDamaged`, `StoreMissing`.
+        """
+        # prediction_id, row, version, logged_at, probabilities
+        with self._table(key, columns=[0, 1, 2, 3, 7]) as table:
+            ids, rows = _addresses(table)
+            answers = table.column("probabilities").combine_chunks()
+            return Answers(
+                prediction_id=ids,
+                row=rows,
+                version=np.array(table.column("version").to_pylist(), dtype=np.str_),
+                logged_at=np.array(table.column("logged_at").to_numpy(), dtype=np.float64),
+                probabilities=np.array(answers.flatten().to_numpy()).reshape(
+                    -1, answers.type.list_size
+                ),
+            )
+
+    def state(self, key: str, digest: str, id: str) -> tuple[str, bytes] | None:
+        """The version that answered in this running state there, and the state's content; None
+        where no row was.
+
+        The file is searched unchecked, and checked only when it holds the state. Raises
+        `SegmentDamaged`.
+        """
+        with self._table(key) as table:
+            if "state_content" not in table.schema.names:
+                return None
+            known = table.select(["version", "state", "state_content"])
+            known.validate(full=True)
+            holds = pc.and_(
+                pc.equal(known.column("state"), id), known.column("state_content").is_valid()
+            )
+            found = known.filter(holds).slice(0, 1).to_pylist()
+        if not found:
+            return None
+        self._check(key, digest)
+        return found[0]["version"], found[0]["state_content"]
+
+    def copies(self) -> list[str]:
+        """The keys of which this machine holds a copy of a store elsewhere."""
+        return self._store.copies("segments")
+
+    def forget_copy(self, key: str) -> None:
+        """This machine holds no copy of it; what stands in the store stays."""
+        self._store.evict(key)
+
+    def delete(self, key: str) -> None:
+        """Nothing stands under `key` when this returns."""
+        self._store.delete(key)
+
+    def delete_all(self, model: str) -> None:
+        """No segment of the model stands in the store when this returns, nor who was erased from
+        them.
+        """
+        for key in self._store.list(f"segments/{model}") + self._store.list(f"erased/{model}"):
+            self._store.delete(key)
+
+    def _check(self, key: str, digest: str) -> None:
+        """Read the whole file once, the first time that somebody relies on it. Raises
+        `SegmentDamaged`.
+        """
+        if key not in self._checked:
+            self.read(key, digest)
+            if len(self._checked) >= MOST_CHECKED:
+                self._checked.clear()
+            self._checked.add(key)
+
+    @contextmanager
+    def _table(self, key: str, *, columns: list[int] | None = None) -> Iterator[pa.Table]:
+        """The file's rows in the memory that maps it, for the block. Raises `SegmentDamaged`."""
+        options = pa.ipc.IpcReadOptions(included_fields=columns)
+        try:
+            with (
+                pa.memory_map(str(self._store.local(key))) as file,
+                pa.ipc.open_stream(file, options=options) as reader,
+            ):
+                table = reader.read_all()
+                if columns is not None:
+                    table.validate(full=True)
+                yield table
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise SegmentDamaged(f"{key} is damaged: {error}") from error
+
+
+def _key(model: str, id: str, times_erased: int) -> str:
+    return f"segments/{model}/{id}{f'.e{times_erased}' if times_erased else ''}.arrow"
+
+
+def _times_erased(key: str) -> int:
+    found = re.search(r"\.e([0-9]+)\.arrow$", key)
+    return int(found[1]) if found else 0
+
+
+def _addresses(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
+    return table.column("prediction_id").to_pylist(), np.array(
+        table.column("row").to_numpy(), dtype=np.int32
+    )
+
+
+def first_copies(prediction_id: list[str], row: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The places, ascending, of the first copy of each (prediction id, row): a repeated id is
+    logged again and not counted.
+    """
+    first: dict[tuple[str, int], int] = {}
+    for place, address in enumerate(zip(prediction_id, row.tolist(), strict=True)):
+        first.setdefault(address, place)
+    return np.fromiter(first.values(), dtype=np.intp, count=len(first))
+
+
+def deduplicate(rows: LoggedRows) -> LoggedRows:
+    """The rows without any but the first copy of each (prediction id, row)."""
+    places = first_copies(list(rows.prediction_id), rows.row)
+    return rows if len(places) == len(rows) else rows.take(places)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

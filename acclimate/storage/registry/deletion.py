@@ -1,0 +1,150 @@
+"""Deleting versions and models: the database forgets them in one transaction, whose record names
+what must leave the store.
+
+Files go after the commit, by `sweep`; what a crash left between the two, the next sweep finds in
+the audit log and removes. Numbers of versions stay taken, promotions and the audit log keep what
+happened.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, RowMapping, Table, delete, func, select, update
+
+from acclimate.storage.database import Database, clock, now
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import audit_log, registry, runs, stages
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.tables import audit as entries
+from acclimate.storage.tables import models, promotions, run_stages, versions, windows
+from acclimate.storage.tables import runs as all_runs
+
+MODEL, VERSION = "model.delete", "version.delete"
+SWEPT_SECONDS = 3600.0
+LATE_SECONDS = 300.0
+"""A worker may write the last log lines of a run that ended so long ago: sweeps look for them
+again.
+"""
+NEWEST_ENTRIES = 1000
+"""A sweep looks at no more of the audit log than this."""
+
+
+class VersionAliased(Exception):
+    """The version is champion, previous or anchor: while a name points at it, it stays."""
+
+
+def delete_version(connection: Connection, model: RowMapping, number: int, *, actor: str) -> None:
+    """The version can no longer be asked, loaded or promoted; again: the same, and nothing is
+    recorded twice.
+
+    Raises `UnknownVersion`, `VersionAliased`, and `RunActive` while a run learns from the version.
+    """
+    registry.lock(connection, model["id"])
+    row = registry.version(connection, model["id"], number)
+    if row["deleted_at"] is not None:
+        return
+    names = [
+        alias
+        for alias, named in registry.aliases(connection, model["id"]).items()
+        if named == number
+    ]
+    if names:
+        raise VersionAliased(f"version {number} is {' and '.join(sorted(names))}")
+    active = runs.active(connection, model["id"])
+    if active is not None and active["parent_version"] == number:
+        raise runs.RunActive(active["id"])
+    where = (versions.c.model_id == model["id"], versions.c.number == number)
+    connection.execute(update(versions).where(*where).values(deleted_at=now()))
+    # Weights that it borrowed may have outlived the version they were made for.
+    artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
+    content = {"model": model["id"], "version": number, "artifacts": artifacts}
+    audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
+
+
+def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> list[tuple[str, int]]:
+    """Nothing of the model is in the database any more but the audit log, and its name is free.
+
+    Returns each run with its attempts, whose log lines the caller deletes. Raises `RunActive`,
+    `ModelDeleted`.
+    """
+    model_id = model["id"]
+    registry.lock(connection, model_id)
+    active = runs.active(connection, model_id)
+    if active is not None:
+        raise runs.RunActive(active["id"])
+    mine = all_runs.c.model_id == model_id
+    stored = select(run_stages.c.digest).where(
+        run_stages.c.run_id.in_(select(all_runs.c.id).where(mine))
+    )
+    digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
+    digests |= {*connection.execute(select(all_runs.c.pseudo_labels).where(mine)).scalars()}
+    digests |= {
+        *connection.execute(
+            select(versions.c.digest).where(versions.c.model_id == model_id)
+        ).scalars()
+    }
+    ran = connection.execute(
+        select(all_runs.c.id, all_runs.c.attempt, all_runs.c.ended_at).where(mine)
+    ).all()
+    late = clock(connection) - LATE_SECONDS
+    content = {
+        "model": model_id,
+        "artifacts": sorted(digest for digest in digests if digest is not None),
+        "logs": [[run.id, run.attempt] for run in ran if (run.ended_at or late) >= late],
+        "versions": _count(connection, versions, model_id),
+        "runs": len(ran),
+        "windows": _count(connection, windows, model_id),
+    }
+    # Versions and promotions name their runs, so they go before them; the rest goes with the model.
+    for table in (promotions, versions, all_runs):
+        connection.execute(delete(table).where(table.c.model_id == model_id))
+    connection.execute(delete(models).where(models.c.id == model_id))
+    audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
+    return [(run.id, run.attempt) for run in ran]
+
+
+def was_deleted(connection: Connection, model_id: str) -> bool:
+    """Whether somebody deleted the model, by the record: one that is only not there may be in
+    another database.
+    """
+    if connection.execute(select(models.c.id).where(models.c.id == model_id)).first():
+        return False
+    contents = connection.execute(
+        select(entries.c.content).where(entries.c.action == MODEL)
+    ).scalars()
+    return any(content.get("model") == model_id for content in contents)
+
+
+def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: RunLogs) -> None:
+    """What the deletions of the last hour named is out of the store, but for artifacts that
+    something else refers to.
+
+    Raises `StoreError`; sweeping again goes on from there.
+    """
+    with database.read() as connection:
+        query = select(entries.c.action, entries.c.at, entries.c.content).order_by(
+            entries.c.sequence.desc()
+        )
+        newest = connection.execute(query.limit(NEWEST_ENTRIES)).all()
+        since = clock(connection) - SWEPT_SECONDS
+        deletions = [
+            entry for entry in newest if entry.action in (MODEL, VERSION) and entry.at >= since
+        ]
+    for digest in sorted({digest for entry in deletions for digest in entry.content["artifacts"]}):
+        if artifacts.exists(digest):
+            with database.write() as connection:
+                # Whoever makes a model records it: so nobody is about to refer to an artifact that
+                # is not needed now.
+                audit_log.serialise(connection)
+                if not stages.is_needed(connection, digest):
+                    artifacts.delete(digest)
+    for entry in deletions:
+        if entry.action == MODEL:
+            segments.delete_all(entry.content["model"])
+            for run_id, attempts in entry.content["logs"]:
+                logs.delete(run_id, attempts)
+
+
+def _count(connection: Connection, table: Table, model_id: str) -> int:
+    query = select(func.count()).select_from(table).where(table.c.model_id == model_id)
+    return int(connection.execute(query).scalar_one())

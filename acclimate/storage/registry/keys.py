@@ -1,0 +1,86 @@
+"""API keys: 256 random bits, kept as a SHA-256 (a slow hash adds nothing at that entropy), shown
+once, scoped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+from ulid import ULID
+
+from acclimate.storage.database import now
+from acclimate.storage.tables import keys
+
+SCOPES = ("predict", "feedback", "view", "operate", "admin")
+AT_ONCE = 500
+"""So many fingerprints in one question: every database takes that many parameters."""
+IMPLIED = {"admin": frozenset(SCOPES), "operate": frozenset({"operate", "view"})}
+"""What a scope includes besides itself. Viewing does not include predicting: what is predicted is
+learnt from.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """Who asks, and what they may do."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        return any(scope in IMPLIED.get(own, {own}) for own in self.scopes)
+
+
+def create(
+    connection: Connection, *, name: str, scopes: list[str], secret: str | None = None
+) -> tuple[Key, str]:
+    """A new key and its secret, which is stored nowhere."""
+    secret = secret or f"acc_{secrets.token_urlsafe(32)}"
+    key = Key(id=str(ULID()), name=name, scopes=frozenset(scopes))
+    connection.execute(
+        insert(keys).values(
+            id=key.id, name=name, scopes=sorted(scopes), hash=fingerprint(secret), created_at=now()
+        )
+    )
+    return key, secret
+
+
+def find(connection: Connection, hash: str) -> Key | None:
+    """The key with this fingerprint that is not revoked."""
+    return find_all(connection, [hash]).get(hash)
+
+
+def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
+    """The keys with these fingerprints that are not revoked. A lookup by hash leaks no timing of
+    the secret itself.
+    """
+    found = {}
+    for start in range(0, len(hashes), AT_ONCE):
+        here = (keys.c.hash.in_(hashes[start : start + AT_ONCE]), keys.c.revoked_at.is_(None))
+        for row in connection.execute(select(keys).where(*here)):
+            found[row.hash] = Key(id=row.id, name=row.name, scopes=frozenset(row.scopes))
+    return found
+
+
+def everyone(connection: Connection) -> list[RowMapping]:
+    """All keys, oldest first, without hashes."""
+    columns = (keys.c.id, keys.c.name, keys.c.scopes, keys.c.created_at, keys.c.revoked_at)
+    return list(connection.execute(select(*columns).order_by(keys.c.id)).mappings())
+
+
+def revoke(connection: Connection, id: str) -> bool:
+    """True when the key existed and was not revoked before."""
+    query = (
+        update(keys).where(keys.c.id == id, keys.c.revoked_at.is_(None)).values(revoked_at=now())
+    )
+    return connection.execute(query).rowcount == 1
+
+
+def fingerprint(secret: str) -> str:
+    """What is stored and cached in place of the secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()

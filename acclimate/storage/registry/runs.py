@@ -1,0 +1,349 @@
+"""Runs: the row is the truth, a message is only a doorbell.
+
+A run is claimed by a conditional update that raises its fencing token and grants a lease; every
+later write names that token and changes nothing when it is no longer the newest. Duplicate, lost or
+late messages are therefore harmless. What becomes of a run is told in its events, in the same
+transaction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, insert, not_, or_, select, update
+from ulid import ULID
+
+from acclimate.storage.database import now
+from acclimate.storage.registry import run_events
+from acclimate.storage.tables import ACTIVE, models, promotions, runs
+
+MOST_ATTEMPTS = 3
+CANCELLED = "cancelled by an operator"
+STARTING_SECONDS = 90.0
+"""The first lease of an attempt: a trainer needs its time to start before it can give a sign of
+life.
+"""
+SET_BACK_SECONDS = 10.0
+"""A sign of life from so far in the future was given before the database's clock was set back."""
+
+
+class RunActive(Exception):
+    """The model has a run that has not ended; `run_id` names it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} has not ended")
+        self.run_id = run_id
+
+
+class UnknownRun(LookupError):
+    """No run has this id."""
+
+
+class RunEnded(Exception):
+    """The run has ended: it can no longer be cancelled."""
+
+
+class RunCancelled(Exception):
+    """The run was cancelled before it ended: it can end no other way."""
+
+
+class LeaseLost(Exception):
+    """The run belongs to a newer claim, or has ended: whoever holds this token must stop and
+    publish nothing.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a run until the lease expires."""
+
+    run_id: str
+    token: int
+    attempt: int
+
+
+def create(
+    connection: Connection,
+    model_id: str,
+    *,
+    trigger: str,
+    reason: str | None,
+    recipe: str,
+    windows: list[int],
+    rows: int | None,
+    data_digest: str | None,
+    policy_revision: int,
+    gates_revision: int,
+    parent_version: int | None,
+    slot: float | None = None,
+) -> str:
+    """The id of the new queued run. Call under `registry.lock`. Raises `RunActive`."""
+    active_run = active(connection, model_id)
+    if active_run is not None:
+        raise RunActive(active_run["id"])
+    run_id = str(ULID())
+    connection.execute(
+        insert(runs).values(
+            id=run_id,
+            model_id=model_id,
+            state="queued",
+            stage="snapshot",
+            trigger=trigger,
+            reason=reason,
+            slot=slot,
+            recipe=recipe,
+            windows=windows,
+            rows=rows,
+            data_digest=data_digest,
+            policy_revision=policy_revision,
+            gates_revision=gates_revision,
+            parent_version=parent_version,
+            created_at=now(),
+        )
+    )
+    run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
+    return run_id
+
+
+def active(connection: Connection, model_id: str) -> RowMapping | None:
+    """The run of the model that has not ended."""
+    query = select(runs).where(runs.c.model_id == model_id, runs.c.state.in_(ACTIVE))
+    return connection.execute(query).mappings().first()
+
+
+def get(connection: Connection, run_id: str) -> RowMapping:
+    """One run with the name of its model. Raises `UnknownRun`."""
+    row = connection.execute(_with_model().where(runs.c.id == run_id)).mappings().first()
+    if row is None:
+        raise UnknownRun(run_id)
+    return row
+
+
+def page(
+    connection: Connection,
+    *,
+    model_id: str | None = None,
+    state: str | None = None,
+    before: str | None = None,
+    size: int = 50,
+) -> list[RowMapping]:
+    """Runs, newest first, those with an id below `before`."""
+    query = _with_model().order_by(runs.c.id.desc()).limit(size)
+    if model_id is not None:
+        query = query.where(runs.c.model_id == model_id)
+    if state is not None:
+        query = query.where(runs.c.state == state)
+    if before is not None:
+        query = query.where(runs.c.id < before)
+    return list(connection.execute(query).mappings())
+
+
+def last_slot(connection: Connection, model_id: str, *, until: float) -> float | None:
+    """The newest schedule slot up to this time, unix seconds, that made a run; later ones are of
+    before a clock was set back.
+    """
+    where = (runs.c.model_id == model_id, runs.c.slot <= until)
+    return connection.execute(select(func.max(runs.c.slot)).where(*where)).scalar()
+
+
+def waiting(connection: Connection) -> list[str]:
+    """Runs that nobody works on: queued, or running on a lease that has expired. Oldest first."""
+    query = select(runs.c.id).where(_nobody_works()).order_by(runs.c.created_at)
+    return list(connection.execute(query).scalars())
+
+
+def oldest_waiting_seconds(connection: Connection) -> float:
+    """Age of the oldest queued run; 0 when none waits."""
+    query = select(now() - func.min(runs.c.created_at)).where(runs.c.state == "queued")
+    return float(connection.execute(query).scalar() or 0.0)
+
+
+def owned(connection: Connection, owner: str) -> int:
+    """How many runs this owner works on under a valid lease."""
+    query = select(func.count()).where(
+        runs.c.owner == owner, runs.c.state.in_(("running", "cancelling")), not_(_expired())
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
+    """The run, for this owner alone; None when it has ended, is somebody else's, or has used up its
+    attempts (then it failed).
+    """
+    free = (runs.c.id == run_id) & _nobody_works()
+    exhausted = {
+        "state": "failed",
+        "ended_at": now(),
+        "detail": f"no attempt of {MOST_ATTEMPTS} came to an end",
+    }
+    given_up = (
+        update(runs)
+        .where(free, runs.c.state != "cancelling", runs.c.attempt >= MOST_ATTEMPTS)
+        .values(**exhausted, token=runs.c.token + 1)
+    )
+    told = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
+    cancelled = update(runs).where(free, runs.c.state == "cancelling").values(**told)
+    if connection.execute(given_up).rowcount or connection.execute(cancelled).rowcount:
+        run_events.append_end(connection, run_id)
+        return None
+    row = connection.execute(
+        update(runs)
+        .where(free)
+        .values(
+            state="running",
+            stage="snapshot",
+            owner=owner,
+            token=runs.c.token + 1,
+            attempt=runs.c.attempt + 1,
+            progress=None,
+            started_at=func.coalesce(runs.c.started_at, now()),
+            heartbeat_at=now(),
+            lease_expires_at=now() + STARTING_SECONDS,
+        )
+        .returning(runs.c.token, runs.c.attempt)
+    ).first()
+    if row is None:
+        return None
+    run_events.append(connection, run_id, "state", {"state": "running", "attempt": row.attempt})
+    return Claim(run_id=run_id, token=row.token, attempt=row.attempt)
+
+
+def enter(connection: Connection, claim: Claim, stage: str, *, lease_seconds: float) -> str:
+    """The state of the run, which begins this stage. Raises `LeaseLost`."""
+    state = beat(connection, claim, stage=stage, progress=None, lease_seconds=lease_seconds)
+    run_events.append(connection, claim.run_id, "stage", {"stage": stage, "attempt": claim.attempt})
+    return state
+
+
+def beat(
+    connection: Connection,
+    claim: Claim,
+    *,
+    stage: str,
+    progress: dict[str, Any] | None,
+    lease_seconds: float,
+) -> str:
+    """The state of the run, after a sign of life that renews the lease. Raises `LeaseLost`."""
+    values = {
+        "stage": stage,
+        "progress": progress,
+        "heartbeat_at": now(),
+        "lease_expires_at": now() + lease_seconds,
+    }
+    row = connection.execute(
+        update(runs).where(*_held(claim)).values(**values).returning(runs.c.state)
+    ).first()
+    if row is None:
+        raise LeaseLost(claim.run_id)
+    if progress is not None:
+        run_events.append_progress(connection, claim.run_id, {"stage": stage, **progress})
+    return str(row.state)
+
+
+def finish(connection: Connection, claim: Claim, *, state: str, **results: Any) -> None:
+    """End the run with its results. Raises `LeaseLost` and `RunCancelled`, and then nothing has
+    changed.
+
+    A run that somebody cancelled ends `cancelled` and no other way: of cancelling and ending, what
+    commits first holds.
+    """
+    values = {
+        "state": state,
+        "ended_at": now(),
+        "heartbeat_at": now(),
+        "lease_expires_at": None,
+        **results,
+    }
+    willing = () if state == "cancelled" else (runs.c.state == "running",)
+    if (
+        connection.execute(update(runs).where(*_held(claim), *willing).values(**values)).rowcount
+        == 0
+    ):
+        hold(connection, claim)
+        raise RunCancelled(claim.run_id)
+    run_events.append_end(connection, claim.run_id)
+
+
+def hold(connection: Connection, claim: Claim) -> None:
+    """The run is this claim's until the transaction ends. Raises `LeaseLost`."""
+    if connection.execute(select(runs.c.id).where(*_held(claim)).with_for_update()).first() is None:
+        raise LeaseLost(claim.run_id)
+
+
+def overdue_seconds(connection: Connection, claim: Claim) -> float:
+    """How long ago the lease of the claim has expired, below 0 before; infinite when the run has
+    ended or is somebody else's.
+    """
+    found = connection.execute(
+        select(now() - runs.c.lease_expires_at).where(*_held(claim))
+    ).scalar()
+    return math.inf if found is None else float(found)
+
+
+def note(connection: Connection, claim: Claim, **results: Any) -> None:
+    """Write what a stage found into the run. Raises `LeaseLost`."""
+    if connection.execute(update(runs).where(*_held(claim)).values(**results)).rowcount == 0:
+        raise LeaseLost(claim.run_id)
+
+
+def give_back(connection: Connection, claim: Claim) -> None:
+    """End the lease at once, since the trainer is known to be dead; does nothing when the run is no
+    longer the claim's.
+    """
+    connection.execute(update(runs).where(*_held(claim)).values(lease_expires_at=now() - 1.0))
+
+
+def cancel(connection: Connection, run_id: str) -> None:
+    """A run that nobody works on ends now, a running one at its next sign of life. Raises
+    `UnknownRun`, `RunEnded`.
+    """
+    free = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
+    if connection.execute(
+        update(runs).where(runs.c.id == run_id, _nobody_works()).values(**free)
+    ).rowcount:
+        run_events.append_end(connection, run_id)
+        return
+    told = (
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state == "running")
+        .values(state="cancelling")
+    )
+    row = connection.execute(told.returning(runs.c.attempt)).first()
+    if row is not None:
+        run_events.append(
+            connection, run_id, "state", {"state": "cancelling", "attempt": row.attempt}
+        )
+    elif (state := get(connection, run_id)["state"]) != "cancelling":
+        raise RunEnded(state)
+
+
+def _nobody_works() -> Any:
+    """Queued, or on a lease that has expired."""
+    return or_(runs.c.state == "queued", runs.c.state.in_(("running", "cancelling")) & _expired())
+
+
+def _expired() -> Any:
+    """When the clock was set back, a trainer that lives soon says so by it; the lease of a dead one
+    would last for hours.
+    """
+    return or_(runs.c.lease_expires_at < now(), runs.c.heartbeat_at > now() + SET_BACK_SECONDS)
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return (
+        runs.c.id == claim.run_id,
+        runs.c.token == claim.token,
+        runs.c.state.in_(("running", "cancelling")),
+    )
+
+
+def _with_model() -> Any:
+    served = (
+        select(func.min(promotions.c.served_at))
+        .where(promotions.c.run_id == runs.c.id)
+        .scalar_subquery()
+    )
+    joined = runs.join(models, models.c.id == runs.c.model_id)
+    return select(runs, models.c.name.label("model"), served.label("served_at")).select_from(joined)

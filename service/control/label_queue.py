@@ -1,0 +1,159 @@
+"""The rows of the open window that people are asked to label, drawn by `learning.audit` over the
+segments of all replicas.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.learning import label_sampling
+from acclimate.storage.database import Database
+from acclimate.storage.log import barrier, catalog
+from acclimate.storage.log.logged_rows import LoggedRows
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import labels
+from acclimate.storage.store import StoreMissing
+from service.control import documents
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+FRESH_SECONDS = 2.0
+"""Journals are sealed for the queue no more often than this, or whoever looks every second would
+fill the log with crumbs.
+"""
+SEAL_SECONDS = 3.0
+MOST_HELD = 4_000_000
+"""Priorities of so many rows stay in memory: 32 MB."""
+
+
+class LabelQueue:
+    """Safe to ask from many threads. Remembers the priorities of the segments it has read, and
+    nothing else.
+    """
+
+    def __init__(self, database: Database, segments: Segments) -> None:
+        self._database = database
+        self._segments = segments
+        self._sealed_at: dict[str, float] = {}
+        self._held: OrderedDict[tuple[str, int], label_sampling.Priorities] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(
+        self, model: RowMapping, *, limit: int, with_input: bool
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Up to `limit` items, first things first, and how many rows the open window has of which 5
+        seconds ago were known.
+
+        Raises `SegmentDamaged`.
+        """
+        if time.monotonic() - self._sealed_at.get(model["id"], -FRESH_SECONDS) >= FRESH_SECONDS:
+            started = time.monotonic()
+            barrier.seal(self._database, model["id"], most_seconds=SEAL_SECONDS)
+            self._sealed_at[model["id"]] = started
+        with self._database.read() as connection:
+            window = catalog.open_window(connection, model["id"])["number"]
+            lines = catalog.segments_of(connection, model["id"], None)
+        draw = _Draw(
+            self._database,
+            self._segments,
+            model,
+            lines,
+            [self._priorities(line, window) for line in lines],
+        )
+        asked = label_sampling.choose(draw.priority, draw.labelled, limit=limit)
+        return draw.items(asked, with_input=with_input), len(draw.priority)
+
+    def _priorities(self, line: RowMapping, window: int) -> label_sampling.Priorities:
+        key = (line["key"], window)
+        with self._lock:
+            found = self._held.get(key)
+        if found is None:
+            try:
+                ids, rows = self._segments.ids(line["key"])
+            except StoreMissing:  # the bounds of the log took it away meanwhile
+                return np.empty(0, dtype=np.uint64)
+            found = label_sampling.priorities(ids, rows, key=f"{line['model_id']} {window}")
+            with self._lock:
+                self._held[key] = found
+                while sum(map(len, self._held.values())) > MOST_HELD and len(self._held) > 1:
+                    self._held.popitem(last=False)
+        return found
+
+
+class _Draw:
+    """The rows of one window, oldest first, as places of one long list."""
+
+    def __init__(
+        self,
+        database: Database,
+        segments: Segments,
+        model: RowMapping,
+        lines: list[RowMapping],
+        priorities: list[label_sampling.Priorities],
+    ) -> None:
+        self._database = database
+        self._segments = segments
+        self._model = model
+        self._lines = lines
+        self._starts = np.cumsum([0, *map(len, priorities)])
+        self.priority = np.concatenate([np.empty(0, dtype=np.uint64), *priorities])
+
+    def labelled(self, places: label_sampling.Places) -> NDArray[np.bool_]:
+        rows = self._rows(places)
+        addresses = {place: (row.prediction_id[0], int(row.row[0])) for place, row in rows.items()}
+        with self._database.read() as connection:
+            known = labels.labelled(
+                connection, self._model["id"], {id for id, _ in addresses.values()}
+            )
+        # A row that is no longer there cannot be asked about either.
+        return np.array(
+            [addresses.get(int(place)) in {None, *known} for place in places], dtype=np.bool_
+        )
+
+    def items(self, asked: label_sampling.Asked, *, with_input: bool) -> list[dict[str, Any]]:
+        rows = self._rows(asked.places)
+        why = {"why": "random", "value": asked.value, "propensity": asked.propensity}
+        return [
+            {**self._item(rows[place], with_input), **why}
+            for place in asked.places.tolist()
+            if place in rows
+        ]
+
+    def _item(self, row: LoggedRows, with_input: bool) -> dict[str, Any]:
+        best = int(row.probabilities[0].argmax())
+        item = {
+            "prediction_id": row.prediction_id[0],
+            "row": int(row.row[0]),
+            "version": row.version[0],
+            "label": self._model["spec"]["input"]["classes"][best],
+            "confidence": float(row.probabilities[0, best]),
+            "logged_at": documents.time(float(row.logged_at[0])),
+        }
+        return {**item, "input": documents.input(row.x[0])} if with_input else item
+
+    def _rows(self, places: label_sampling.Places) -> dict[int, LoggedRows]:
+        """Each row by its place; those of a segment that the bounds of the log took away are
+        missing.
+        """
+        found = {}
+        segments = np.searchsorted(self._starts, places, side="right") - 1
+        for segment in np.unique(segments).tolist():
+            here = places[segments == segment]
+            line = self._lines[segment]
+            try:
+                rows = self._segments.take(
+                    line["key"], line["digest"], here - self._starts[segment]
+                )
+            except StoreMissing:
+                continue
+            found |= {
+                place: rows.take(np.array([index])) for index, place in enumerate(here.tolist())
+            }
+        return found

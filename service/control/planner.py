@@ -1,0 +1,193 @@
+"""Says what a run would learn, without one: the same rows, steps and random states as the run, up
+to what needs training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acclimate.learning import pipeline
+from acclimate.learning.data import UNLABELLED, SeedSet, Window
+from acclimate.learning.evaluation.simulation_report import Rehearsal
+from acclimate.learning.pipeline import Turn
+from acclimate.learning.spec import Policy
+from acclimate.storage.database import Database
+from acclimate.storage.log import barrier, catalog, window_rows
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.registry import label_snapshot, registry
+from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
+from acclimate.storage.registry.label_snapshot import Words
+from acclimate.storage.store import StoreError
+from service.control import documents
+from service.errors import Refusal
+from service.inference.model_slot import ModelSlots, Served
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+MOST_ROWS = 5000
+"""Rows that a plan looks at; of a larger window it draws so many at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What a run would stand on, read in one transaction."""
+
+    model: RowMapping
+    policy: Policy
+    numbers: list[int]
+    needed: int
+    lines: list[RowMapping]
+    words: Words
+    rehearsal: Rehearsal | None
+
+    @property
+    def rows(self) -> int:
+        return sum(line["rows"] for line in self.lines)
+
+
+class Planner:
+    """One plan at a time, in a thread of its own: it computes with the champion, and answering goes
+    first.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        segments: Segments,
+        artifacts: Artifacts,
+        slots: ModelSlots,
+    ) -> None:
+        self._database = database
+        self._segments = segments
+        self._artifacts = artifacts
+        self._slots = slots
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="planner")
+
+    def close(self) -> None:
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+    def plan(self, name: str, windows: Sequence[int] | None) -> documents.Document:
+        """The plan of a run over the open window, or over closed ones, as a document. Nothing is
+        closed, started or kept.
+
+        Every row acknowledged before this call by a live replica is in it. Raises what `start_run`
+        raises of model and windows.
+        """
+        champion = self._slots.champion(name)
+        if windows is None:
+            barrier.seal(self._database, champion.model_id)
+        basis = self._read(name, windows)
+        if basis.rows < basis.needed or not basis.lines:
+            detail = f"the window has {basis.rows} rows, a run needs {basis.needed}"
+            return _document(basis, Turn(detail=detail), rows=basis.rows, window=None)
+        seed = pipeline.run_seed(basis.policy, basis.numbers)
+        try:
+            rows, window = self._draw(basis, seed)
+            parts = SeedSet.of(self._artifacts.read(basis.model["seed_digest"])[1])
+            anchor = self._anchor(champion)
+        except (ArtifactError, StoreError, SegmentDamaged) as error:
+            raise Refusal("unavailable", f"what the plan needs cannot be read: {error}") from error
+        step = pipeline.plain_step(seed)
+        seen = pipeline.survey(
+            window,
+            parts,
+            champion.bundle,
+            anchor.bundle,
+            basis.policy,
+            step=step,
+            rehearsal=basis.rehearsal,
+        )
+        return _document(basis, seen, rows=rows, window=window)
+
+    def _read(self, name: str, windows: Sequence[int] | None) -> Basis:
+        with self._database.read() as connection:
+            model = registry.model(connection, name)
+            _, policy = registry.policy(connection, model["id"])
+            if windows is None:
+                numbers = [catalog.all_windows(connection, model["id"])[-1]["number"]]
+            else:
+                numbers = [
+                    barrier.closed_window(connection, model["id"], number)["number"]
+                    for number in windows
+                ]
+            return Basis(
+                model=model,
+                policy=policy,
+                numbers=numbers,
+                needed=policy.min_window_rows if windows is None else 1,
+                lines=catalog.segments_of(connection, model["id"], windows),
+                words=label_snapshot.words_now(connection, model["id"], numbers),
+                rehearsal=_rehearsal(registry.version(connection, model["id"], 1)),
+            )
+
+    def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
+        """How many rows there are, and those of them that the plan looks at, split as the run would
+        split them.
+        """
+        rng = np.random.default_rng(seed)
+        lines = basis.lines
+        if basis.rows > MOST_ROWS:
+            drawn: list[int] = []
+            for place in rng.permutation(len(lines)).tolist():
+                drawn.append(place)
+                if sum(lines[place]["rows"] for place in drawn) >= MOST_ROWS:
+                    break
+            lines = [lines[place] for place in sorted(drawn)]
+        rows = window_rows.read(self._segments, lines, lambda done, total: None)
+        found = len(rows) if len(lines) == len(basis.lines) else basis.rows
+        if len(rows) > MOST_ROWS:
+            rows = rows.take(np.sort(rng.permutation(len(rows))[:MOST_ROWS]))
+        snapshot = label_snapshot.snapshot(self._segments, basis.words, rows)
+        known = {**window_rows.clients(rows), **snapshot.known}
+        return found, Window.split(
+            rows.x, snapshot.labels, rng=pipeline.stage_rng(seed, "snapshot"), **known
+        )
+
+    def _anchor(self, champion: Served) -> Served:
+        if champion.version == 1:
+            return champion
+        with self._database.read() as connection:
+            digest = registry.version(connection, champion.model_id, 1)["digest"]
+        return self._slots.asked(champion.model_id, 1, digest)
+
+
+def _rehearsal(first: RowMapping) -> Rehearsal | None:
+    return Rehearsal.from_json(first["rehearsal"]) if first["rehearsal"] is not None else None
+
+
+def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> dict[str, Any]:
+    labels, examined = seen.labels, len(window) if window is not None else 0
+    detail = seen.detail
+    if detail is None and labels is not None:
+        detail = (
+            f"{int(labels.accepted.sum())} rows would be learnt from; gates judge what comes of it"
+        )
+    if 0 < examined < rows:
+        detail = f"{detail} (looked at {examined} of {rows} rows)"
+    return {
+        "dry_run": True,
+        "model": basis.model["name"],
+        "window": {
+            "id": documents.window_id(basis.numbers[-1]),
+            "rows": rows,
+            "rows_examined": examined,
+            "rows_pseudo_labelled": int(labels.accepted.sum()) if labels is not None else 0,
+            "rows_refused": sum(labels.refused.values()) if labels is not None else 0,
+            "refused": labels.refused if labels is not None else {},
+            "rows_labelled": int((window.held_out_labels != UNLABELLED).sum())
+            if window is not None
+            else 0,
+            "rows_taught": len(window.taught or ()) if window is not None else 0,
+        },
+        "needed": basis.needed,
+        "enough": basis.rows >= basis.needed,
+        "drift": seen.drift.document if seen.drift is not None else None,
+        "would_learn": labels is not None and seen.detail is None,
+        "detail": detail,
+    }

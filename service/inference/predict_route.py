@@ -1,0 +1,52 @@
+"""Answers over `/api/v1`. Bodies are read by hand, bytes first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+
+from acclimate.storage.registry.keys import Key
+from service.auth import Scope
+from service.body_limit import whole_body
+from service.inference import rows
+from service.inference.prediction import measured, predict
+from service.state import Equipment, equipment
+
+router = APIRouter()
+Held = Annotated[Equipment, Depends(equipment)]
+Predicting = Annotated[Key, Depends(Scope("predict"))]
+
+
+@router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
+async def predict_rows(name: str, request: Request, held: Held, key: Predicting) -> Response:
+    """Answer the rows with the champion, and log them unless the request opts out."""
+    with measured(held, name, "api", key):
+        body = await whole_body(request, most=held.settings.body_limit)
+        served, model = held.slots.champion(name), held.slots.model(name)
+        asked = rows.read_predict(body, model.spec.input, most_rows=held.settings.max_request_rows)
+        answered = await predict(
+            held, model, served, asked, key, log=asked.log is not False, followed=served.running
+        )
+        classes = model.spec.input.classes
+        predictions = [
+            {
+                "label": classes[best],
+                "class": best,
+                "confidence": float(confidence),
+                "probabilities": probabilities.tolist(),
+                "abstain": abstain,
+            }
+            for best, confidence, probabilities, abstain in zip(
+                answered.best.tolist(),
+                answered.confidence,
+                answered.probabilities,
+                answered.abstain.tolist(),
+                strict=True,
+            )
+        ]
+        state = {} if answered.state is None else {"state": answered.state}
+        said = {"id": answered.id, "version": answered.version, "log": answered.log, **state}
+        document = {**said, "predictions": predictions}
+        return Response(orjson.dumps(document), media_type="application/json")

@@ -1,0 +1,143 @@
+"""One row's way through the voice: answered by one version, then written to the log, then
+acknowledged.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from acclimate.learning.data import Floats, Integers
+from acclimate.storage.registry.keys import Key
+from service.errors import refusal_of
+from service.inference.batcher import Followed
+from service.inference.model_slot import Model, Served
+from service.inference.rows import Asked
+from service.metrics import observe_all
+from service.state import Equipment
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one
+    version.
+
+    `abstain` (N,): being wrong is likelier than the policy's `max_risk` allows. `state` is the id
+    of the running state behind them, None where there was none.
+    """
+
+    id: str
+    version: str
+    log: str
+    probabilities: Floats
+    best: Integers
+    confidence: Floats
+    abstain: NDArray[np.bool_]
+    state: str | None = None
+
+
+async def predict(
+    equipment: Equipment,
+    model: Model,
+    served: Served,
+    asked: Asked,
+    key: Key,
+    *,
+    log: bool,
+    followed: Followed = None,
+) -> Answered:
+    """The answer, given only after the log holds its rows as the model's durability says.
+
+    Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal
+    when they could not be logged: then nothing is acknowledged.
+    """
+    equipment.rate_limit.charge(key.id, len(asked.x))
+    answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
+    probabilities, snapshot = answer.probabilities, answer.snapshot
+    best = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(best)), best]
+    answered = Answered(
+        id=asked.id or secrets.token_hex(16),
+        version=str(served.version),
+        log="off",
+        probabilities=probabilities,
+        best=best,
+        confidence=confidence,
+        abstain=_too_risky(confidence, model.spec.policy.max_risk),
+        state=None if snapshot is None else snapshot.id,
+    )
+    outcome = "opted_out"
+    if log:
+        stored = await equipment.recorder.record(
+            model,
+            prediction_id=answered.id,
+            version=answered.version,
+            logged_at=time.time(),
+            client=key.id,
+            subject=asked.subject,
+            x=asked.x,
+            probabilities=probabilities,
+            state=answered.state,
+            raw=answer.raw,
+            states=None if snapshot is None else snapshot.content,
+        )
+        answered = replace(answered, log=stored)
+        outcome = "stored"
+    _count(equipment, model, answered, outcome)
+    # Ids and numbers only: no value of a row ever stands in a log line.
+    ids = {"model": model.name, "version": answered.version, "prediction": answered.id}
+    logger.debug("answered", **ids, rows=len(best), log=answered.log)
+    return answered
+
+
+@contextmanager
+def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterator[None]:
+    """Count the request by its answer and take its time. An unknown model is counted under no name
+    of the client's.
+
+    Raises the 429 refusal, before anything of the request is read, for a key that has sent too
+    much.
+    """
+    model, started, code = (
+        name if name in equipment.slots.models else "unknown",
+        time.perf_counter(),
+        200,
+    )
+    try:
+        equipment.rate_limit.admit(key.id)
+        yield
+        equipment.metrics.duration.labels(model).observe(time.perf_counter() - started)
+    except Exception as error:
+        refusal = refusal_of(error)
+        code = refusal.status if refusal else getattr(error, "status_code", 500)
+        raise
+    finally:
+        equipment.metrics.requests.labels(model, str(code), protocol).inc()
+
+
+def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
+    """Chow (1970): answers whose own calibrated chance of being wrong is larger; none where the
+    policy names no risk.
+    """
+    return np.asarray(1 - confidence.astype(np.float64) > max_risk) & (max_risk > 0)
+
+
+def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
+    metrics, n = equipment.metrics, len(answered.best)
+    metrics.rows.labels(model.name, answered.version).inc(n)
+    metrics.logged.labels(model.name, outcome).inc(n)
+    metrics.abstained.labels(model.name).inc(int(answered.abstain.sum()))
+    observe_all(metrics.confidence.labels(model.name), answered.confidence)
+    classes = model.spec.input.classes
+    for index, count in enumerate(np.bincount(answered.best, minlength=len(classes))):
+        if count:
+            metrics.classes.labels(model.name, classes[index]).inc(int(count))

@@ -1,0 +1,351 @@
+"""Writes answered rows to this replica's journals, many requests in one commit, and acknowledges
+each as its durability says.
+
+One thread owns all journals. What it finds waiting when it comes round is one group: one record
+batch a model, one fdatasync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, SealedFile
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from service.errors import Refusal
+from service.inference.backlog import LOOK_SECONDS, Backlog
+from service.metrics import ServingMetrics
+
+if TYPE_CHECKING:
+    from service.inference.model_slot import Model
+
+log = structlog.get_logger()
+
+SEAL_SECONDS = 60.0
+MOST_WAITING_ROWS = 200_000
+MOST_WAITING_BYTES = 512 * 2**20
+"""More rows or bytes than this waiting for the disk are refused: memory stays bounded when the disk
+is slow.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The rows of one request, and whom to tell that they are logged."""
+
+    model: Model
+    rows: LoggedRows
+    bytes: int
+    loop: asyncio.AbstractEventLoop
+    logged: asyncio.Future[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal:
+    """Asks for the journal of one model to be closed over everything recorded before."""
+
+    model_id: str
+    sealed: Future[SealedFile | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Asks to forget a model that was deleted, with all that was recorded of it here."""
+
+    model_id: str
+    dropped: Future[None]
+
+
+class ModelGone(Exception):
+    """The model was deleted while its rows were on their way to the log."""
+
+
+class Recorder:
+    """`start`, then `record` from the event loop and `seal` from any thread, then `close`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        replica: str,
+        metrics: ServingMetrics,
+        backlog: Backlog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._replica = replica
+        self._metrics = metrics
+        self._backlog = backlog
+        self._clock = clock
+        self._queue: queue.SimpleQueue[Entry | Seal | Drop | None] = queue.SimpleQueue()
+        self._journals: dict[str, Journal] = {}
+        self._opened_at: dict[str, float] = {}
+        self._gone: set[str] = set()
+        self._retired: list[tuple[str, SealedFile]] = []
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._count = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Record what waits and stop; open journals stay as they are, for the successor in this
+        slot.
+        """
+        self._queue.put(None)
+        self._thread.join()
+
+    async def record(self, model: Model, **columns: Any) -> Literal["fsync", "os", "none"]:
+        """What is true of the request's rows now: `fsync` on the disk, `os` written, `none`
+        promised nothing.
+
+        Raises a 503 refusal when they could not be written; then none of them is in the log.
+        """
+        durability = model.spec.log.durability
+        rows = LoggedRows.of_request(**columns)
+        size = _bytes(rows)
+        if (
+            self._waiting_rows + len(rows) > MOST_WAITING_ROWS
+            or self._waiting_bytes + size > MOST_WAITING_BYTES
+        ):
+            self._metrics.logged.labels(model.name, "dropped").inc(len(rows))
+            raise Refusal(
+                "unavailable", "the log cannot keep up; try again", headers={"Retry-After": "1"}
+            )
+        loop = asyncio.get_running_loop()
+        entry = Entry(model=model, rows=rows, bytes=size, loop=loop, logged=loop.create_future())
+        with self._count:
+            self._waiting_rows += len(rows)
+            self._waiting_bytes += size
+        self._queue.put(entry)
+        if durability == "none":
+            # Nobody waits for the outcome, a failure is counted all the same.
+            entry.logged.add_done_callback(lambda future: future.exception())
+            return "none"
+        await entry.logged
+        return durability
+
+    def open_rows(self) -> dict[str, int]:
+        """Rows in the open journal of each model."""
+        return {model_id: journal.rows for model_id, journal in list(self._journals.items())}
+
+    def due(self) -> list[str]:
+        """Models whose journal is old enough to be sealed unasked."""
+        oldest = self._clock() - SEAL_SECONDS
+        return [id for id in list(self._journals) if self._opened_at[id] < oldest]
+
+    def seal(self, model_id: str) -> SealedFile | None:
+        """The sealed file of everything recorded before this call, or None when that is nothing.
+        Waits for the disk.
+        """
+        request = Seal(model_id=model_id, sealed=Future())
+        self._queue.put(request)
+        return request.sealed.result()
+
+    def drop(self, model_id: str) -> None:
+        """Nothing of the model is in this replica's journals when this returns, and nothing will be
+        again: it was deleted.
+
+        Rows still on their way are not acknowledged: their requests are told that the model is
+        gone.
+        """
+        request = Drop(model_id=model_id, dropped=Future())
+        self._queue.put(request)
+        request.dropped.result()
+
+    def take_retired(self) -> list[tuple[str, SealedFile]]:
+        """Sealed files of journals that nobody asked to seal, each given once: the caller registers
+        them.
+        """
+        retired, self._retired = self._retired, []
+        return retired
+
+    def _run(self) -> None:
+        while True:
+            self._backlog.look()
+            try:
+                group, last = self._next_group()
+            except queue.Empty:
+                continue
+            if group:
+                self._write(group)
+            if isinstance(last, Seal):
+                self._close_journal(last)
+            elif isinstance(last, Drop):
+                self._drop(last)
+            elif last is None:
+                return
+
+    def _next_group(self) -> tuple[list[Entry], Entry | Seal | Drop | None]:
+        """Everything that waits, up to the first seal, drop or stop, which comes second. Raises
+        Empty when nothing came.
+        """
+        item = self._queue.get(timeout=LOOK_SECONDS)
+        group: list[Entry] = []
+        while isinstance(item, Entry):
+            group.append(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, group[-1]
+        return group, item
+
+    def _write(self, group: list[Entry]) -> None:
+        by_model: dict[str, list[Entry]] = {}
+        for entry in group:
+            by_model.setdefault(entry.model.id, []).append(entry)
+        for entries in by_model.values():
+            model = entries[0].model
+            error = self._append(model, LoggedRows.concatenate([entry.rows for entry in entries]))
+            if error is not None and not isinstance(error, ModelGone):
+                log.error(
+                    "rows could not be logged",
+                    model=model.name,
+                    error=type(error).__name__,
+                    cause=str(error),
+                )
+                self._metrics.logged.labels(model.name, "dropped").inc(
+                    sum(len(entry.rows) for entry in entries)
+                )
+            _tell(entries, error)
+        with self._count:
+            self._waiting_rows -= sum(len(entry.rows) for entry in group)
+            self._waiting_bytes -= sum(entry.bytes for entry in group)
+
+    def _append(self, model: Model, rows: LoggedRows) -> Exception | None:
+        if model.id in self._gone:
+            return ModelGone(model.id)
+        if not self._backlog.has_room:
+            return JournalFull(
+                "as much as may wait for store and database waits on this replica's disk"
+            )
+        try:
+            journal = self._journals.get(model.id)
+            if journal is not None and not journal.takes(rows):
+                self._retire(model.id)
+                journal = None
+            journal = journal or self._open(model, states=rows.state is not None)
+            before = journal.bytes
+            journal.append(rows)
+            self._backlog.grow(journal.bytes - before)
+            if model.spec.log.durability == "fsync":
+                journal.sync()
+            if journal.bytes > self._backlog.most_file_bytes:
+                self._roll(model.id)
+        except JournalFull as error:
+            # Its tail was cut back to the last whole batch: it goes on once there is room.
+            return error
+        except JournalFailed as error:
+            # What may not have reached the disk is never written again to the same file: the next
+            # rows get a new one.
+            self._retire(model.id)
+            return error
+        except (OSError, ValueError) as error:
+            return error
+        return None
+
+    def _retire(self, model_id: str) -> None:
+        """Close a journal that failed or lacks columns over what is whole in it; where that fails,
+        the successor recovers it.
+        """
+        if not self._roll(model_id):
+            self._journals.pop(model_id).close()
+
+    def _roll(self, model_id: str) -> bool:
+        """Seal a journal unasked, the next rows get a new one; False, and it stays, where the disk
+        does not let it be sealed.
+        """
+        try:
+            sealed = self._journals[model_id].seal()
+        except (JournalFailed, OSError) as error:
+            log.error("a journal could not be sealed", model=model_id, error=str(error))
+            return False
+        del self._journals[model_id]
+        if sealed is not None:
+            self._retired.append((model_id, sealed))
+        return True
+
+    def _open(self, model: Model, *, states: bool) -> Journal:
+        schema = JournalSchema(
+            kind=model.spec.input.kind,
+            shape=model.spec.input.shape,
+            classes=len(model.spec.input.classes),
+            model=model.id,
+            replica=self._replica,
+            states=states,
+        )
+        journal = Journal.open(self._folder / model.id, schema, time.time())
+        self._opened_at[model.id] = self._clock()
+        self._journals[model.id] = journal
+        return journal
+
+    def _close_journal(self, request: Seal) -> None:
+        try:
+            journal = self._journals.get(request.model_id)
+            sealed = journal.seal() if journal else None
+            self._journals.pop(request.model_id, None)
+            request.sealed.set_result(sealed)
+        except Exception as error:
+            request.sealed.set_exception(error)
+
+    def _drop(self, request: Drop) -> None:
+        try:
+            # Ids are never given again, so what still comes for this one is always too late.
+            self._gone.add(request.model_id)
+            journal = self._journals.pop(request.model_id, None)
+            if journal is not None:
+                journal.close()
+            self._retired = [
+                (model_id, sealed)
+                for model_id, sealed in self._retired
+                if model_id != request.model_id
+            ]
+            shutil.rmtree(self._folder / request.model_id, ignore_errors=True)
+            request.dropped.set_result(None)
+        except Exception as error:
+            request.dropped.set_exception(error)
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, ModelGone):
+        return Refusal("not-found", "the model was deleted")
+    return Refusal(
+        "unavailable",
+        "the rows could not be logged; nothing was acknowledged",
+        headers={"Retry-After": "2"},
+    )
+
+
+def _bytes(rows: LoggedRows) -> int:
+    """About how much memory the inputs take while they wait: that of the strings where they are
+    text.
+    """
+    return sum(map(sys.getsizeof, rows.x.flat)) if rows.x.dtype == object else rows.x.nbytes
+
+
+def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
+    """Wake all requests of the group with one call into each event loop (a process has one)."""
+
+    def tell() -> None:
+        for entry in entries:
+            if entry.logged.done():
+                continue
+            if error is None:
+                entry.logged.set_result("written")
+            else:
+                entry.logged.set_exception(_refusal(error))
+
+    for loop in {entry.loop for entry in entries}:
+        loop.call_soon_threadsafe(tell)

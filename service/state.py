@@ -1,0 +1,57 @@
+"""What one API process holds while it runs."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from acclimate.settings import Settings
+from acclimate.storage.database import Database
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.registry.run_logs import RunLogs
+from service.auth import Keyring
+from service.control.label_queue import LabelQueue
+from service.control.notifier import Doorbell
+from service.control.planner import Planner
+from service.inference.batcher import Batcher
+from service.inference.model_slot import ModelSlots
+from service.inference.rate_limit import RateLimit
+from service.inference.recorder import Recorder
+from service.inference.running_state import States
+from service.metrics import ServingMetrics
+from service.sync.champion_follower import ChampionFollower
+from service.sync.log_shipping import Shipper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """Made once in `app.lifespan`, handed to every route; its parts live and stop together."""
+
+    settings: Settings
+    database: Database
+    segments: Segments
+    artifacts: Artifacts
+    keyring: Keyring
+    slots: ModelSlots
+    states: States
+    batcher: Batcher
+    recorder: Recorder
+    shipper: Shipper
+    follower: ChampionFollower
+    doorbell: Doorbell
+    label_queue: LabelQueue
+    metrics: ServingMetrics
+    planner: Planner
+    rate_limit: RateLimit
+    run_logs: RunLogs
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when this process is asked to stop: answers that wait for something end then."""
+
+
+def equipment(request: Request) -> Equipment:
+    """A route's dependency."""
+    found: Equipment = request.app.state.equipment
+    return found

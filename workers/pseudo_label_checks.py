@@ -1,0 +1,116 @@
+"""Holds accepted pseudo-labels against the labels that people give later: how often self-training
+was wrong, told afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from acclimate.learning import label_sampling
+from acclimate.learning.data import NONE_OF_THE_CLASSES
+from acclimate.learning.spec import LogPolicy
+from acclimate.storage.database import Database
+from acclimate.storage.log import catalog
+from acclimate.storage.registry import labels, pseudo_labels, registry
+from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
+from acclimate.storage.registry.labels import Said
+from workers.live_answers import Seen
+
+if TYPE_CHECKING:
+    from acclimate.learning.data import PseudoLabels
+    from acclimate.storage.log.logged_rows import LoggedRows
+
+log = structlog.get_logger()
+MOST_RUNS = 32
+"""Labels come for rows of the last windows: older runs keep what was counted of them."""
+Numbers = NDArray[np.uint64]
+
+
+def numbers(model_id: str, rows: LoggedRows) -> Numbers:
+    """(N,) the number that stands for the address of each row."""
+    return label_sampling.priorities(rows.prediction_id, rows.row, key=model_id)
+
+
+def write(artifacts: Artifacts, run_id: str, learnt: Numbers, found: PseudoLabels) -> str:
+    """The digest of the accepted pseudo-labels of the rows learnt from: twelve bytes a row."""
+    accepted = found.accepted
+    arrays = {"row": learnt[accepted], "label": found.label[accepted].astype(np.int32)}
+    # The run's own, by its name in the manifest: no other artifact can have this digest, so it is
+    # deleted with it.
+    return artifacts.write({"run": run_id, "pseudo_labels": len(arrays["row"])}, arrays)
+
+
+def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
+    """Count anew what labels say of the newest runs' pseudo-labels, if rows were labelled or runs
+    ended since the last look.
+    """
+    with database.read() as connection:
+        models = registry.all_models(connection)
+    for model in models:
+        with database.read() as connection:
+            kept = pseudo_labels.newest(connection, model["id"], most=MOST_RUNS)
+            labelled = sum(
+                window["rows_labelled"] for window in catalog.all_windows(connection, model["id"])
+            )
+            state = (labelled, frozenset(run["id"] for run in kept))
+            if not kept or not labelled or seen.same(("pseudo_labels", model["id"]), state):
+                continue
+            said = labels.said(connection, model["id"], before=float("inf"))
+        row, label = _known(model["id"], said)
+        for run in kept:
+            counted = _checked(artifacts, run["pseudo_labels"], row, label)
+            if counted is not None and counted != (
+                run["pseudo_labels_checked"],
+                run["pseudo_labels_wrong"],
+            ):
+                with database.write() as connection:
+                    pseudo_labels.count(connection, run["id"], checked=counted[0], wrong=counted[1])
+        seen.note(("pseudo_labels", model["id"]), state)
+
+
+def forget_outdated(database: Database, artifacts: Artifacts) -> None:
+    """Delete the accepted pseudo-labels of runs that ended before the oldest rows that the model's
+    log keeps.
+    """
+    with database.read() as connection:
+        outdated = []
+        for model in registry.all_models(connection):
+            keep_days = LogPolicy(**model["spec"]["log"]).keep_days
+            outdated += pseudo_labels.outdated(connection, model["id"], keep_days=keep_days)
+    for run in outdated:
+        artifacts.delete(run["pseudo_labels"])
+        with database.write() as connection:
+            pseudo_labels.forget(connection, run["id"])
+
+
+def _known(
+    model_id: str, said: Mapping[tuple[str, int], Said]
+) -> tuple[Numbers, NDArray[np.int32]]:
+    """The number and the label of each labelled row, by rising numbers."""
+    row = label_sampling.priorities(
+        [id for id, _ in said], np.array([row for _, row in said], dtype=np.int32), key=model_id
+    )
+    label = [NONE_OF_THE_CLASSES if word.label is None else word.label for word in said.values()]
+    order = np.argsort(row)
+    return row[order], np.array(label, dtype=np.int32)[order]
+
+
+def _checked(
+    artifacts: Artifacts, digest: str, row: Numbers, label: NDArray[np.int32]
+) -> tuple[int, int] | None:
+    """How many of the accepted rows are labelled, and how many of those otherwise than they were
+    accepted.
+    """
+    try:
+        _, accepted = artifacts.read(digest)
+    except ArtifactError as error:
+        log.warning("accepted pseudo-labels cannot be read", error=str(error))
+        return None
+    place = np.minimum(np.searchsorted(row, accepted["row"]), len(row) - 1)
+    known = row[place] == accepted["row"]
+    return int(known.sum()), int((label[place][known] != accepted["label"][known]).sum())

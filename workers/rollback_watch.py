@@ -1,0 +1,172 @@
+"""Looks at what new champions answer, and takes back a promotion whose live answers are worse than
+its gates expected.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from acclimate.learning.evaluation import rollback_monitor
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.storage.database import Database, clock
+from acclimate.storage.log import catalog
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry, watches
+from acclimate.storage.registry.registry import UnknownModel
+from workers.live_answers import GROWTH, Seen, behaviour, ids
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row, RowMapping
+
+log = structlog.get_logger()
+
+WATCHED = ("promote", "override")
+"""The kinds of promotion that are watched: an operator who rolls back knows where to."""
+SEAL_ROWS = 50
+"""A watch asks for a seal when so many rows wait in the journals, or as many as it still needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A promotion under watch: what is known of it, and the segments that may hold its answers."""
+
+    model: RowMapping
+    promotion: Row[Any]
+    expected: Behaviour
+    lines: list[RowMapping]
+    seal: bool
+
+
+def look(database: Database, segments: Segments, seen: Seen) -> None:
+    """Begin, go on with or end the watch of every model. Asks only the database unless rows were
+    sealed; waits for nobody.
+    """
+    with database.read() as connection:
+        models = registry.all_models(connection)
+        changed = [model for model in models if _changed(connection, model)]
+    for model in changed:
+        with suppress(UnknownModel), database.write() as connection:  # deleted since
+            _begin(connection, model)
+    with database.read() as connection:
+        looked_at = [
+            found for model in models if (found := under_watch(connection, model)) is not None
+        ]
+    for found in looked_at:
+        with suppress(UnknownModel):
+            _look_at(database, segments, seen, found)
+
+
+def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched) -> None:
+    model_id = found.model["id"]
+    if found.seal:
+        with database.write() as connection:
+            catalog.request_seal(connection, model_id)
+    state = (found.promotion.epoch, ids(found.lines))
+    if not seen.same(("watch", model_id), state):
+        conclude(database, segments, found)
+        seen.note(("watch", model_id), state)
+
+
+def _changed(connection: Connection, model: RowMapping) -> bool:
+    """Whether a promotion came whose watch has not begun, or that ends an older one."""
+    newest = registry.champion(connection, model["id"])
+    if newest is None:
+        return False
+    unbegun = newest.kind in WATCHED and newest.watch is None
+    return unbegun or watches.any_open(connection, model["id"], before=newest.epoch)
+
+
+def _begin(connection: Connection, model: RowMapping) -> None:
+    registry.lock(connection, model["id"])
+    newest = registry.champion(connection, model["id"])
+    if newest is None:
+        return
+    watches.supersede(connection, model["id"], newest.epoch)
+    if newest.kind not in WATCHED or newest.watch is not None:
+        return
+    _, policy = registry.policy(connection, model["id"])
+    waived = _waived(connection, model, newest, policy.watch_rows)
+    begun = {
+        "state": "waived" if waived else "watching",
+        "rows": 0,
+        "needed": policy.watch_rows,
+        "found": None,
+        "detail": waived,
+        "window": catalog.open_window(connection, model["id"])["number"],
+        "at": clock(connection),
+    }
+    watches.note(connection, model["id"], newest.epoch, begun)
+
+
+def _waived(
+    connection: Connection, model: RowMapping, promotion: Row[Any], needed: int
+) -> str | None:
+    """Why nothing is watched, in words."""
+    if needed == 0:
+        return "the policy says watch_rows = 0"
+    if watches.served_before(connection, model["id"], promotion.to_version, promotion.epoch):
+        return f"version {promotion.to_version} has been champion before: what it answers is known"
+    if _expected(registry.version(connection, model["id"], promotion.to_version)) is None:
+        return f"nothing is known of what version {promotion.to_version} should answer"
+    return None
+
+
+def _expected(version: RowMapping) -> Behaviour | None:
+    """What the gates expected: the student's own answers, and of one that failed them those of the
+    champion before it.
+    """
+    known = version["expected"] or {}
+    passed = all(gate["verdict"] == "pass" for gate in version["gates"] if gate["binds"])
+    answers = known.get("student" if passed else "champion")
+    return Behaviour.from_json(answers) if answers is not None else None
+
+
+def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
+    """The model's newest promotion, while its watch goes on."""
+    newest = registry.champion(connection, model["id"])
+    if newest is None or newest.watch is None or newest.watch["state"] != "watching":
+        return None
+    expected = _expected(registry.version(connection, model["id"], newest.to_version))
+    assert expected is not None
+    rows = newest.watch["rows"]
+    wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, GROWTH * rows))
+    return Watched(
+        model=model,
+        promotion=newest,
+        expected=expected,
+        # Of windows, not of a time: what the version answered is told by the rows, and clocks
+        # differ, and are set. A watch that an earlier release began names no window.
+        lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
+        seal=catalog.seal_is_due(connection, model["id"], wanted),
+    )
+
+
+def conclude(database: Database, segments: Segments, watched: Watched) -> None:
+    """Write what the live answers tell, and act on it; nothing where another promotion came
+    meanwhile.
+    """
+    promotion, model = watched.promotion, watched.model
+    needed = promotion.watch["needed"]
+    live = behaviour(segments, watched.lines, version=promotion.to_version, most=needed)
+    finding = rollback_monitor.judge(watched.expected, live, needed=needed)
+    with database.write() as connection:
+        registry.lock(connection, model["id"])
+        if not watches.still_watching(connection, model["id"], promotion.epoch):
+            return
+        found = promotion.watch | {
+            "state": finding.state,
+            "rows": live.rows if live else 0,
+            "found": live.as_json() if live else None,
+            "detail": finding.reason,
+            "at": clock(connection),
+        }
+        watches.note(connection, model["id"], promotion.epoch, found)
+        if finding.reason is not None:
+            watches.undo(connection, model, promotion, finding.reason)
+    if finding.state != "watching":
+        outcome = {"state": finding.state, "why": finding.reason}
+        log.info("watch ended", model=model["name"], version=promotion.to_version, **outcome)

@@ -1,0 +1,202 @@
+"""Looks whether a trigger is due: enough rows, a slot of the schedule, or drift in the newest
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from acclimate.learning import triggers
+from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.spec import Policy
+from acclimate.storage.database import Database, clock
+from acclimate.storage.log import catalog
+from acclimate.storage.log.barrier import start_run
+from acclimate.storage.log.catalog import NotEnoughRows
+from acclimate.storage.log.segments import Segments
+from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry.registry import UnknownModel
+from acclimate.storage.registry.runs import RunActive
+from workers.live_answers import GROWTH, Seen, behaviour, ids
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row, RowMapping
+
+log = structlog.get_logger()
+
+LOOK_ROWS = 500
+"""So many of the newest answers tell whether they changed; older ones of the open window would hide
+it.
+"""
+REMEMBERED_RUNS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A model whose window should close now, and why."""
+
+    model: str
+    trigger: str
+    slot: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A model whose newest answers are to be compared with what they were, and whether more of them
+    should be sealed first.
+    """
+
+    model: RowMapping
+    champion: Row[Any]
+    reference: Behaviour
+    lines: list[RowMapping]
+    needed: int
+    seal: bool
+
+
+def start_due_runs(
+    database: Database, segments: Segments, seen: Seen, ring: Callable[[str], None]
+) -> None:
+    """Start a run for each model that is due; whoever else looks at the same time starts no second
+    one.
+    """
+    due, suspects = [], []
+    with database.read() as connection:
+        for model in registry.all_models(connection):
+            _, policy = registry.policy(connection, model["id"])
+            champion = registry.champion(connection, model["id"])
+            if champion is None or not _may_learn(connection, model, policy):
+                continue
+            found = _due(connection, model, policy)
+            if found is not None:
+                due.append(found)
+            elif (
+                policy.on_drift
+                and (suspect := _suspect(connection, model, policy, champion)) is not None
+            ):
+                suspects.append(suspect)
+    for suspect in suspects:
+        with suppress(UnknownModel):  # deleted since
+            reason = _drift(database, segments, seen, suspect)
+            if reason is not None:
+                due.append(Due(model=suspect.model["name"], trigger="drift", reason=reason))
+    for found in due:
+        _start(database, found, ring)
+
+
+def _start(database: Database, due: Due, ring: Callable[[str], None]) -> None:
+    what = {"trigger": due.trigger, "slot": due.slot, "reason": due.reason}
+    try:
+        run_id = start_run(database, due.model, actor="beat", **what)
+    except (RunActive, NotEnoughRows, UnknownModel) as error:
+        log.info("not started", model=due.model, why=str(error), **what)
+        return
+    log.info("run started", model=due.model, run=run_id, **what)
+    ring(run_id)
+
+
+def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> bool:
+    if model["learning"] != "on" or policy.learnable == "no":
+        return False
+    if runs.active(connection, model["id"]) is not None:
+        return False
+    return catalog.open_rows(connection, model["id"]) >= policy.min_window_rows
+
+
+def _due(connection: Connection, model: RowMapping, policy: Policy) -> Due | None:
+    if triggers.rows_due(policy, catalog.open_rows(connection, model["id"])):
+        return Due(model=model["name"], trigger="rows")
+    now = clock(connection)
+    # What lies in the future was written before the clock was set back.
+    known = (model["created_at"], runs.last_slot(connection, model["id"], until=now) or 0.0)
+    since = max(at for at in (0.0, *known) if at <= now)
+    slot = triggers.due_slot(policy.schedule, since=since, now=now)
+    return Due(model=model["name"], trigger="schedule", slot=slot) if slot is not None else None
+
+
+def _suspect(
+    connection: Connection, model: RowMapping, policy: Policy, champion: Row[Any]
+) -> Suspect | None:
+    """None while the model cools down from drift that taught nothing, or nothing is known to
+    compare with.
+    """
+    if _cools_down(connection, model):
+        return None
+    reference = _reference(connection, model, champion)
+    if reference is None:
+        return None
+    lines = catalog.segments_of(connection, model["id"], None)
+    sealed = sum(line["rows"] for line in lines)
+    return Suspect(
+        model=model,
+        champion=champion,
+        reference=reference,
+        lines=sorted(lines, key=lambda line: line["last_logged_at"], reverse=True),
+        needed=min(policy.min_window_rows, LOOK_ROWS),
+        seal=catalog.seal_is_due(
+            connection, model["id"], max(policy.min_window_rows, GROWTH * sealed)
+        ),
+    )
+
+
+def _cools_down(connection: Connection, model: RowMapping) -> bool:
+    """Only runs that drift started count: an operator's neither wait for this nor make anybody
+    wait.
+    """
+    fruitless = []
+    for run in runs.page(connection, model_id=model["id"], size=REMEMBERED_RUNS):
+        if run["state"] == "succeeded":
+            break
+        if run["trigger"] == "drift" and run["ended_at"] is not None:
+            fruitless.append(run["ended_at"])
+    # An end in the future was written before the clock was set back: nobody waits until it comes.
+    return bool(fruitless) and 0 <= clock(connection) - fruitless[0] < triggers.cool_down_seconds(
+        len(fruitless)
+    )
+
+
+def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) -> Behaviour | None:
+    """The champion's answers in the last good window that it served, else how it answered when it
+    was judged.
+    """
+    version = champion.to_version
+    for window in reversed(catalog.all_windows(connection, model["id"])):
+        served = (window["estimate"] or {}).get("served")
+        if (
+            window["state"] in ("closed", "released")
+            and served is not None
+            and served["version"] == version
+        ):
+            return Behaviour.from_json(served["answers"])
+    expected = registry.version(connection, model["id"], version)["expected"] or {}
+    return Behaviour.from_json(expected["student"]) if expected.get("student") else None
+
+
+def _drift(database: Database, segments: Segments, seen: Seen, suspect: Suspect) -> str | None:
+    """Why the newest sealed answers call for a run, in words."""
+    model_id, champion = suspect.model["id"], suspect.champion
+    if suspect.seal:
+        with database.write() as connection:
+            catalog.request_seal(connection, model_id)
+    state = (champion.epoch, suspect.reference, ids(suspect.lines))
+    if seen.same(("drift", model_id), state):
+        return None
+    newest = behaviour(segments, suspect.lines, version=champion.to_version, most=LOOK_ROWS)
+    reason = None
+    if newest is not None and newest.rows >= suspect.needed:
+        reason = triggers.drift_due(suspect.reference, newest)
+    log.debug(
+        "looked for drift",
+        model=suspect.model["name"],
+        rows=newest.rows if newest else 0,
+        found=reason,
+    )
+    if reason is None:
+        seen.note(("drift", model_id), state)
+    return reason
