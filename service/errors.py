@@ -18,7 +18,7 @@ from acclimate.learning.spec import Problem
 from acclimate.spec import SpecError
 from acclimate.storage import database
 from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import deletion, idempotency, registry, runs
+from acclimate.storage.registry import deletion, idempotency, models, promotions, runs, versions
 
 log = structlog.get_logger()
 
@@ -83,15 +83,15 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("invalid", "the spec is wrong", problems=error.problems)
         case SeedError():
             return Refusal("invalid", "the seed set is wrong", problems=error.problems)
-        case registry.ModelDeleted():
+        case models.ModelDeleted():
             return Refusal("not-found", "the model was deleted")
-        case registry.UnknownModel():
+        case models.UnknownModel():
             return Refusal("not-found", f"there is no model {error.args[0]!r}")
-        case registry.UnknownVersion() | catalog.UnknownWindow():
+        case versions.UnknownVersion() | catalog.UnknownWindow():
             return Refusal("not-found", str(error.args[0]))
         case runs.UnknownRun():
             return Refusal("not-found", f"there is no run {error.args[0]!r}")
-        case registry.ModelExists():
+        case models.ModelExists():
             return Refusal(
                 "model-exists",
                 f"a model {error.args[0]!r} exists; choose another name or delete it first",
@@ -100,7 +100,7 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(
                 "version-aliased", f"{error.args[0]}: promote or roll back to another one first"
             )
-        case registry.AlreadyChampion():
+        case promotions.AlreadyChampion():
             return Refusal("already-champion", str(error.args[0]))
         case runs.RunActive():
             where = {"Location": f"/api/v1/runs/{error.run_id}"}
@@ -119,12 +119,12 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
         case idempotency.KeyReused():
             return Refusal("idempotency-key-reused", "take a new Idempotency-Key for a new request")
-        case registry.GateNotPassed():
+        case promotions.GateNotPassed():
             return Refusal(
                 "gate-not-passed",
                 f"{error.args[0]}; override is true makes it champion all the same, on record",
             )
-        case registry.EpochMoved():
+        case models.EpochMoved():
             return Refusal("epoch-moved", str(error.args[0]))
         case database.UnfitValue():
             return Refusal("bad-request", str(error))
@@ -220,10 +220,10 @@ def install(app: FastAPI) -> None:
         LookupError,
         database.Unavailable,
         database.UnfitValue,
-        registry.ModelExists,
-        registry.GateNotPassed,
-        registry.EpochMoved,
-        registry.AlreadyChampion,
+        models.ModelExists,
+        promotions.GateNotPassed,
+        models.EpochMoved,
+        promotions.AlreadyChampion,
         deletion.VersionAliased,
         runs.RunActive,
         runs.RunEnded,

@@ -17,7 +17,7 @@ from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import Journal
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import promotions, revisions, runs, versions
 from acclimate.storage.store import Store
 
 PASSED: Json = {
@@ -55,8 +55,8 @@ class Live:
 
     def policy(self, **changes: object) -> None:
         with self.database.write() as connection:
-            number, content = registry.revision(connection, self.model_id, "policy")
-            registry.revise(
+            number, content = revisions.get(connection, self.model_id, "policy")
+            revisions.append(
                 connection,
                 self.model_id,
                 "policy",
@@ -76,11 +76,11 @@ class Live:
         usual; its number.
         """
         with self.database.write() as connection:
-            current = registry.champion(connection, self.model_id)
+            current = promotions.champion(connection, self.model_id)
             run_id = new_run(connection, self.model_id, windows=list(windows))
             claim = runs.claim(connection, run_id, owner="worker-0")
             assert claim is not None
-            number = registry.add_version(
+            number = versions.add(
                 connection,
                 self.model_id,
                 digest=DIGEST,
@@ -92,7 +92,7 @@ class Live:
                 expected=EXPECTED,
             )
             kind = "first" if first else "promote"
-            registry.promote(
+            promotions.promote(
                 connection,
                 self.model_id,
                 number,

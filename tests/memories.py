@@ -16,7 +16,7 @@ from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.catalog import SegmentLine
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, promotions, runs, versions
 
 DIGEST = "sha256:" + "0" * 64
 T0 = 1_800_000_000.0
@@ -34,7 +34,7 @@ def spec(name: str = "gas") -> ModelSpec:
 def new_model(database: Database, name: str = "gas") -> str:
     """The id of a new model without a version."""
     with database.write() as connection:
-        return registry.create_model(connection, spec(name), seed_digest=DIGEST, actor="test")
+        return models.create(connection, spec(name), seed_digest=DIGEST, actor="test")
 
 
 def new_run(connection: Connection, model_id: str, **changes: Any) -> str:
@@ -59,7 +59,7 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
     run_id = new_run(connection, model_id)
     claim = runs.claim(connection, run_id, owner="worker-0")
     assert claim is not None
-    number = registry.add_version(
+    number = versions.add(
         connection,
         model_id,
         digest=DIGEST,
@@ -70,8 +70,8 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
         evidence="label_free",
     )
     if promoted:
-        kind = "promote" if registry.champion(connection, model_id) else "first"
-        registry.promote(
+        kind = "promote" if promotions.champion(connection, model_id) else "first"
+        promotions.promote(
             connection,
             model_id,
             number,

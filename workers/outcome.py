@@ -14,7 +14,7 @@ from acclimate.learning.data import Json
 from acclimate.learning.results import Verdict
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, registry, runs
+from acclimate.storage.registry import audit_log, models, promotions, runs, versions
 from acclimate.storage.registry.runs import Claim
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def publish(
     answers of each window told that had told nothing before. Raises `LeaseLost` and `RunCancelled`:
     then the transaction must not be committed, and nothing is published.
     """
-    registry.lock(connection, task.model["id"])
+    models.lock(connection, task.model["id"])
     _note_window(connection, task, turn, estimates)
     found = _results(task, turn)
     promoted = turn.promoted and digest is not None
@@ -94,14 +94,14 @@ def publish(
 
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
-    champion = registry.champion(connection, task.model["id"])
+    champion = promotions.champion(connection, task.model["id"])
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
 def _add_version(
     connection: Connection, task: Task, verdict: Verdict, promoted: bool, **made: Any
 ) -> int:
-    number = registry.add_version(
+    number = versions.add(
         connection,
         task.model["id"],
         promoted=promoted,
@@ -113,7 +113,7 @@ def _add_version(
     )
     if promoted:
         kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)
-        epoch = registry.promote(
+        epoch = promotions.promote(
             connection,
             task.model["id"],
             number,

@@ -16,7 +16,7 @@ from acclimate.learning.data import NONE_OF_THE_CLASSES
 from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import labels, pseudo_labels, registry
+from acclimate.storage.registry import labels, models, pseudo_labels
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.labels import Said
 from workers.live_answers import Seen
@@ -50,8 +50,8 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
     ended since the last look.
     """
     with database.read() as connection:
-        models = registry.all_models(connection)
-    for model in models:
+        known = models.list_all(connection)
+    for model in known:
         with database.read() as connection:
             kept = pseudo_labels.newest(connection, model["id"], most=MOST_RUNS)
             labelled = sum(
@@ -79,7 +79,7 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
     """
     with database.read() as connection:
         outdated = []
-        for model in registry.all_models(connection):
+        for model in models.list_all(connection):
             keep_days = LogPolicy(**model["spec"]["log"]).keep_days
             outdated += pseudo_labels.outdated(connection, model["id"], keep_days=keep_days)
     for run in outdated:

@@ -13,7 +13,7 @@ from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
+from acclimate.storage.registry import idempotency, models, run_events, runs, stages
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.run_logs import RunLogs
 from workers.live_answers import Seen
@@ -39,7 +39,7 @@ def bound_logs(database: Database, segments: Segments) -> None:
     with database.read() as connection:
         surplus = [
             segment
-            for model in registry.all_models(connection)
+            for model in models.list_all(connection)
             for segment in _surplus(connection, model)
         ]
     for segment in surplus:
@@ -54,8 +54,8 @@ def erase_again(database: Database, segments: Segments, artifacts: Artifacts, se
     once in a process.
     """
     with database.read() as connection:
-        models = [model["id"] for model in registry.all_models(connection)]
-    for model_id in models:
+        known = [model["id"] for model in models.list_all(connection)]
+    for model_id in known:
         buried = tuple(sorted(segments.buried(model_id).items()))
         if not buried or seen.same(("erased", model_id), buried):
             continue

@@ -15,8 +15,8 @@ from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, watches
-from acclimate.storage.registry.registry import UnknownModel
+from acclimate.storage.registry import models, promotions, revisions, versions, watches
+from acclimate.storage.registry.models import UnknownModel
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def look(database: Database, segments: Segments, seen: Seen) -> None:
     sealed; waits for nobody.
     """
     with database.read() as connection:
-        models = registry.all_models(connection)
-        changed = [model for model in models if _changed(connection, model)]
+        known = models.list_all(connection)
+        changed = [model for model in known if _changed(connection, model)]
     for model in changed:
         with suppress(UnknownModel), database.write() as connection:  # deleted since
             _begin(connection, model)
     with database.read() as connection:
         looked_at = [
-            found for model in models if (found := under_watch(connection, model)) is not None
+            found for model in known if (found := under_watch(connection, model)) is not None
         ]
     for found in looked_at:
         with suppress(UnknownModel):
@@ -73,7 +73,7 @@ def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched)
 
 def _changed(connection: Connection, model: RowMapping) -> bool:
     """Whether a promotion came whose watch has not begun, or that ends an older one."""
-    newest = registry.champion(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None:
         return False
     unbegun = newest.kind in WATCHED and newest.watch is None
@@ -81,14 +81,14 @@ def _changed(connection: Connection, model: RowMapping) -> bool:
 
 
 def _begin(connection: Connection, model: RowMapping) -> None:
-    registry.lock(connection, model["id"])
-    newest = registry.champion(connection, model["id"])
+    models.lock(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None:
         return
     watches.supersede(connection, model["id"], newest.epoch)
     if newest.kind not in WATCHED or newest.watch is not None:
         return
-    _, policy = registry.policy(connection, model["id"])
+    _, policy = revisions.policy(connection, model["id"])
     waived = _waived(connection, model, newest, policy.watch_rows)
     begun = {
         "state": "waived" if waived else "watching",
@@ -110,7 +110,7 @@ def _waived(
         return "the policy says watch_rows = 0"
     if watches.served_before(connection, model["id"], promotion.to_version, promotion.epoch):
         return f"version {promotion.to_version} has been champion before: what it answers is known"
-    if _expected(registry.version(connection, model["id"], promotion.to_version)) is None:
+    if _expected(versions.get(connection, model["id"], promotion.to_version)) is None:
         return f"nothing is known of what version {promotion.to_version} should answer"
     return None
 
@@ -127,10 +127,10 @@ def _expected(version: RowMapping) -> Behaviour | None:
 
 def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
     """The model's newest promotion, while its watch goes on."""
-    newest = registry.champion(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None or newest.watch is None or newest.watch["state"] != "watching":
         return None
-    expected = _expected(registry.version(connection, model["id"], newest.to_version))
+    expected = _expected(versions.get(connection, model["id"], newest.to_version))
     assert expected is not None
     rows = newest.watch["rows"]
     wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, GROWTH * rows))
@@ -154,7 +154,7 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
     live = behaviour(segments, watched.lines, version=promotion.to_version, most=needed)
     finding = rollback_monitor.judge(watched.expected, live, needed=needed)
     with database.write() as connection:
-        registry.lock(connection, model["id"])
+        models.lock(connection, model["id"])
         if not watches.still_watching(connection, model["id"], promotion.epoch):
             return
         found = promotion.watch | {

@@ -35,7 +35,15 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import label_snapshot, pseudo_labels, registry, runs, stages
+from acclimate.storage.registry import (
+    label_snapshot,
+    models,
+    pseudo_labels,
+    revisions,
+    runs,
+    stages,
+    versions,
+)
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.store import Store, StoreError
@@ -60,9 +68,9 @@ class Trainer:
         self.artifacts, self.segments = Artifacts(store), Segments(store)
         with self.database.read() as connection:
             run = runs.get(connection, claim.run_id)
-            model = registry.model_by_id(connection, run["model_id"])
-            _, policy = registry.policy(connection, model["id"], run["policy_revision"])
-            _, gates = registry.gates(connection, model["id"], run["gates_revision"])
+            model = models.get(connection, run["model_id"])
+            _, policy = revisions.policy(connection, model["id"], run["policy_revision"])
+            _, gates = revisions.gates(connection, model["id"], run["gates_revision"])
             self.finished = stages.finished(connection, claim.run_id)
         spec = ModelSpec.from_json(model["spec"])
         self.task = Task(claim=claim, run=run, model=model, spec=spec, policy=policy, gates=gates)
@@ -96,7 +104,7 @@ class Trainer:
         seed, window = self.read_seed(), self.read_window()
         champion, anchor = self.version(task.run["parent_version"]), self.version(1)
         with self.database.read() as connection:
-            told = registry.version(connection, task.model["id"], 1)["rehearsal"]
+            told = versions.get(connection, task.model["id"], 1)["rehearsal"]
         rehearsal = Rehearsal.from_json(told) if told is not None else None
         return turn(
             window,
@@ -247,7 +255,7 @@ class Trainer:
 
     def version(self, number: int) -> Bundle:
         with self.database.read() as connection:
-            digest = registry.version(connection, self.task.model["id"], number)["digest"]
+            digest = versions.get(connection, self.task.model["id"], number)["digest"]
         manifest, arrays = self.artifacts.read(digest)
         return network.build(manifest, arrays, allowlist=self.settings.allowlist)
 
@@ -301,7 +309,7 @@ class Trainer:
         }
         for number in [] if self.task.first else sorted({1, self.task.run["parent_version"]}):
             with self.database.read() as connection:
-                row = registry.version(connection, self.task.model["id"], number)
+                row = versions.get(connection, self.task.model["id"], number)
             held = self.artifacts.read(row["digest"])[1]
             if all(
                 name in held and held[name].tobytes() == content

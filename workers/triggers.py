@@ -19,8 +19,8 @@ from acclimate.storage.log import catalog
 from acclimate.storage.log.barrier import start_run
 from acclimate.storage.log.catalog import NotEnoughRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, runs
-from acclimate.storage.registry.registry import UnknownModel
+from acclimate.storage.registry import models, promotions, revisions, runs, versions
+from acclimate.storage.registry.models import UnknownModel
 from acclimate.storage.registry.runs import RunActive
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
@@ -68,9 +68,9 @@ def start_due_runs(
     """
     due, suspects = [], []
     with database.read() as connection:
-        for model in registry.all_models(connection):
-            _, policy = registry.policy(connection, model["id"])
-            champion = registry.champion(connection, model["id"])
+        for model in models.list_all(connection):
+            _, policy = revisions.policy(connection, model["id"])
+            champion = promotions.champion(connection, model["id"])
             if champion is None or not _may_learn(connection, model, policy):
                 continue
             found = _due(connection, model, policy)
@@ -174,7 +174,7 @@ def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) ->
             and served["version"] == version
         ):
             return Behaviour.from_json(served["answers"])
-    expected = registry.version(connection, model["id"], version)["expected"] or {}
+    expected = versions.get(connection, model["id"], version)["expected"] or {}
     return Behaviour.from_json(expected["student"]) if expected.get("student") else None
 
 

@@ -14,7 +14,7 @@ from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import versions
 from workers.live_answers import served
 from workers.outcome import Task
 
@@ -44,7 +44,7 @@ def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict
             continue
         version, answers = answered
         with database.read() as connection:
-            known = registry.version(connection, task.model["id"], version)["expected"] or {}
+            known = versions.get(connection, task.model["id"], version)["expected"] or {}
         expected = Behaviour.from_json(known["student"]) if "student" in known else None
         second = turn.second if version == task.run["parent_version"] else None
         told = estimate(

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.segments import SegmentDamaged
-from acclimate.storage.registry import labels, registry
+from acclimate.storage.registry import labels, models, revisions
 from acclimate.storage.registry.keys import Key
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import StoreMissing
@@ -63,8 +63,8 @@ def get_label_queue(
     the scope feedback, since it shows rows.
     """
     with held.database.read() as connection:
-        row = registry.model(connection, name)
-        _, policy = registry.policy(connection, row["id"])
+        row = models.named(connection, name)
+        _, policy = revisions.policy(connection, row["id"])
     try:
         items, rows = held.label_queue.ask(row, limit=limit, with_input=include == "input")
     except SegmentDamaged as error:
@@ -114,7 +114,7 @@ def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
     with held.database.write() as connection:
         # One giver of labels at a time: two that say the same thing at once are an acceptance and a
         # duplicate.
-        registry.lock(connection, model.id)
+        models.lock(connection, model.id)
         news = labels.add(connection, model.id, [label for _, label in good])
     return {"accepted": sum(news), "duplicates": len(news) - sum(news), "rejected": rejected}
 

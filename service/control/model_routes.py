@@ -19,7 +19,7 @@ from acclimate.learning.seed_split import split
 from acclimate.learning.spec import ModelSpec, Problem
 from acclimate.spec import parse, settings
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, deletion, registry, runs
+from acclimate.storage.registry import audit_log, deletion, models, promotions, revisions, runs
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.control import documents, seed_file, weights_file
@@ -71,24 +71,22 @@ async def create_model(request: Request, held: Held, key: Ruling) -> Response:
 def list_models(held: Held, key: Viewing) -> dict[str, Any]:
     """All models, by name."""
     with held.database.read() as connection:
-        return documents.items(
-            _document(connection, row) for row in registry.all_models(connection)
-        )
+        return documents.items(_document(connection, row) for row in models.list_all(connection))
 
 
 @router.get("/{name}", operation_id="get_model")
 def get_model(name: str, held: Held, key: Viewing) -> dict[str, Any]:
     """One model as it stands."""
     with held.database.read() as connection:
-        return _document(connection, registry.model(connection, name))
+        return _document(connection, models.named(connection, name))
 
 
 @router.patch("/{name}", operation_id="set_learning")
 def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dict[str, Any]:
     """Pause or resume learning by triggers."""
     with held.database.write() as connection:
-        row = registry.model(connection, name)
-        registry.set_learning(connection, row["id"], change.learning, change.reason or None)
+        row = models.named(connection, name)
+        models.set_learning(connection, row["id"], change.learning, change.reason or None)
         audit_log.write(
             connection,
             actor=key.name,
@@ -96,7 +94,7 @@ def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dic
             target=name,
             reason=change.reason,
         )
-        return _document(connection, registry.model(connection, name))
+        return _document(connection, models.named(connection, name))
 
 
 @router.delete("/{name}", status_code=204, operation_id="delete_model")
@@ -108,7 +106,7 @@ def delete_model(name: str, held: Held, key: Ruling) -> Response:
     once.
     """
     with held.database.write() as connection:
-        ran = deletion.delete_model(connection, registry.model(connection, name), actor=key.name)
+        ran = deletion.delete_model(connection, models.named(connection, name), actor=key.name)
     for run_id, attempts in ran:
         held.run_logs.delete(run_id, attempts)
     deletion.sweep(held.database, held.segments, held.artifacts, held.run_logs)
@@ -171,9 +169,7 @@ def etag_number(if_match: str | None) -> int:
 
 def _rules(name: str, kind: str, response: Response, held: Equipment) -> dict[str, Any]:
     with held.database.read() as connection:
-        revision, content = registry.revision(
-            connection, registry.model(connection, name)["id"], kind
-        )
+        revision, content = revisions.get(connection, models.named(connection, name)["id"], kind)
     response.headers["ETag"] = f'"{revision}"'
     return content
 
@@ -188,10 +184,10 @@ def _revise(
     expected: int,
 ) -> dict[str, Any]:
     with held.database.write() as connection:
-        row = registry.model(connection, name)
-        _, content = registry.revision(connection, row["id"], kind)
+        row = models.named(connection, name)
+        _, content = revisions.get(connection, row["id"], kind)
         changed = asdict(settings(kind, {**content, **change}))
-        revision = registry.revise(
+        revision = revisions.append(
             connection, row["id"], kind, changed, actor=key.name, expected=expected
         )
         audit_log.write(
@@ -236,8 +232,8 @@ def _register(
     x, y = seed_file.read(*seed, model_spec.input)
     seed_set = split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
     with held.database.read() as connection:
-        if any(row["name"] == model_spec.name for row in registry.all_models(connection)):
-            raise registry.ModelExists(model_spec.name)
+        if any(row["name"] == model_spec.name for row in models.list_all(connection)):
+            raise models.ModelExists(model_spec.name)
     found = {"seed set": _arrays(seed_set), **({"weights": brought} if brought else {})}
     digests = {
         what: held.artifacts.write({"format": 1, "holds": what}, arrays)
@@ -298,7 +294,7 @@ def _weights(held: Equipment, model_spec: ModelSpec, part: Upload | None) -> dic
 def _insert(
     connection: Any, model_spec: ModelSpec, seed_digest: str, weights_digest: str | None, key: Key
 ) -> str:
-    model_id = registry.create_model(
+    model_id = models.create(
         connection,
         model_spec,
         seed_digest=seed_digest,
@@ -337,7 +333,7 @@ def _arrays(seed_set: SeedSet) -> dict[str, Any]:
 
 def _document(connection: Any, row: Any) -> dict[str, Any]:
     input_ = row["spec"]["input"]
-    champion = registry.champion(connection, row["id"])
+    champion = promotions.champion(connection, row["id"])
     active = runs.active(connection, row["id"])
     return {
         "name": row["name"],
@@ -350,7 +346,7 @@ def _document(connection: Any, row: Any) -> dict[str, Any]:
         # A challenger gets its number when it is judged, in the transaction that promotes or
         # rejects it.
         "challenger": None,
-        "previous": documents.text(registry.previous(connection, row["id"])),
+        "previous": documents.text(promotions.previous(connection, row["id"])),
         "anchor": "1",
         "active_run": active["id"] if active else None,
         "open_window": {"rows": catalog.open_rows(connection, row["id"])},

@@ -19,7 +19,7 @@ from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, window_rows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import label_snapshot, registry
+from acclimate.storage.registry import label_snapshot, models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.label_snapshot import Words
 from acclimate.storage.store import StoreError
@@ -107,8 +107,8 @@ class Planner:
 
     def _read(self, name: str, windows: Sequence[int] | None) -> Basis:
         with self._database.read() as connection:
-            model = registry.model(connection, name)
-            _, policy = registry.policy(connection, model["id"])
+            model = models.named(connection, name)
+            _, policy = revisions.policy(connection, model["id"])
             if windows is None:
                 numbers = [catalog.all_windows(connection, model["id"])[-1]["number"]]
             else:
@@ -123,7 +123,7 @@ class Planner:
                 needed=policy.min_window_rows if windows is None else 1,
                 lines=catalog.segments_of(connection, model["id"], windows),
                 words=label_snapshot.words_now(connection, model["id"], numbers),
-                rehearsal=_rehearsal(registry.version(connection, model["id"], 1)),
+                rehearsal=_rehearsal(versions.get(connection, model["id"], 1)),
             )
 
     def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
@@ -153,7 +153,7 @@ class Planner:
         if champion.version == 1:
             return champion
         with self._database.read() as connection:
-            digest = registry.version(connection, champion.model_id, 1)["digest"]
+            digest = versions.get(connection, champion.model_id, 1)["digest"]
         return self._slots.asked(champion.model_id, 1, digest)
 
 

@@ -16,7 +16,7 @@ from acclimate.learning.spec import Problem
 from acclimate.storage.log import barrier, catalog, erasure
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models
 from acclimate.storage.registry.keys import Key
 from acclimate.storage.store import StoreError
 from service.auth import Scope
@@ -87,7 +87,7 @@ def list_rows(
     if wanted - {"input", "prediction"}:
         raise _wrong("fields", "known: input, prediction")
     with held.database.read() as connection:
-        row = registry.model(connection, name)
+        row = models.named(connection, name)
         number = _asked(connection, row["id"], window)
         is_open = number is None or catalog.window(connection, row["id"], number)["state"] == "open"
     place = Place(window=number) if page_token is None else Place.of(page_token)
@@ -119,7 +119,7 @@ def erase_subject(name: str, subject: str, held: Held, key: Ruling) -> dict[str,
     is logged. Again: the same answer.
     """
     with held.database.read() as connection:
-        model = registry.model(connection, name)
+        model = models.named(connection, name)
     try:
         found = erasure.erase(
             held.database, held.segments, held.artifacts, model, subject, actor=key.name
@@ -174,7 +174,7 @@ class _Walk:
             rows = self.held.segments.take(line["key"], line["digest"], range(start, stop))
         except (StoreError, SegmentDamaged) as error:
             with self.held.database.read() as connection:
-                registry.model(connection, self.model["name"])
+                models.named(connection, self.model["name"])
                 if not catalog.still_stands(connection, line["id"]):
                     return []
             detail = f"segment {line['id']} cannot be read: {error}"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from acclimate.learning.spec import Problem
 from acclimate.spec import RECIPES
 from acclimate.storage.log.barrier import start_run
-from acclimate.storage.registry import audit_log, registry, runs
+from acclimate.storage.registry import audit_log, models, promotions, runs
 from acclimate.storage.registry.idempotency import Once
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
@@ -94,7 +94,7 @@ def list_runs(
 ) -> dict[str, Any]:
     """Runs, newest first."""
     with held.database.read() as connection:
-        model_id = registry.model(connection, model)["id"] if model else None
+        model_id = models.named(connection, model)["id"] if model else None
         rows = runs.page(
             connection, model_id=model_id, state=state, before=page_token, size=page_size + 1
         )
@@ -209,8 +209,8 @@ def _once(key: Key, idempotency_key: str, name: str, body: Start) -> Once:
 def _begin_again(held: Equipment, row: Any, key: Key) -> str:
     """Another try at version 1."""
     with held.database.write() as connection:
-        registry.lock(connection, row["model_id"])
-        if registry.champion(connection, row["model_id"]) is not None:
+        models.lock(connection, row["model_id"])
+        if promotions.champion(connection, row["model_id"]) is not None:
             raise Refusal("run-ended", "version 1 exists: there is nothing to try again")
         audit_log.write(
             connection, actor=key.name, action="run.start", target=row["model"], trigger="retry"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import periodic_tasks, registry, runs, watches
+from acclimate.storage.registry import models, periodic_tasks, promotions, revisions, runs, watches
 from service.control import documents
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ Neglected = dict[str, float | None]
 def status_of(connection: Connection) -> dict[str, Any]:
     """Every model's lamps, and above them the worst of each."""
     neglected = periodic_tasks.overdue(connection)
-    models = [_model(connection, row, neglected) for row in registry.all_models(connection)]
+    found = [_model(connection, row, neglected) for row in models.list_all(connection)]
     lamps = {
-        name: _worst([model[name] for model in models]) for name in ("healthy", "learning", "safe")
+        name: _worst([model[name] for model in found]) for name in ("healthy", "learning", "safe")
     }
-    return {**lamps, "models": models}
+    return {**lamps, "models": found}
 
 
 def without_database() -> dict[str, Any]:
@@ -43,7 +43,7 @@ def without_database() -> dict[str, Any]:
 
 
 def _model(connection: Connection, row: Any, neglected: Neglected) -> dict[str, Any]:
-    champion = registry.champion(connection, row["id"])
+    champion = promotions.champion(connection, row["id"])
     replicas = catalog.live_replicas(connection, row["id"])
     active = runs.active(connection, row["id"])
     recent = runs.page(connection, model_id=row["id"], size=3)
@@ -98,7 +98,7 @@ def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
     """What learning waits for, once there is a version that could teach."""
     if champion is None:
         return []
-    _, policy = registry.policy(connection, row["id"])
+    _, policy = revisions.policy(connection, row["id"])
     if policy.learnable == "no":
         return ['the policy says learnable = "no": this model is served and watched only']
     rows = catalog.open_rows(connection, row["id"])

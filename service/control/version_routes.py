@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.spec import Problem
 from acclimate.storage.log import catalog, erasure
-from acclimate.storage.registry import audit_log, deletion, registry
+from acclimate.storage.registry import audit_log, deletion, models, promotions, versions
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.control import documents
@@ -53,7 +53,7 @@ def list_windows(
 ) -> dict[str, Any]:
     """All windows, oldest first, the open one last."""
     with held.database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         rows, token = _paged(
             catalog.all_windows(connection, model_id), "number", page_size, page_token
         )
@@ -88,9 +88,9 @@ def list_versions(
     promotions.
     """
     with held.database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         rows, token = _paged(
-            registry.all_versions(connection, model_id), "number", page_size, page_token
+            versions.list_all(connection, model_id), "number", page_size, page_token
         )
         return documents.items(_versions(connection, model_id, rows), token)
 
@@ -99,9 +99,9 @@ def list_versions(
 def get_version(name: str, version: str, held: Held, key: Viewing) -> dict[str, Any]:
     """One version; `champion` and `previous` are understood."""
     with held.database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        number = version_number(version, registry.aliases(connection, model_id))
-        return _versions(connection, model_id, [registry.version(connection, model_id, number)])[0]
+        model_id = models.named(connection, name)["id"]
+        number = version_number(version, promotions.aliases(connection, model_id))
+        return _versions(connection, model_id, [versions.get(connection, model_id, number)])[0]
 
 
 @router.delete("/versions/{version}", status_code=204, operation_id="delete_version")
@@ -112,8 +112,8 @@ def delete_version(name: str, version: str, held: Held, key: Ruling) -> Response
     From then on no replica answers with it, and nobody can promote it. Again: the same answer.
     """
     with held.database.write() as connection:
-        model = registry.model(connection, name)
-        number = version_number(version, registry.aliases(connection, model["id"]))
+        model = models.named(connection, name)
+        number = version_number(version, promotions.aliases(connection, model["id"]))
         deletion.delete_version(connection, model, number, actor=key.name)
     deletion.sweep(held.database, held.segments, held.artifacts, held.run_logs)
     return Response(status_code=204)
@@ -125,7 +125,7 @@ def list_promotions(
 ) -> dict[str, Any]:
     """Every change of champion, oldest first."""
     with held.database.read() as connection:
-        history = registry.history(connection, registry.model(connection, name)["id"])
+        history = promotions.list_all(connection, models.named(connection, name)["id"])
     rows, token = _paged(history, "epoch", page_size, page_token)
     return documents.items((documents.promotion(row) for row in rows), token)
 
@@ -136,10 +136,10 @@ def get_alias(
 ) -> dict[str, Any]:
     """The version that `champion`, `previous` or `anchor` names; the ETag is the epoch."""
     with held.database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         aliases, champion = (
-            registry.aliases(connection, model_id),
-            registry.champion(connection, model_id),
+            promotions.aliases(connection, model_id),
+            promotions.champion(connection, model_id),
         )
     if aliases.get(alias) is None or champion is None:
         raise Refusal("not-found", f"the alias {alias[:32]!r} names no version")
@@ -164,11 +164,11 @@ def set_alias(
         raise Refusal("invalid", "only the alias champion can be set; the others follow it")
     expected = etag_number(if_match)
     with held.database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
-        number = version_number(body.version, registry.aliases(connection, model_id))
+        model_id = models.named(connection, name)["id"]
+        number = version_number(body.version, promotions.aliases(connection, model_id))
         said = {"actor": key.name, "reason": body.reason, "override": body.override}
-        epoch = registry.make_champion(connection, model_id, number, expected=expected, **said)
-        kind = registry.history(connection, model_id)[-1]["kind"]
+        epoch = promotions.make_champion(connection, model_id, number, expected=expected, **said)
+        kind = promotions.list_all(connection, model_id)[-1]["kind"]
         audit_log.write(
             connection,
             actor=key.name,
@@ -187,17 +187,17 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
     pauses unless told not to.
     """
     with held.database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         to = (
-            version_number(body.to, registry.aliases(connection, model_id))
+            version_number(body.to, promotions.aliases(connection, model_id))
             if body.to is not None
             else None
         )
-        epoch, version = registry.roll_back(
+        epoch, version = promotions.roll_back(
             connection, model_id, to=to, actor=key.name, reason=body.reason
         )
         if body.pause_learning:
-            registry.set_learning(
+            models.set_learning(
                 connection, model_id, "paused", f"rolled back to {version}: {body.reason}"
             )
         audit_log.write(
@@ -208,7 +208,7 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
             version=version,
             reason=body.reason,
         )
-        history = registry.history(connection, model_id)
+        history = promotions.list_all(connection, model_id)
     return next(documents.promotion(row) for row in history if row["epoch"] == epoch)
 
 
@@ -220,7 +220,7 @@ def get_drift(
     and n.
     """
     with held.database.read() as connection:
-        windows = catalog.all_windows(connection, registry.model(connection, name)["id"])
+        windows = catalog.all_windows(connection, models.named(connection, name)["id"])
     found = [row for row in windows if row["drift"] is not None]
     rows, token = _paged(found, "number", page_size, page_token)
     return documents.items(
@@ -236,7 +236,7 @@ def get_calibration(
     beside it the raw one.
     """
     with held.database.read() as connection:
-        found = registry.all_versions(connection, registry.model(connection, name)["id"])
+        found = versions.list_all(connection, models.named(connection, name)["id"])
     rows, token = _paged(found, "number", page_size, page_token)
     kept = ("max_ece", "raw_ece")
     return documents.items(
@@ -276,8 +276,8 @@ def _paged(
 
 def _versions(connection: Any, model_id: str, rows: list[Any]) -> list[dict[str, Any]]:
     history, aliases = (
-        registry.history(connection, model_id),
-        registry.aliases(connection, model_id),
+        promotions.list_all(connection, model_id),
+        promotions.aliases(connection, model_id),
     )
     learnt: dict[str, list[int]] = {}
     for number, run_ids in catalog.runs_of_windows(connection, model_id).items():
@@ -301,7 +301,7 @@ def _set_state(
 ) -> dict[str, Any]:
     reason = body.reason if body else None
     with held.database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         row = catalog.set_window_state(connection, model_id, window_number(window), state)
         audit_log.write(
             connection,

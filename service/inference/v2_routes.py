@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from acclimate.storage.database import Unavailable
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import promotions, versions
 from acclimate.storage.registry.artifacts import ArtifactError
 from acclimate.storage.registry.keys import Key
 from acclimate.storage.store import StoreError
@@ -187,10 +187,10 @@ def _versions(held: Equipment, model: Model) -> set[int]:
     numbers = held.slots.versions(model.id)
     try:
         with held.database.read() as connection:
-            champion = registry.champion(connection, model.id)
+            champion = promotions.champion(connection, model.id)
             if champion is not None:
                 numbers |= {champion.to_version, champion.from_version or champion.to_version}
-            rows = {number: registry.version(connection, model.id, number) for number in numbers}
+            rows = {number: versions.get(connection, model.id, number) for number in numbers}
             return {number for number, row in rows.items() if row["deleted_at"] is None}
     except Unavailable:
         return numbers
@@ -202,12 +202,12 @@ def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]
     if number is None:
         raise Refusal("not-found", f"there is no version {version[:32]!r}")
     with held.database.read() as connection:
-        row = registry.standing_version(connection, model.id, number)
+        row = versions.get_stored(connection, model.id, number)
     try:
         served = held.slots.asked(model.id, row["number"], row["digest"])
     except (ArtifactError, StoreError, ValueError) as error:
         with held.database.read() as connection:
-            registry.standing_version(connection, model.id, number)
+            versions.get_stored(connection, model.id, number)
         raise Refusal(
             "unavailable",
             f"version {version} cannot be loaded: {error}",

@@ -21,7 +21,7 @@ import structlog
 from acclimate.learning.spec import ModelSpec, Policy
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import deletion, registry
+from acclimate.storage.registry import deletion, models, promotions, replicas, revisions, versions
 from service.inference.model_slot import Model, ModelSlots, Served
 from service.inference.recorder import Recorder
 from service.inference.running_state import RunningState, States
@@ -108,7 +108,7 @@ class ChampionFollower:
         waits.
         """
         with self._database.read() as connection:
-            standing, policies = registry.all_models(connection), registry.policies(connection)
+            standing, policies = models.list_all(connection), revisions.policies(connection)
         rows = [
             row for row in standing if row["id"] in policies
         ]  # less one that was deleted between the two
@@ -127,7 +127,7 @@ class ChampionFollower:
         """Swap in every champion whose epoch is newer than the one served."""
         for model in list(self._slots.models.values()):
             with self._database.read() as connection:
-                promotion = registry.champion(connection, model.id)
+                promotion = promotions.champion(connection, model.id)
             if promotion is None:
                 continue
             if model.served is None or model.served.epoch < promotion.epoch:
@@ -178,7 +178,7 @@ class ChampionFollower:
         if model.served is None:
             self._fall_back(model, version)
         with self._database.write() as connection:
-            registry.report_problem(
+            replicas.report_problem(
                 connection, self._replica, model.id, f"version {version}: {problem}"
             )
         self._failed[model.id] = (epoch, time.monotonic())
@@ -187,7 +187,7 @@ class ChampionFollower:
         """Serve the version from now on; else say why that cannot be."""
         started = time.monotonic()
         with self._database.read() as connection:
-            digest = registry.version(connection, model.id, version)["digest"]
+            digest = versions.get(connection, model.id, version)["digest"]
         try:
             # What is in memory needs no store: a rollback is quick, and works while the store does
             # not.
@@ -229,7 +229,7 @@ class ChampionFollower:
 
     def _fall_back(self, model: Model, failed: int) -> None:
         with self._database.read() as connection:
-            history = registry.history(connection, model.id)
+            history = promotions.list_all(connection, model.id)
         unwanted = {failed, *(row["from_version"] for row in history if row["kind"] == "rollback")}
         earlier = {
             row["to_version"]: row["epoch"] for row in history if row["to_version"] not in unwanted
@@ -253,7 +253,7 @@ class ChampionFollower:
 
     def _report(self, served: Served) -> None:
         with self._database.write() as connection:
-            registry.report_loaded(
+            replicas.report_loaded(
                 connection,
                 self._replica,
                 served.model_id,

@@ -14,7 +14,7 @@ from acclimate.storage.log import catalog
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import deletion, registry
+from acclimate.storage.registry import deletion, models, replicas
 from service.inference.recorder import Recorder
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ class Shipper:
     def _ship(self, model_id: str, sealed: SealedFile) -> None:
         try:
             ship(self._database, self._segments, sealed, model_id=model_id, replica=self._replica)
-        except registry.ModelDeleted:
+        except models.ModelDeleted:
             self._discard(model_id, sealed)
         else:
             log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
@@ -145,5 +145,5 @@ class Shipper:
         for model_id in stuck ^ self._stuck:
             said = f"logged rows wait on its disk: {problem}" if model_id in stuck else None
             with self._database.write() as connection:
-                registry.note_replica(connection, self._replica, model_id, problem=said)
+                replicas.note(connection, self._replica, model_id, problem=said)
         self._stuck = stuck

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import periodic_tasks, registry, runs, watches
+from acclimate.storage.registry import models, periodic_tasks, promotions, runs, watches
 from service.control import status
 
 
@@ -53,7 +53,7 @@ def ended_run(live: Live, state: str, detail: str | None) -> None:
 
 def pause(live: Live, learning: str, reason: str | None = None) -> None:
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, learning, reason)
+        models.set_learning(connection, live.model_id, learning, reason)
 
 
 def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
@@ -151,7 +151,7 @@ def watch(live: Live, state: str) -> Any:
             "at": 1.0,
         }
         watches.note(connection, live.model_id, 2, found)
-        return registry.champion(connection, live.model_id)
+        return promotions.champion(connection, live.model_id)
 
 
 def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(
@@ -179,7 +179,7 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
     with live.database.write() as connection:
         watches.undo(
             connection,
-            registry.model_by_id(connection, live.model_id),
+            models.get(connection, live.model_id),
             promotion,
             "it answers one class",
         )
@@ -194,7 +194,7 @@ def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(li
     with live.database.write() as connection:
         watches.undo(
             connection,
-            registry.model_by_id(connection, live.model_id),
+            models.get(connection, live.model_id),
             promotion,
             "it answers one class",
         )

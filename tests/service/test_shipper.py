@@ -15,7 +15,7 @@ from acclimate.storage.log import catalog
 from acclimate.storage.log.journal import Journal, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import deletion, registry
+from acclimate.storage.registry import deletion, models
 from acclimate.storage.store import Store
 from service.inference.backlog import Backlog
 from service.inference.recorder import Recorder
@@ -106,7 +106,7 @@ def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
     gone, other = way.sealed(gas), way.sealed(air)
     way.shipper.ship_waiting()
     with way.database.write() as connection:
-        deletion.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+        deletion.delete_model(connection, models.named(connection, "gas"), actor="anna")
     way.shipper.drop(gas)
     (tmp_path / "store").unlink()
     way.shipper.ship_waiting()

@@ -24,12 +24,12 @@ from sqlalchemy import event, select
 
 from acclimate.storage.database import Database, now
 from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, runs
 
 
 def close(database: Database, model_id: str, needed: int = 1) -> int:
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return catalog.close_window(connection, model_id, closed_by="operator", needed=needed)[
             "number"
         ]
@@ -111,7 +111,7 @@ def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Datab
         log_segment(database, model_id, rows=10)
 
     def shut(connection):
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return catalog.close_window(connection, model_id, closed_by="operator", needed=10)["number"]
 
     found = at_once(database, [shut] * 3)
@@ -241,7 +241,7 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
         while number == 0:
             time.sleep(0.1)
             with database.read() as connection:
-                number = registry.model_by_id(connection, model_id)["seal"]
+                number = models.get(connection, model_id)["seal"]
         log_segment(database, model_id, rows=200)
         with database.write() as connection:
             catalog.acknowledge_seal(connection, "api-0", model_id, number)

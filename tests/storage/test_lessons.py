@@ -16,7 +16,7 @@ from sqlalchemy import text
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows
-from acclimate.storage.registry import label_snapshot, labels, registry, runs
+from acclimate.storage.registry import label_snapshot, labels, models, runs
 from acclimate.storage.registry.labels import Label
 
 ROWS = 6
@@ -38,7 +38,7 @@ class History:
         """The number of a new closed window with these rows."""
         self.live.log(1, answers(rows), request=request)
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             return int(
                 catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
                     "number"
@@ -47,7 +47,7 @@ class History:
 
     def label(self, request: str, given: dict[int, int | None], *, source: str = "anna") -> None:
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             segment = next(
                 line["id"]
                 for line in catalog.all_segments(connection, self.model_id)

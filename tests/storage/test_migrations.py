@@ -18,7 +18,7 @@ from sqlalchemy import inspect, text
 
 from acclimate.storage import schema
 from acclimate.storage.database import Database
-from acclimate.storage.registry import keys, registry
+from acclimate.storage.registry import keys, models
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
 
@@ -65,7 +65,7 @@ def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
     upgrade(database)
     assert differences(database) == []
     with database.read() as connection:
-        assert registry.model(connection, "gas")["id"] == model_id
+        assert models.named(connection, "gas")["id"] == model_id
 
 
 def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Database) -> None:
@@ -94,7 +94,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
     upgrade(database)
     assert differences(database) == []
     with database.read() as connection:
-        assert registry.model(connection, "gas")["id"] == model_id
+        assert models.named(connection, "gas")["id"] == model_id
 
 
 def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() -> None:

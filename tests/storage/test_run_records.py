@@ -14,7 +14,7 @@ from sqlalchemy import text
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
+from acclimate.storage.registry import idempotency, models, run_events, runs, stages
 from acclimate.storage.registry.idempotency import KeyReused, Once
 from acclimate.storage.registry.run_logs import MOST_BYTES, RunLogs
 from acclimate.storage.registry.runs import Claim, LeaseLost
@@ -275,7 +275,7 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
     model_id = startable(database)
     for agreement in (0.9, 0.7):
         with database.write() as connection:
-            registry.lock(connection, model_id)
+            models.lock(connection, model_id)
             number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
                 "number"
             ]
@@ -290,7 +290,7 @@ def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> Non
     model_id = startable(database)
     for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
         with database.write() as connection:
-            registry.lock(connection, model_id)
+            models.lock(connection, model_id)
             number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
                 "number"
             ]

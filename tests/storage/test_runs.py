@@ -11,12 +11,12 @@ from memories import at_once, expire_lease, new_model, new_run, new_version
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, replicas, runs
 
 
 def start(database: Database, model_id: str, **changes: Any) -> str:
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return new_run(connection, model_id, **changes)
 
 
@@ -48,7 +48,7 @@ def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(
     model_id = new_model(database)
 
     def begin(connection):
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return new_run(connection, model_id)
 
     found = at_once(database, [begin] * 4)
@@ -349,7 +349,7 @@ def test_a_run_knows_when_its_version_was_served(database: Database) -> None:
         new_version(connection, model_id)
         run_id = runs.page(connection, model_id=model_id)[0]["id"]
         assert runs.get(connection, run_id)["served_at"] is None
-        registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
+        replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
         assert runs.get(connection, run_id)["served_at"] is not None
 
 

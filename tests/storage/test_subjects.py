@@ -21,7 +21,7 @@ from acclimate.storage.log.journal import Journal, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import audit_log, labels, pseudo_labels, registry, runs
+from acclimate.storage.registry import audit_log, labels, models, pseudo_labels, runs
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import Store
@@ -84,7 +84,7 @@ class Log:
 
     def erase(self, subject: str) -> Erasure:
         with self.database.read() as connection:
-            model = registry.model_by_id(connection, self.model_id)
+            model = models.get(connection, self.model_id)
         return erasure.erase(
             self.database, self.segments, self.artifacts, model, subject, actor="anna"
         )
@@ -227,7 +227,7 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
     log.ship(sealed)
     number = log.close_window()
     with log.database.write() as connection:
-        registry.lock(connection, log.model_id)
+        models.lock(connection, log.model_id)
         given = [
             Label(prediction_id=id, row=0, label=1, source="anna", segment=sealed.id)
             for id in rows.prediction_id

@@ -15,7 +15,7 @@ from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
 from acclimate.storage.log import catalog
 from acclimate.storage.log.barrier import start_run
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, runs
 from workers import triggers
 from workers.live_answers import Seen
 
@@ -82,10 +82,10 @@ def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
 def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, "paused", "holiday")
+        models.set_learning(connection, live.model_id, "paused", "holiday")
     assert look(live) == []
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, "on", None)
+        models.set_learning(connection, live.model_id, "on", None)
         new_run(connection, live.model_id)
     assert look(live) == []
 
@@ -183,4 +183,4 @@ def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -
     for _ in range(2):
         assert look(live) == []
     with live.database.read() as connection:
-        assert registry.model_by_id(connection, live.model_id)["seal"] == 1
+        assert models.get(connection, live.model_id)["seal"] == 1

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows
-from acclimate.storage.registry import labels, pseudo_labels, registry, runs, stages
+from acclimate.storage.registry import labels, models, pseudo_labels, runs, stages
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.registry.run_logs import RunLogs
@@ -41,7 +41,7 @@ class Checked:
         self.seen = Seen()
         self.live.log(1, answers(ROWS), request="a")
         with database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)
             lines = catalog.segments_of(connection, self.model_id, [1])
             self.segment = lines[0]["id"]
@@ -64,7 +64,7 @@ class Checked:
 
     def label(self, given: dict[int, int | None]) -> None:
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             said = [
                 Label(prediction_id="a", row=r, label=y, source="s", segment=self.segment)
                 for r, y in given.items()

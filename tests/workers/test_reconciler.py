@@ -11,7 +11,7 @@ from sqlalchemy import text
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, run_events, runs, stages
+from acclimate.storage.registry import models, run_events, runs, stages
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
@@ -63,7 +63,7 @@ def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referre
     artifacts, logs = Artifacts(store), RunLogs(store)
     kept = {name: artifacts.write({"stage": name}, {}) for name in ("seed", "ended", "going on")}
     with database.write() as connection:
-        model_id = registry.create_model(connection, spec(), seed_digest=kept["seed"], actor="test")
+        model_id = models.create(connection, spec(), seed_digest=kept["seed"], actor="test")
         ended = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
         stages.finish(connection, ended, "train", kept["ended"])
         stages.finish(connection, ended, "judge", kept["seed"])

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, idempotency, registry, runs
+from acclimate.storage.registry import audit_log, idempotency, models, promotions, revisions, runs
 from acclimate.storage.registry.idempotency import Once
 
 MOST_SECONDS = 12.0
@@ -50,21 +50,21 @@ def start_run(
     `KeyReused`.
     """
     with database.read() as connection:
-        model_id = registry.model(connection, model_name)["id"]
+        model_id = models.named(connection, model_name)["id"]
         started = _started(connection, model_id, once)
     if started is not None:
         return started
     if windows is None:
         seal(database, model_id)
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         # Asked again under the lock: of two that come at the same moment one starts the run.
         started = _started(connection, model_id, once)
         if started is not None:
             return started
-        policy_revision, policy = registry.policy(connection, model_id)
-        gates_revision, _ = registry.gates(connection, model_id)
-        champion = registry.champion(connection, model_id)
+        policy_revision, policy = revisions.policy(connection, model_id)
+        gates_revision, _ = revisions.gates(connection, model_id)
+        champion = promotions.champion(connection, model_id)
         if champion is None:
             raise NothingServed(f"model {model_name!r} has no version yet")
         closed = _windows(

@@ -15,14 +15,13 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select, true, tuple_, update
 
 from acclimate.learning.data import Past
+from acclimate.storage import tables
 from acclimate.storage.database import now
 from acclimate.storage.log.journal import SealedFile
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models, replicas
 from acclimate.storage.tables import (
     ACTIVE,
-    models,
     replica_models,
-    replicas,
     runs,
     segments,
     windows,
@@ -80,41 +79,46 @@ def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -
     """A sign of life, with the rows of each model that this replica has logged and not yet sealed;
     how many replicas live.
     """
-    alive = update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=now())
+    alive = (
+        update(tables.replicas)
+        .where(tables.replicas.c.replica == replica)
+        .values(heartbeat_at=now())
+    )
     if connection.execute(alive).rowcount == 0:
         connection.execute(
-            insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now())
+            insert(tables.replicas).values(replica=replica, heartbeat_at=now(), started_at=now())
         )
     for model_id, rows in open_rows.items():
-        registry.note_replica(connection, replica, model_id, open_rows=rows)
-    living = select(func.count()).select_from(replicas).where(registry.lives())
+        replicas.note(connection, replica, model_id, open_rows=rows)
+    living = select(func.count()).select_from(tables.replicas).where(replicas.is_live())
     return int(connection.execute(living).scalar_one())
 
 
 def forget(connection: Connection, replica: str) -> None:
     """The replica stops in good order: nobody waits for it any more."""
     connection.execute(
-        update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=0.0)
+        update(tables.replicas).where(tables.replicas.c.replica == replica).values(heartbeat_at=0.0)
     )
 
 
 def live_replicas(connection: Connection, model_id: str) -> list[RowMapping]:
     """What each live replica last said of the model: version, epoch, sealed, problem."""
-    joined = replicas.outerjoin(
+    joined = tables.replicas.outerjoin(
         replica_models,
-        (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id),
+        (replica_models.c.replica == tables.replicas.c.replica)
+        & (replica_models.c.model_id == model_id),
     )
     query = (
         select(
-            replicas.c.replica,
-            replicas.c.heartbeat_at,
+            tables.replicas.c.replica,
+            tables.replicas.c.heartbeat_at,
             replica_models.c.version,
             replica_models.c.epoch,
         )
         .add_columns(replica_models.c.sealed, replica_models.c.open_rows, replica_models.c.problem)
         .select_from(joined)
-        .where(registry.lives())
-        .order_by(replicas.c.replica)
+        .where(replicas.is_live())
+        .order_by(tables.replicas.c.replica)
     )
     return list(connection.execute(query).mappings())
 
@@ -125,7 +129,7 @@ def register(connection: Connection, line: SegmentLine) -> bool:
 
     Raises `UnknownModel` when the model is no longer there.
     """
-    registry.hold(connection, line.model_id)
+    models.hold(connection, line.model_id)
     if is_registered(connection, line.id):
         return False
     connection.execute(insert(segments).values(**line.__dict__, registered_at=now()))
@@ -145,19 +149,19 @@ def request_seal(connection: Connection, model_id: str) -> int:
     registered.
     """
     query = (
-        update(models)
-        .where(models.c.id == model_id)
-        .values(seal=models.c.seal + 1)
-        .returning(models.c.seal)
+        update(tables.models)
+        .where(tables.models.c.id == model_id)
+        .values(seal=tables.models.c.seal + 1)
+        .returning(tables.models.c.seal)
     )
     number = connection.execute(query).scalar()
     if number is None:
-        raise registry.ModelDeleted(model_id)
+        raise models.ModelDeleted(model_id)
     return int(number)
 
 
 def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
-    registry.note_replica(connection, replica, model_id, sealed=number, open_rows=0)
+    replicas.note(connection, replica, model_id, sealed=number, open_rows=0)
 
 
 def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
@@ -175,7 +179,7 @@ def close_window(
     """Close the open window over the segments registered so far, and open the next one. Raises
     `NotEnoughRows`.
 
-    Call under `registry.lock`, so that of two callers the second counts what the first left.
+    Call under `models.lock`, so that of two callers the second counts what the first left.
     """
     query = select(segments.c.id, segments.c.digest, segments.c.rows).where(
         _in_open_window(model_id)
@@ -230,7 +234,7 @@ def open_window(connection: Connection, model_id: str) -> RowMapping:
     query = select(windows).where(windows.c.model_id == model_id, windows.c.state == "open")
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise registry.ModelDeleted(model_id)
+        raise models.ModelDeleted(model_id)
     return row
 
 
@@ -333,7 +337,9 @@ def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
     """
     alive = live_replicas(connection, model_id)
     asked = int(
-        connection.execute(select(models.c.seal).where(models.c.id == model_id)).scalar_one()
+        connection.execute(
+            select(tables.models.c.seal).where(tables.models.c.id == model_id)
+        ).scalar_one()
     )
     held = sum(row["open_rows"] or 0 for row in alive)
     return held > 0 and held >= rows and all((row["sealed"] or 0) >= asked for row in alive)
@@ -430,7 +436,7 @@ def replace_segment(
     """The segment is this file from now on, or nothing is left of it; its window has so many rows
     and labelled rows fewer.
 
-    Call under `registry.lock`.
+    Call under `models.lock`.
     """
     changed = {"rows": 0, "deleted_at": now()} if new is None else dict(new.__dict__)
     connection.execute(update(segments).where(segments.c.id == line["id"]).values(**changed))

@@ -27,8 +27,8 @@ from acclimate.storage.registry import (
     audit_log,
     label_snapshot,
     labels,
+    models,
     pseudo_labels,
-    registry,
     runs,
 )
 from acclimate.storage.registry.artifacts import Artifacts
@@ -148,7 +148,7 @@ def note_lost(connection: Connection, model_id: str, known: Erased, lost: Counte
     """A file that was cleaned with what was `known` is let in; these rows are not. Raises
     `ErasedMeanwhile`, `ModelDeleted`.
     """
-    registry.hold(connection, model_id)
+    models.hold(connection, model_id)
     if erased(connection, model_id) != known:
         raise ErasedMeanwhile
     for name, count in lost.items():
@@ -170,7 +170,7 @@ def _clean(
         segments.delete_before(line["key"])
         return
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         now = catalog.segment(connection, line["id"])
         if now is None:
             return
@@ -288,7 +288,7 @@ def _remember(connection: Connection, model_id: str, subjects: Erased) -> None:
     """These subjects are erased until then, or later where that was said before. Raises
     `ModelDeleted`.
     """
-    registry.lock(connection, model_id)
+    models.lock(connection, model_id)
     known = erased(connection, model_id)
     for name, until in subjects.items():
         if name not in known:

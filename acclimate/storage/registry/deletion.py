@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, RowMapping, Table, delete, func, select, update
 
+from acclimate.storage import tables
 from acclimate.storage.database import Database, clock, now
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import audit_log, registry, runs, stages
+from acclimate.storage.registry import audit_log, models, promotions, runs, stages, versions
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.tables import audit as entries
-from acclimate.storage.tables import models, promotions, run_stages, versions, windows
+from acclimate.storage.tables import run_stages
 from acclimate.storage.tables import runs as all_runs
 
 MODEL, VERSION = "model.delete", "version.delete"
@@ -39,13 +40,13 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
 
     Raises `UnknownVersion`, `VersionAliased`, and `RunActive` while a run learns from the version.
     """
-    registry.lock(connection, model["id"])
-    row = registry.version(connection, model["id"], number)
+    models.lock(connection, model["id"])
+    row = versions.get(connection, model["id"], number)
     if row["deleted_at"] is not None:
         return
     names = [
         alias
-        for alias, named in registry.aliases(connection, model["id"]).items()
+        for alias, named in promotions.aliases(connection, model["id"]).items()
         if named == number
     ]
     if names:
@@ -53,8 +54,8 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
     active = runs.active(connection, model["id"])
     if active is not None and active["parent_version"] == number:
         raise runs.RunActive(active["id"])
-    where = (versions.c.model_id == model["id"], versions.c.number == number)
-    connection.execute(update(versions).where(*where).values(deleted_at=now()))
+    where = (tables.versions.c.model_id == model["id"], tables.versions.c.number == number)
+    connection.execute(update(tables.versions).where(*where).values(deleted_at=now()))
     # Weights that it borrowed may have outlived the version they were made for.
     artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
     content = {"model": model["id"], "version": number, "artifacts": artifacts}
@@ -68,7 +69,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     `ModelDeleted`.
     """
     model_id = model["id"]
-    registry.lock(connection, model_id)
+    models.lock(connection, model_id)
     active = runs.active(connection, model_id)
     if active is not None:
         raise runs.RunActive(active["id"])
@@ -80,7 +81,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     digests |= {*connection.execute(select(all_runs.c.pseudo_labels).where(mine)).scalars()}
     digests |= {
         *connection.execute(
-            select(versions.c.digest).where(versions.c.model_id == model_id)
+            select(tables.versions.c.digest).where(tables.versions.c.model_id == model_id)
         ).scalars()
     }
     ran = connection.execute(
@@ -91,14 +92,14 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
         "model": model_id,
         "artifacts": sorted(digest for digest in digests if digest is not None),
         "logs": [[run.id, run.attempt] for run in ran if (run.ended_at or late) >= late],
-        "versions": _count(connection, versions, model_id),
+        "versions": _count(connection, tables.versions, model_id),
         "runs": len(ran),
-        "windows": _count(connection, windows, model_id),
+        "windows": _count(connection, tables.windows, model_id),
     }
     # Versions and promotions name their runs, so they go before them; the rest goes with the model.
-    for table in (promotions, versions, all_runs):
+    for table in (tables.promotions, tables.versions, all_runs):
         connection.execute(delete(table).where(table.c.model_id == model_id))
-    connection.execute(delete(models).where(models.c.id == model_id))
+    connection.execute(delete(tables.models).where(tables.models.c.id == model_id))
     audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
     return [(run.id, run.attempt) for run in ran]
 
@@ -107,7 +108,7 @@ def was_deleted(connection: Connection, model_id: str) -> bool:
     """Whether somebody deleted the model, by the record: one that is only not there may be in
     another database.
     """
-    if connection.execute(select(models.c.id).where(models.c.id == model_id)).first():
+    if connection.execute(select(tables.models.c.id).where(tables.models.c.id == model_id)).first():
         return False
     contents = connection.execute(
         select(entries.c.content).where(entries.c.action == MODEL)

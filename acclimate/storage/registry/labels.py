@@ -51,7 +51,7 @@ def add(connection: Connection, model_id: str, given: Sequence[Label]) -> list[b
 
     False where this source already gave this row the same label, also earlier in `given`. A row
     that nobody had labelled before counts in `rows_labelled` of the window its segment is in. Call
-    under `registry.lock`.
+    under `models.lock`.
     """
     stored = _labels_about(connection, model_id, {label.prediction_id for label in given})
     said = {key: label for key, (label, _) in stored.items()}

@@ -79,7 +79,7 @@ def create(
     parent_version: int | None,
     slot: float | None = None,
 ) -> str:
-    """The id of the new queued run. Call under `registry.lock`. Raises `RunActive`."""
+    """The id of the new queued run. Call under `models.lock`. Raises `RunActive`."""
     active_run = active(connection, model_id)
     if active_run is not None:
         raise RunActive(active_run["id"])

@@ -9,17 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, RowMapping, select, update
 
+from acclimate.storage import tables
 from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, registry, runs
-from acclimate.storage.tables import promotions
+from acclimate.storage.registry import audit_log, models, promotions, runs, versions
 
 ACTOR = "watch"
 
 
 def note(connection: Connection, model_id: str, epoch: int, watch: dict[str, Any]) -> None:
     """Write what the watch over this promotion has found."""
-    where = (promotions.c.model_id == model_id, promotions.c.epoch == epoch)
-    connection.execute(update(promotions).where(*where).values(watch=watch))
+    where = (tables.promotions.c.model_id == model_id, tables.promotions.c.epoch == epoch)
+    connection.execute(update(tables.promotions).where(*where).values(watch=watch))
 
 
 def supersede(connection: Connection, model_id: str, newest: int) -> None:
@@ -38,18 +38,21 @@ def any_open(connection: Connection, model_id: str, *, before: int) -> bool:
 def served_before(connection: Connection, model_id: str, version: int, epoch: int) -> bool:
     """Whether the version was champion before this promotion."""
     where = (
-        promotions.c.model_id == model_id,
-        promotions.c.epoch < epoch,
-        promotions.c.to_version == version,
+        tables.promotions.c.model_id == model_id,
+        tables.promotions.c.epoch < epoch,
+        tables.promotions.c.to_version == version,
     )
-    return connection.execute(select(promotions.c.epoch).where(*where).limit(1)).first() is not None
+    return (
+        connection.execute(select(tables.promotions.c.epoch).where(*where).limit(1)).first()
+        is not None
+    )
 
 
 def still_watching(connection: Connection, model_id: str, epoch: int) -> bool:
     """Whether the promotion is still the newest one and its watch has not ended. Call under
-    `registry.lock`.
+    `models.lock`.
     """
-    newest = registry.champion(connection, model_id)
+    newest = promotions.champion(connection, model_id)
     if newest is None or newest.epoch != epoch:
         return False
     return newest.watch is not None and newest.watch["state"] == "watching"
@@ -59,18 +62,18 @@ def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason:
     """Go back to the version before, pause learning and quarantine what the version learnt from.
 
     Where the version before was deleted there is nothing to go back to: the rest happens all the
-    same. Call under `registry.lock`, while `still_watching`.
+    same. Call under `models.lock`, while `still_watching`.
     """
     why = f"the watch found version {promotion.to_version} worse: {reason}"
-    before, version = registry.version(connection, model["id"], promotion.from_version), None
+    before, version = versions.get(connection, model["id"], promotion.from_version), None
     if before["deleted_at"] is None:
-        _, version = registry.roll_back(
+        _, version = promotions.roll_back(
             connection, model["id"], to=before["number"], actor=ACTOR, reason=why
         )
         paused = f"rolled back to version {version}: {why}"
     else:
         paused = f"{why}; it still serves, since version {before['number']} was deleted"
-    registry.set_learning(connection, model["id"], "paused", paused)
+    models.set_learning(connection, model["id"], "paused", paused)
     windows = _learnt_from(connection, model["id"], promotion.to_version)
     for number in windows:
         catalog.set_window_state(connection, model["id"], number, "quarantined")
@@ -86,13 +89,19 @@ def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason:
 
 
 def _learnt_from(connection: Connection, model_id: str, version: int) -> list[int]:
-    run_id = registry.version(connection, model_id, version)["run_id"]
+    run_id = versions.get(connection, model_id, version)["run_id"]
     return list(runs.get(connection, run_id)["windows"]) if run_id is not None else []
 
 
 def _open(connection: Connection, model_id: str, before: int) -> list[Any]:
-    state = promotions.c.watch["state"].as_string()
-    where = (promotions.c.model_id == model_id, promotions.c.epoch < before, state == "watching")
+    state = tables.promotions.c.watch["state"].as_string()
+    where = (
+        tables.promotions.c.model_id == model_id,
+        tables.promotions.c.epoch < before,
+        state == "watching",
+    )
     return list(
-        connection.execute(select(promotions.c.epoch, promotions.c.watch).where(*where)).all()
+        connection.execute(
+            select(tables.promotions.c.epoch, tables.promotions.c.watch).where(*where)
+        ).all()
     )

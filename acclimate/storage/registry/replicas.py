@@ -1,0 +1,78 @@
+"""API replicas: their heartbeats, the version each has loaded, and the rows each holds.
+
+Every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from acclimate.storage.database import now
+from acclimate.storage.registry.models import lock
+from acclimate.storage.tables import models, promotions, replica_models, replicas
+
+LIVE_SECONDS = 10.0
+"""A replica whose heartbeat is older than this is dead: nothing waits for it."""
+
+
+def is_live() -> ColumnElement[bool]:
+    """Whether a replica has given a sign of life lately; one from the future was given before the
+    clock was set back.
+    """
+    return replicas.c.heartbeat_at.between(now() - LIVE_SECONDS, now() + LIVE_SECONDS)
+
+
+def report_loaded(
+    connection: Connection, replica: str, model_id: str, *, version: int, epoch: int
+) -> None:
+    """A replica answers with this epoch from now on; when it is the last live one, the promotion
+    counts as served.
+    """
+    lock(connection, model_id)
+    note(connection, replica, model_id, version=version, epoch=epoch, problem=None)
+    behind = (
+        select(func.count())
+        .select_from(
+            replicas.outerjoin(
+                replica_models,
+                (replica_models.c.replica == replicas.c.replica)
+                & (replica_models.c.model_id == model_id),
+            )
+        )
+        .where(is_live(), func.coalesce(replica_models.c.epoch, 0) < epoch)
+    )
+    if connection.execute(behind).scalar_one() == 0:
+        served = (
+            promotions.c.model_id == model_id,
+            promotions.c.epoch <= epoch,
+            promotions.c.served_at.is_(None),
+        )
+        connection.execute(update(promotions).where(*served).values(served_at=now()))
+
+
+def report_problem(connection: Connection, replica: str, model_id: str, problem: str) -> None:
+    """A replica could not load the champion and goes on with what it has."""
+    note(connection, replica, model_id, problem=problem)
+
+
+def note(connection: Connection, replica: str, model_id: str, **values: Any) -> None:
+    """Write what a replica says of a model; nothing is written of a model that is no longer
+    there.
+    """
+    where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
+    if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
+        said = {"replica": replica, "model_id": model_id, **values}
+        columns = [literal(value, replica_models.c[name].type) for name, value in said.items()]
+        there = select(*columns).where(exists().where(models.c.id == model_id))
+        connection.execute(insert(replica_models).from_select(list(said), there))
