@@ -24,9 +24,9 @@ from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog, copies, journal
+from acclimate.storage.log import copies, journal
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import deletion
+from acclimate.storage.registry import deletion, replicas
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.run_logs import RunLogs
 from acclimate.storage.store import Store
@@ -223,7 +223,7 @@ def retire(equipment: Equipment) -> None:
         for model_id in equipment.recorder.open_rows():
             equipment.shipper.seal(model_id)
         with equipment.database.write() as connection:
-            catalog.forget(connection, equipment.settings.replica)
+            replicas.sign_off(connection, equipment.settings.replica)
     except Exception as error:
         logger.warning("open journals are left to the successor", error=type(error).__name__)
     equipment.recorder.close()

@@ -17,8 +17,9 @@ from acclimate.learning.seed_split import SeedError
 from acclimate.learning.spec import Problem
 from acclimate.spec import SpecError
 from acclimate.storage import database
-from acclimate.storage.log import barrier, catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import deletion, idempotency, models, promotions, runs, versions
+from acclimate.storage.runs import run_start
 
 log = structlog.get_logger()
 
@@ -87,7 +88,7 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("not-found", "the model was deleted")
         case models.UnknownModel():
             return Refusal("not-found", f"there is no model {error.args[0]!r}")
-        case versions.UnknownVersion() | catalog.UnknownWindow():
+        case versions.UnknownVersion() | windows.UnknownWindow():
             return Refusal("not-found", str(error.args[0]))
         case runs.UnknownRun():
             return Refusal("not-found", f"there is no run {error.args[0]!r}")
@@ -107,15 +108,15 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("run-active", str(error), members={"run": error.run_id}, headers=where)
         case runs.RunEnded():
             return Refusal("run-ended", f"the run has ended: {error.args[0]}")
-        case catalog.NotEnoughRows():
+        case windows.NotEnoughRows():
             return Refusal(
                 "not-enough-rows", str(error), members={"rows": error.rows, "needed": error.needed}
             )
-        case catalog.WindowOpen():
+        case windows.WindowOpen():
             return Refusal("window-open", str(error.args[0]))
-        case barrier.WindowQuarantined():
+        case windows.WindowQuarantined():
             return Refusal("window-quarantined", str(error))
-        case barrier.NothingServed():
+        case run_start.NothingServed():
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
         case idempotency.KeyReused():
             return Refusal("idempotency-key-reused", "take a new Idempotency-Key for a new request")
@@ -227,10 +228,10 @@ def install(app: FastAPI) -> None:
         deletion.VersionAliased,
         runs.RunActive,
         runs.RunEnded,
-        catalog.NotEnoughRows,
-        catalog.WindowOpen,
-        barrier.WindowQuarantined,
-        barrier.NothingServed,
+        windows.NotEnoughRows,
+        windows.WindowOpen,
+        windows.WindowQuarantined,
+        run_start.NothingServed,
         idempotency.KeyReused,
         Exception,
     ):

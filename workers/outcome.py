@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from acclimate.learning.data import Json
 from acclimate.learning.results import Verdict
 from acclimate.learning.spec import Gates, ModelSpec, Policy
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, models, promotions, runs, versions
 from acclimate.storage.registry.runs import Claim
 
@@ -157,10 +157,10 @@ def _note_window(
         "rows_refused": sum(labels.refused.values()) if labels else 0,
     }
     for number in task.run["windows"]:
-        released = catalog.window(connection, task.model["id"], number)["state"] == "released"
+        released = windows.get(connection, task.model["id"], number)["state"] == "released"
         state = {"state": "quarantined"} if turn.drift.alarms and not released else {}
         estimate = {"estimate": estimates[number]} if number in estimates else {}
-        catalog.note_window(connection, task.model["id"], number, **found, **state, **estimate)
+        windows.note(connection, task.model["id"], number, **found, **state, **estimate)
 
 
 def _results(task: Task, turn: Turn) -> dict[str, Any]:

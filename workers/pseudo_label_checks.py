@@ -15,7 +15,7 @@ from acclimate.learning import label_sampling
 from acclimate.learning.data import NONE_OF_THE_CLASSES
 from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import labels, models, pseudo_labels
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.labels import Said
@@ -55,7 +55,7 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
         with database.read() as connection:
             kept = pseudo_labels.newest(connection, model["id"], most=MOST_RUNS)
             labelled = sum(
-                window["rows_labelled"] for window in catalog.all_windows(connection, model["id"])
+                window["rows_labelled"] for window in windows.list_all(connection, model["id"])
             )
             state = (labelled, frozenset(run["id"] for run in kept))
             if not kept or not labelled or seen.same(("pseudo_labels", model["id"]), state):

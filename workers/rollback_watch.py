@@ -13,7 +13,7 @@ import structlog
 from acclimate.learning.evaluation import rollback_monitor
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import models, promotions, revisions, versions, watches
 from acclimate.storage.registry.models import UnknownModel
@@ -64,7 +64,7 @@ def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched)
     model_id = found.model["id"]
     if found.seal:
         with database.write() as connection:
-            catalog.request_seal(connection, model_id)
+            barrier.request_seal(connection, model_id)
     state = (found.promotion.epoch, ids(found.lines))
     if not seen.same(("watch", model_id), state):
         conclude(database, segments, found)
@@ -96,7 +96,7 @@ def _begin(connection: Connection, model: RowMapping) -> None:
         "needed": policy.watch_rows,
         "found": None,
         "detail": waived,
-        "window": catalog.open_window(connection, model["id"])["number"],
+        "window": windows.open_window(connection, model["id"])["number"],
         "at": clock(connection),
     }
     watches.note(connection, model["id"], newest.epoch, begun)
@@ -141,7 +141,7 @@ def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
         # Of windows, not of a time: what the version answered is told by the rows, and clocks
         # differ, and are set. A watch that an earlier release began names no window.
         lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
-        seal=catalog.seal_is_due(connection, model["id"], wanted),
+        seal=barrier.seal_is_due(connection, model["id"], wanted),
     )
 
 

@@ -15,13 +15,13 @@ from acclimate.learning import triggers
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
-from acclimate.storage.log.barrier import start_run
-from acclimate.storage.log.catalog import NotEnoughRows
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
+from acclimate.storage.log.windows import NotEnoughRows
 from acclimate.storage.registry import models, promotions, revisions, runs, versions
 from acclimate.storage.registry.models import UnknownModel
 from acclimate.storage.registry.runs import RunActive
+from acclimate.storage.runs.run_start import start_run
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> boo
         return False
     if runs.active(connection, model["id"]) is not None:
         return False
-    return catalog.open_rows(connection, model["id"]) >= policy.min_window_rows
+    return windows.open_rows(connection, model["id"]) >= policy.min_window_rows
 
 
 def _due(connection: Connection, model: RowMapping, policy: Policy) -> Due | None:
-    if triggers.rows_due(policy, catalog.open_rows(connection, model["id"])):
+    if triggers.rows_due(policy, windows.open_rows(connection, model["id"])):
         return Due(model=model["name"], trigger="rows")
     now = clock(connection)
     # What lies in the future was written before the clock was set back.
@@ -139,7 +139,7 @@ def _suspect(
         reference=reference,
         lines=sorted(lines, key=lambda line: line["last_logged_at"], reverse=True),
         needed=min(policy.min_window_rows, LOOK_ROWS),
-        seal=catalog.seal_is_due(
+        seal=barrier.seal_is_due(
             connection, model["id"], max(policy.min_window_rows, GROWTH * sealed)
         ),
     )
@@ -166,7 +166,7 @@ def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) ->
     was judged.
     """
     version = champion.to_version
-    for window in reversed(catalog.all_windows(connection, model["id"])):
+    for window in reversed(windows.list_all(connection, model["id"])):
         served = (window["estimate"] or {}).get("served")
         if (
             window["state"] in ("closed", "released")
@@ -183,7 +183,7 @@ def _drift(database: Database, segments: Segments, seen: Seen, suspect: Suspect)
     model_id, champion = suspect.model["id"], suspect.champion
     if suspect.seal:
         with database.write() as connection:
-            catalog.request_seal(connection, model_id)
+            barrier.request_seal(connection, model_id)
     state = (champion.epoch, suspect.reference, ids(suspect.lines))
     if seen.same(("drift", model_id), state):
         return None

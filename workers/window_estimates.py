@@ -12,7 +12,7 @@ from acclimate.learning.data import Json, PseudoLabels
 from acclimate.learning.evaluation.accuracy_estimate import estimate
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import versions
 from workers.live_answers import served
@@ -36,7 +36,7 @@ def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict
     found: dict[int, Json] = {}
     for number in task.run["windows"]:
         with database.read() as connection:
-            if catalog.window(connection, task.model["id"], number)["estimate"] is not None:
+            if windows.get(connection, task.model["id"], number)["estimate"] is not None:
                 continue
             lines = catalog.segments_of(connection, task.model["id"], [number])
         answered = served(segments, lines)

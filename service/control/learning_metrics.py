@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import models, periodic_tasks, promotions, runs, versions
 from acclimate.storage.tables import ENDED
 
@@ -136,7 +136,7 @@ class LearningCollector:
                 _runs(
                     found, model["name"], runs.page(connection, model_id=model["id"], size=100_000)
                 )
-                _windows(found, model["name"], catalog.all_windows(connection, model["id"]))
+                _windows(found, model["name"], windows.list_all(connection, model["id"]))
                 _versions(found, connection, model)
                 found["learning_paused"].add_metric(
                     (model["name"],), float(model["learning"] == "paused")

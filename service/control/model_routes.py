@@ -18,8 +18,16 @@ from acclimate.learning.models import network, weights
 from acclimate.learning.seed_split import split
 from acclimate.learning.spec import ModelSpec, Problem
 from acclimate.spec import parse, settings
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, deletion, models, promotions, revisions, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import (
+    audit_log,
+    deletion,
+    models,
+    promotions,
+    replicas,
+    revisions,
+    runs,
+)
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.control import documents, seed_file, weights_file
@@ -349,7 +357,7 @@ def _document(connection: Any, row: Any) -> dict[str, Any]:
         "previous": documents.text(promotions.previous(connection, row["id"])),
         "anchor": "1",
         "active_run": active["id"] if active else None,
-        "open_window": {"rows": catalog.open_rows(connection, row["id"])},
+        "open_window": {"rows": windows.open_rows(connection, row["id"])},
         "replicas": [
             {
                 "id": replica["replica"],
@@ -357,7 +365,7 @@ def _document(connection: Any, row: Any) -> dict[str, Any]:
                 "epoch": replica["epoch"] or 0,
                 "problem": replica["problem"],
             }
-            for replica in catalog.live_replicas(connection, row["id"])
+            for replica in replicas.list_live(connection, row["id"])
         ],
         "created_at": documents.time(row["created_at"]),
     }

@@ -17,7 +17,7 @@ from acclimate.learning.evaluation.simulation_report import Rehearsal
 from acclimate.learning.pipeline import Turn
 from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog, window_rows
+from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.registry import label_snapshot, models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
@@ -105,23 +105,23 @@ class Planner:
         )
         return _document(basis, seen, rows=rows, window=window)
 
-    def _read(self, name: str, windows: Sequence[int] | None) -> Basis:
+    def _read(self, name: str, asked: Sequence[int] | None) -> Basis:
         with self._database.read() as connection:
             model = models.named(connection, name)
             _, policy = revisions.policy(connection, model["id"])
-            if windows is None:
-                numbers = [catalog.all_windows(connection, model["id"])[-1]["number"]]
+            if asked is None:
+                numbers = [windows.list_all(connection, model["id"])[-1]["number"]]
             else:
                 numbers = [
-                    barrier.closed_window(connection, model["id"], number)["number"]
-                    for number in windows
+                    windows.closed_window(connection, model["id"], number)["number"]
+                    for number in asked
                 ]
             return Basis(
                 model=model,
                 policy=policy,
                 numbers=numbers,
-                needed=policy.min_window_rows if windows is None else 1,
-                lines=catalog.segments_of(connection, model["id"], windows),
+                needed=policy.min_window_rows if asked is None else 1,
+                lines=catalog.segments_of(connection, model["id"], asked),
                 words=label_snapshot.words_now(connection, model["id"], numbers),
                 rehearsal=_rehearsal(versions.get(connection, model["id"], 1)),
             )

@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Response
 
 from acclimate.learning.spec import Problem
-from acclimate.storage.log import barrier, catalog, erasure
+from acclimate.storage.log import barrier, catalog, erasure, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged
 from acclimate.storage.registry import models
@@ -89,7 +89,7 @@ def list_rows(
     with held.database.read() as connection:
         row = models.named(connection, name)
         number = _asked(connection, row["id"], window)
-        is_open = number is None or catalog.window(connection, row["id"], number)["state"] == "open"
+        is_open = number is None or windows.get(connection, row["id"], number)["state"] == "open"
     place = Place(window=number) if page_token is None else Place.of(page_token)
     if place.window != number and not (window == "open" and place.window is not None):
         raise _wrong("page_token", "belongs to another window")
@@ -101,7 +101,7 @@ def list_rows(
         lines = catalog.segments_from(
             connection, row["id"], after, window=place.window, most=page_size + 1
         )
-        open_number = catalog.open_window(connection, row["id"])["number"]
+        open_number = windows.open_window(connection, row["id"])["number"]
     walk = _Walk(held, row, wanted, open_number)
     body, token = walk.page(lines, place, page_size)
     return Response(
@@ -134,11 +134,11 @@ def _asked(connection: Any, model_id: str, window: str | None) -> int | None:
     if window is None:
         return None
     number = (
-        catalog.open_window(connection, model_id)["number"]
+        windows.open_window(connection, model_id)["number"]
         if window == "open"
         else window_number(window)
     )
-    found: int = catalog.window(connection, model_id, number)["number"]
+    found: int = windows.get(connection, model_id, number)["number"]
     return found
 
 

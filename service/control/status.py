@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import models, periodic_tasks, promotions, revisions, runs, watches
+from acclimate.storage.log import windows
+from acclimate.storage.registry import (
+    models,
+    periodic_tasks,
+    promotions,
+    replicas,
+    revisions,
+    runs,
+    watches,
+)
 from service.control import documents
 
 if TYPE_CHECKING:
@@ -44,16 +52,16 @@ def without_database() -> dict[str, Any]:
 
 def _model(connection: Connection, row: Any, neglected: Neglected) -> dict[str, Any]:
     champion = promotions.champion(connection, row["id"])
-    replicas = catalog.live_replicas(connection, row["id"])
+    live = replicas.list_live(connection, row["id"])
     active = runs.active(connection, row["id"])
     recent = runs.page(connection, model_id=row["id"], size=3)
     return {
         "name": row["name"],
-        "healthy": _healthy(champion, replicas),
+        "healthy": _healthy(champion, live),
         "learning": _worst(
             [_learning(connection, row, champion, active, recent), _hands(neglected)]
         ),
-        "safe": _safe(row, champion, catalog.newest_closed(connection, row["id"]), neglected),
+        "safe": _safe(row, champion, windows.newest_closed(connection, row["id"]), neglected),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
@@ -101,7 +109,7 @@ def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
     _, policy = revisions.policy(connection, row["id"])
     if policy.learnable == "no":
         return ['the policy says learnable = "no": this model is served and watched only']
-    rows = catalog.open_rows(connection, row["id"])
+    rows = windows.open_rows(connection, row["id"])
     if rows < policy.min_window_rows:
         return [
             f"nothing new to learn from: {rows} rows in the open window, a run needs "

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.spec import Problem
-from acclimate.storage.log import catalog, erasure
+from acclimate.storage.log import erasure, windows
 from acclimate.storage.registry import audit_log, deletion, models, promotions, versions
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
@@ -55,11 +55,11 @@ def list_windows(
     with held.database.read() as connection:
         model_id = models.named(connection, name)["id"]
         rows, token = _paged(
-            catalog.all_windows(connection, model_id), "number", page_size, page_token
+            windows.list_all(connection, model_id), "number", page_size, page_token
         )
         run_ids, open_rows = (
-            catalog.runs_of_windows(connection, model_id),
-            catalog.open_rows(connection, model_id),
+            windows.runs_by_window(connection, model_id),
+            windows.open_rows(connection, model_id),
         )
     return documents.items((_window(row, open_rows, run_ids) for row in rows), token)
 
@@ -220,8 +220,8 @@ def get_drift(
     and n.
     """
     with held.database.read() as connection:
-        windows = catalog.all_windows(connection, models.named(connection, name)["id"])
-    found = [row for row in windows if row["drift"] is not None]
+        known = windows.list_all(connection, models.named(connection, name)["id"])
+    found = [row for row in known if row["drift"] is not None]
     rows, token = _paged(found, "number", page_size, page_token)
     return documents.items(
         ({"window": documents.window_id(row["number"]), **row["drift"]} for row in rows), token
@@ -280,7 +280,7 @@ def _versions(connection: Any, model_id: str, rows: list[Any]) -> list[dict[str,
         promotions.aliases(connection, model_id),
     )
     learnt: dict[str, list[int]] = {}
-    for number, run_ids in catalog.runs_of_windows(connection, model_id).items():
+    for number, run_ids in windows.runs_by_window(connection, model_id).items():
         for run_id in run_ids:
             learnt.setdefault(run_id, []).append(number)
     marked = erasure.seen_by(connection, model_id)
@@ -302,7 +302,7 @@ def _set_state(
     reason = body.reason if body else None
     with held.database.write() as connection:
         model_id = models.named(connection, name)["id"]
-        row = catalog.set_window_state(connection, model_id, window_number(window), state)
+        row = windows.set_state(connection, model_id, window_number(window), state)
         audit_log.write(
             connection,
             actor=key.name,
@@ -311,4 +311,4 @@ def _set_state(
             window=window,
             reason=reason,
         )
-        return _window(row, 0, catalog.runs_of_windows(connection, model_id))
+        return _window(row, 0, windows.runs_by_window(connection, model_id))

@@ -20,7 +20,6 @@ import structlog
 
 from acclimate.learning.spec import ModelSpec, Policy
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog
 from acclimate.storage.registry import deletion, models, promotions, replicas, revisions, versions
 from service.inference.model_slot import Model, ModelSlots, Served
 from service.inference.recorder import Recorder
@@ -98,7 +97,7 @@ class ChampionFollower:
     def beat(self) -> None:
         """Give a sign of life, and count the replicas that do."""
         with self._database.write() as connection:
-            self.live_replicas = catalog.heartbeat(
+            self.live_replicas = replicas.heartbeat(
                 connection, self._replica, self._recorder.open_rows()
             )
         self._answered_at = time.monotonic()

@@ -10,7 +10,7 @@ import time
 import structlog
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
@@ -76,7 +76,7 @@ class Shipper:
             return False
         if acknowledge is not None:
             with self._database.write() as connection:
-                catalog.acknowledge_seal(connection, self._replica, model_id, acknowledge)
+                barrier.acknowledge_seal(connection, self._replica, model_id, acknowledge)
         return True
 
     def ship_waiting(self) -> None:

@@ -13,7 +13,7 @@ from memories import new_run
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import models, periodic_tasks, promotions, runs, watches
 from service.control import status
 
@@ -36,9 +36,7 @@ def lamp(live: Live, which: str) -> tuple[str, list[str]]:
 def close(live: Live) -> int:
     with live.database.write() as connection:
         return int(
-            catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)[
-                "number"
-            ]
+            windows.close(connection, live.model_id, closed_by="operator", needed=0)["number"]
         )
 
 
@@ -128,11 +126,11 @@ def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_
     for clear in ("release", "evidence"):
         number = close(live)
         with live.database.write() as connection:
-            catalog.set_window_state(connection, live.model_id, number, "quarantined")
+            windows.set_state(connection, live.model_id, number, "quarantined")
         assert lamp(live, "safe") == ("warn", [f"window w-{number} is quarantined: by an operator"])
         if clear == "release":
             with live.database.write() as connection:
-                catalog.set_window_state(connection, live.model_id, number, "released")
+                windows.set_state(connection, live.model_id, number, "released")
         else:
             close(live)
         assert lamp(live, "safe") == ("ok", [])

@@ -11,11 +11,11 @@ import pytest
 from memories import new_model
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.journal import Journal, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import deletion, models
+from acclimate.storage.registry import deletion, models, replicas
 from acclimate.storage.store import Store
 from service.inference.backlog import Backlog
 from service.inference.recorder import Recorder
@@ -42,7 +42,7 @@ class Way:
             replica=REPLICA, database=database, segments=segments, recorder=self.recorder
         )
         with database.write() as connection:
-            catalog.heartbeat(connection, REPLICA, {})
+            replicas.heartbeat(connection, REPLICA, {})
 
     def sealed(self, model_id: str) -> SealedFile:
         """A sealed file with one row, which waits."""
@@ -70,7 +70,7 @@ class Way:
 
     def problem(self, model_id: str) -> str | None:
         with self.database.read() as connection:
-            [said] = [row["problem"] for row in catalog.live_replicas(connection, model_id)]
+            [said] = [row["problem"] for row in replicas.list_live(connection, model_id)]
         return None if said is None else str(said)
 
 
@@ -124,10 +124,10 @@ def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(
     (tmp_path / "store").write_text("no folder")
     assert not way.shipper.seal(gas, acknowledge=1)
     with way.database.read() as connection:
-        assert catalog.unsealed_replicas(connection, gas, 1) == [REPLICA]
+        assert barrier.unsealed_replicas(connection, gas, 1) == [REPLICA]
     (tmp_path / "store").unlink()
     assert way.shipper.seal(gas, acknowledge=1)
     with way.database.read() as connection:
-        assert catalog.unsealed_replicas(connection, gas, 1) == []
+        assert barrier.unsealed_replicas(connection, gas, 1) == []
     assert way.arrived(waiting)
     way.recorder.close()

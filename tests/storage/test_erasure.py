@@ -13,7 +13,7 @@ from memories import at_once, log_segment, new_model, new_run, new_version, spec
 from sqlalchemy import Connection, func, select, text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import (
     audit_log,
@@ -188,10 +188,10 @@ def fill(database: Database, files: Files, model_id: str) -> None:
     files.store.put_bytes(b"x", f"segments/{model_id}/{line.id}.arrow")
     label = labels.Label(prediction_id="p", row=0, label=1, source="anna", segment=line.id)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {model_id: 3})
+        replicas.heartbeat(connection, "api-0", {model_id: 3})
         models.lock(connection, model_id)
         labels.add(connection, model_id, [label])
-        catalog.close_window(connection, model_id, closed_by="operator", needed=1)
+        windows.close(connection, model_id, closed_by="operator", needed=1)
         run = new_run(connection, model_id, windows=[1])
         runs.cancel(connection, run)
         for statement in (
@@ -259,8 +259,8 @@ def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
     assert new_id != model_id
     with database.write() as connection:
         assert new_version(connection, new_id) == 1
-        assert [row["number"] for row in catalog.all_windows(connection, new_id)] == [1]
-        assert catalog.open_rows(connection, new_id) == 0
+        assert [row["number"] for row in windows.list_all(connection, new_id)] == [1]
+        assert windows.open_rows(connection, new_id) == 0
         assert promotions.champion(connection, new_id).epoch == 1
     files.sweep(database)
     assert files.artifacts.exists(files.artifact("seed"))
@@ -284,7 +284,7 @@ def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
     delete_model(database)
     deeds: list[Any] = [
         lambda connection: catalog.register(connection, line),
-        lambda connection: catalog.request_seal(connection, model_id),
+        lambda connection: barrier.request_seal(connection, model_id),
         lambda connection: replicas.report_loaded(
             connection, "api-0", model_id, version=1, epoch=1
         ),
@@ -295,8 +295,8 @@ def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
         with pytest.raises(models.ModelDeleted), database.write() as connection:
             deed(connection)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {model_id: 3})
-        catalog.acknowledge_seal(connection, "api-0", model_id, 1)
+        replicas.heartbeat(connection, "api-0", {model_id: 3})
+        barrier.acknowledge_seal(connection, "api-0", model_id, 1)
         replicas.report_problem(connection, "api-0", model_id, "cannot load")
         assert left(connection)["replica_models"] == 0
 

@@ -9,7 +9,7 @@ from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.labels import Label
 
@@ -38,12 +38,12 @@ def known(
 
 def counts(database: Database, model_id: str) -> list[int]:
     with database.read() as connection:
-        return [row["rows_labelled"] for row in catalog.all_windows(connection, model_id)]
+        return [row["rows_labelled"] for row in windows.list_all(connection, model_id)]
 
 
 def close(connection: Connection, model_id: str) -> int:
     models.lock(connection, model_id)
-    return catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
+    return windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, window_rows
+from acclimate.storage.log import catalog, window_rows, windows
 from acclimate.storage.registry import label_snapshot, labels, models, runs
 from acclimate.storage.registry.labels import Label
 
@@ -40,9 +40,7 @@ class History:
         with self.database.write() as connection:
             models.lock(connection, self.model_id)
             return int(
-                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
-                    "number"
-                ]
+                windows.close(connection, self.model_id, closed_by="operator", needed=1)["number"]
             )
 
     def label(self, request: str, given: dict[int, int | None], *, source: str = "anna") -> None:
@@ -163,7 +161,7 @@ def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history: H
         history.label(request, {5: 1})
         history.run(number)
     with history.database.write() as connection:
-        catalog.set_window_state(connection, history.model_id, number, "quarantined")
+        windows.set_state(connection, history.model_id, number, "quarantined")
     found = history.snapshot(history.run(history.window("c")))
     assert told(found.taught) == [(5, 1), (0, 0), (5, 1), (0, 0)]
     assert found.taught is not None and np.diff(found.taught.x[:, 0])[1] < 0

@@ -8,7 +8,7 @@ import pytest
 from memories import at_once, let_die, new_model, new_version, spec
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import models, promotions, replicas, revisions, versions
 
 
@@ -36,8 +36,8 @@ def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(
 ) -> None:
     model_id = new_model(database)
     with database.read() as connection:
-        windows = catalog.all_windows(connection, model_id)
-        assert [(row["number"], row["state"]) for row in windows] == [(1, "open")]
+        known = windows.list_all(connection, model_id)
+        assert [(row["number"], row["state"]) for row in known] == [(1, "open")]
         assert revisions.policy(connection, model_id) == (1, spec().policy)
         assert revisions.gates(connection, model_id) == (1, spec().gates)
         assert promotions.champion(connection, model_id) is None
@@ -217,7 +217,7 @@ def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it
     with database.write() as connection:
         new_version(connection, model_id)
         for replica in ("api-0", "api-1", "api-2"):
-            catalog.heartbeat(connection, replica, {})
+            replicas.heartbeat(connection, replica, {})
     let_die(database, "api-2", seconds=11)
     with database.write() as connection:
         replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
@@ -239,7 +239,7 @@ def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(
     with database.write() as connection:
         new_version(connection, model_id)
         for replica in ("api-0", "api-1"):
-            catalog.heartbeat(connection, replica, {model_id: 0})
+            replicas.heartbeat(connection, replica, {model_id: 0})
     reported = threading.Semaphore(0)
 
     def report(replica):
@@ -260,9 +260,9 @@ def test_a_replica_that_cannot_load_says_so_until_it_can(database: Database) -> 
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
-        catalog.heartbeat(connection, "api-0", {})
+        replicas.heartbeat(connection, "api-0", {})
         replicas.report_problem(connection, "api-0", model_id, "digest differs")
-        assert catalog.live_replicas(connection, model_id)[0]["problem"] == "digest differs"
+        assert replicas.list_live(connection, model_id)[0]["problem"] == "digest differs"
         replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
-        live = catalog.live_replicas(connection, model_id)[0]
+        live = replicas.list_live(connection, model_id)[0]
     assert (live["problem"], live["version"], live["epoch"]) == (None, 1, 1)

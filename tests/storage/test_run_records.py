@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import idempotency, models, run_events, runs, stages
 from acclimate.storage.registry.idempotency import KeyReused, Once
 from acclimate.storage.registry.run_logs import MOST_BYTES, RunLogs
 from acclimate.storage.registry.runs import Claim, LeaseLost
+from acclimate.storage.runs import run_start
 from acclimate.storage.store import Store
 
 GATES = [{"gate": "max_ece", "verdict": "pass"}, {"gate": "agreement", "verdict": "fail"}]
@@ -186,7 +187,7 @@ def startable(database: Database, name: str = "gas") -> str:
 
 
 def begin(database: Database, asked: Once, model: str = "gas") -> str:
-    return barrier.start_run(database, model, trigger="operator", actor="anna", once=asked)
+    return run_start.start_run(database, model, trigger="operator", actor="anna", once=asked)
 
 
 def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
@@ -276,13 +277,11 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
     for agreement in (0.9, 0.7):
         with database.write() as connection:
             models.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
-                "number"
-            ]
-            catalog.note_window(connection, model_id, number, drift={"agreement": agreement})
+            number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
+            windows.note(connection, model_id, number, drift={"agreement": agreement})
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
-        found = [catalog.past(connection, model_id, before=number) for number in (1, 2, 3)]
+        found = [windows.past(connection, model_id, before=number) for number in (1, 2, 3)]
     assert found == [None, Past(agreement=0.9), Past(agreement=0.7)]
 
 
@@ -291,13 +290,9 @@ def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> Non
     for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
         with database.write() as connection:
             models.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
-                "number"
-            ]
-            catalog.note_window(
-                connection, model_id, number, drift={"agreement": agreement}, state=state
-            )
+            number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
+            windows.note(connection, model_id, number, drift={"agreement": agreement}, state=state)
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
-        found = [catalog.past(connection, model_id, before=number) for number in (2, 3, 4)]
+        found = [windows.past(connection, model_id, before=number) for number in (2, 3, 4)]
     assert found == [Past(agreement=0.9), Past(agreement=0.9, standing=True), Past(agreement=0.8)]

@@ -15,7 +15,7 @@ from memories import expire_lease, new_model, new_run
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, erasure
+from acclimate.storage.log import catalog, erasure, windows
 from acclimate.storage.log.erasure import Erasure
 from acclimate.storage.log.journal import Journal, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
@@ -77,9 +77,7 @@ class Log:
     def close_window(self) -> int:
         with self.database.write() as connection:
             return int(
-                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
-                    "number"
-                ]
+                windows.close(connection, self.model_id, closed_by="operator", needed=1)["number"]
             )
 
     def erase(self, subject: str) -> Erasure:
@@ -105,7 +103,7 @@ class Log:
 
     def window(self, number: int) -> Any:
         with self.database.read() as connection:
-            return catalog.window(connection, self.model_id, number)
+            return windows.get(connection, self.model_id, number)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
-from acclimate.storage.log.barrier import start_run
-from acclimate.storage.registry import models, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models, replicas, runs
+from acclimate.storage.runs.run_start import start_run
 from workers import triggers
 from workers.live_answers import Seen
 
@@ -152,26 +152,22 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
 def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
-            "number"
-        ]
+        number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        catalog.note_window(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, estimate=told)
     live.log(1, UNSURE)
     assert look(live) == []
     with live.database.write() as connection:
-        catalog.set_window_state(connection, live.model_id, number, "quarantined")
+        windows.set_state(connection, live.model_id, number, "quarantined")
     assert len(look(live)) == 1
 
 
 def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
-            "number"
-        ]
+        number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        catalog.note_window(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, estimate=told)
     live.add_version()
     live.log(2, UNSURE)
     assert len(look(live)) == 1
@@ -179,7 +175,7 @@ def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -
 
 def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -> None:
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 100})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 100})
     for _ in range(2):
         assert look(live) == []
     with live.database.read() as connection:

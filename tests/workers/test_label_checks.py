@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, window_rows
+from acclimate.storage.log import catalog, window_rows, windows
 from acclimate.storage.registry import labels, models, pseudo_labels, runs, stages
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
@@ -42,7 +42,7 @@ class Checked:
         self.live.log(1, answers(ROWS), request="a")
         with database.write() as connection:
             models.lock(connection, self.model_id)
-            catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)
+            windows.close(connection, self.model_id, closed_by="operator", needed=1)
             lines = catalog.segments_of(connection, self.model_id, [1])
             self.segment = lines[0]["id"]
             self.run_id = new_run(connection, self.model_id, windows=[1])

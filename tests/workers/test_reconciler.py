@@ -9,7 +9,7 @@ from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import models, run_events, runs, stages
 from acclimate.storage.registry.artifacts import Artifacts
@@ -53,7 +53,7 @@ def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_an
     assert [store.exists(line.key) for line in (old, young)] == [False, True]
     with database.read() as connection:
         assert [row["id"] for row in catalog.all_segments(connection, model_id)] == [young.id]
-        assert catalog.open_rows(connection, model_id) == young.rows
+        assert windows.open_rows(connection, model_id) == young.rows
 
 
 def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referred_to_stays(

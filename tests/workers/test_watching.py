@@ -11,8 +11,8 @@ from live_rows import EXPECTED, Live, answers
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, models, promotions
+from acclimate.storage.log import windows
+from acclimate.storage.registry import audit_log, models, promotions, replicas
 from acclimate.storage.tables import versions
 from workers import rollback_watch
 from workers.live_answers import Seen
@@ -56,7 +56,7 @@ def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> N
 def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live: Live) -> None:
     live.log(1, answers(50))
     with live.database.write() as connection:
-        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+        windows.close(connection, live.model_id, closed_by="operator", needed=1)
     live.add_version(windows=(1,))
     live.log(2, ONE_CLASS)
     for _ in range(3):
@@ -71,7 +71,7 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
     with live.database.read() as connection:
         model = models.get(connection, live.model_id)
         assert model["learning"] == "paused" and "version 2 worse" in model["learning_reason"]
-        assert catalog.window(connection, live.model_id, 1)["state"] == "quarantined"
+        assert windows.get(connection, live.model_id, 1)["state"] == "quarantined"
         entries = [row for row in audit_log.page(connection) if row["actor"] == "watch"]
     assert [(row["action"], row["target"], row["content"]["version"]) for row in entries] == [
         ("version.rollback", "gas", 1)
@@ -97,7 +97,7 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
     look(live)
     live.log(2, ONE_CLASS[:60], behind_seconds=3600)
     with live.database.write() as connection:
-        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+        windows.close(connection, live.model_id, closed_by="operator", needed=1)
     live.log(2, ONE_CLASS[:60], behind_seconds=-3600)
     look(live)
     assert watch(live)["rows"] == 120
@@ -224,11 +224,11 @@ def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live:
 def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(live: Live) -> None:
     live.add_version()
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 49})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 49})
     look(live)
     assert asked(live) == 0
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 50})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 50})
     started = time.monotonic()
     for _ in range(3):
         look(live)

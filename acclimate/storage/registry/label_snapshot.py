@@ -26,7 +26,7 @@ from acclimate.learning.data import (
     Past,
     Snapshot,
 )
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.registry import labels
@@ -101,10 +101,10 @@ def _words(
     known = range(max(1, first - MOST_WINDOWS), first)
     labelled = [
         row["number"]
-        for row in catalog.all_windows(connection, model_id)
+        for row in windows.list_all(connection, model_id)
         if row["number"] in known and row["rows_labelled"]
     ]
-    states = {catalog.window(connection, model_id, number)["state"] for number in numbers}
+    states = {windows.get(connection, model_id, number)["state"] for number in numbers}
     return Words(
         said=labels.said(connection, model_id, before=before),
         judged_until=max(
@@ -117,7 +117,7 @@ def _words(
         windows=[
             catalog.segments_of(connection, model_id, [number]) for number in reversed(labelled)
         ],
-        past=catalog.past(connection, model_id, before=first),
+        past=windows.past(connection, model_id, before=first),
         number=first,
         vouched=states == {"released"},
         mine=None if run is None else _origin(run),

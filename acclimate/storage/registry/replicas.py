@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    RowMapping,
     exists,
     func,
     insert,
@@ -31,6 +32,49 @@ def is_live() -> ColumnElement[bool]:
     clock was set back.
     """
     return replicas.c.heartbeat_at.between(now() - LIVE_SECONDS, now() + LIVE_SECONDS)
+
+
+def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> int:
+    """A sign of life, with the rows of each model that this replica has logged and not yet sealed;
+    how many replicas live.
+    """
+    alive = update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=now())
+    if connection.execute(alive).rowcount == 0:
+        connection.execute(
+            insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now())
+        )
+    for model_id, rows in open_rows.items():
+        note(connection, replica, model_id, open_rows=rows)
+    living = select(func.count()).select_from(replicas).where(is_live())
+    return int(connection.execute(living).scalar_one())
+
+
+def sign_off(connection: Connection, replica: str) -> None:
+    """The replica stops in good order: nobody waits for it any more."""
+    connection.execute(
+        update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=0.0)
+    )
+
+
+def list_live(connection: Connection, model_id: str) -> list[RowMapping]:
+    """What each live replica last said of the model: version, epoch, sealed, problem."""
+    joined = replicas.outerjoin(
+        replica_models,
+        (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id),
+    )
+    query = (
+        select(
+            replicas.c.replica,
+            replicas.c.heartbeat_at,
+            replica_models.c.version,
+            replica_models.c.epoch,
+        )
+        .add_columns(replica_models.c.sealed, replica_models.c.open_rows, replica_models.c.problem)
+        .select_from(joined)
+        .where(is_live())
+        .order_by(replicas.c.replica)
+    )
+    return list(connection.execute(query).mappings())
 
 
 def report_loaded(

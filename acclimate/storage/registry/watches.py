@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, RowMapping, select, update
 
 from acclimate.storage import tables
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, models, promotions, runs, versions
 
 ACTOR = "watch"
@@ -74,13 +74,13 @@ def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason:
     else:
         paused = f"{why}; it still serves, since version {before['number']} was deleted"
     models.set_learning(connection, model["id"], "paused", paused)
-    windows = _learnt_from(connection, model["id"], promotion.to_version)
-    for number in windows:
-        catalog.set_window_state(connection, model["id"], number, "quarantined")
+    learnt_from = _learnt_from(connection, model["id"], promotion.to_version)
+    for number in learnt_from:
+        windows.set_state(connection, model["id"], number, "quarantined")
     content = {
         "version": version,
         "from": promotion.to_version,
-        "windows": windows,
+        "windows": learnt_from,
         "reason": reason,
     }
     audit_log.write(
