@@ -28,7 +28,7 @@ from acclimate.storage.log import copies, journal
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import deletion, replicas
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring

@@ -18,8 +18,8 @@ from acclimate.learning.spec import Problem
 from acclimate.spec import SpecError
 from acclimate.storage import database
 from acclimate.storage.log import windows
-from acclimate.storage.registry import deletion, idempotency, models, promotions, runs, versions
-from acclimate.storage.runs import run_start
+from acclimate.storage.registry import deletion, models, promotions, versions
+from acclimate.storage.runs import idempotency, run_start, runs
 
 log = structlog.get_logger()
 

@@ -17,7 +17,8 @@ from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import Journal
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import promotions, revisions, runs, versions
+from acclimate.storage.registry import promotions, revisions, versions
+from acclimate.storage.runs import runs
 from acclimate.storage.store import Store
 
 PASSED: Json = {

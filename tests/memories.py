@@ -16,7 +16,8 @@ from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.catalog import SegmentLine
-from acclimate.storage.registry import models, promotions, runs, versions
+from acclimate.storage.registry import models, promotions, versions
+from acclimate.storage.runs import runs
 
 DIGEST = "sha256:" + "0" * 64
 T0 = 1_800_000_000.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from acclimate.settings import Settings, share_metrics_in
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.registry import runs
+from acclimate.storage.runs import runs
 
 
 def prepare(folder: Path) -> None:

@@ -14,8 +14,9 @@ from acclimate.learning.data import Json
 from acclimate.learning.results import Verdict
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.storage.log import windows
-from acclimate.storage.registry import audit_log, models, promotions, runs, versions
-from acclimate.storage.registry.runs import Claim
+from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.runs import Claim
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping

@@ -16,9 +16,10 @@ from acclimate.learning.data import NONE_OF_THE_CLASSES
 from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
-from acclimate.storage.registry import labels, models, pseudo_labels
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.labels import Said
+from acclimate.storage.runs import pseudo_labels
 from workers.live_answers import Seen
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import idempotency, models, run_events, runs, stages
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import idempotency, run_events, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from workers.live_answers import Seen
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import structlog
 
 from acclimate.settings import Settings, child_environment
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.registry import runs
-from acclimate.storage.registry.run_logs import RunLogs, newest
-from acclimate.storage.registry.runs import Claim
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_logs import RunLogs, newest
+from acclimate.storage.runs.runs import Claim
 from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()

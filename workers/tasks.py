@@ -15,7 +15,7 @@ from acclimate.storage.log import copies
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import deletion, periodic_tasks
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from workers import metrics, pseudo_label_checks, reconciler, rollback_watch, run, triggers
 from workers.live_answers import Seen

@@ -35,17 +35,10 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import (
-    label_snapshot,
-    models,
-    pseudo_labels,
-    revisions,
-    runs,
-    stages,
-    versions,
-)
+from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
-from acclimate.storage.registry.runs import Claim, LeaseLost, RunCancelled
+from acclimate.storage.runs import label_snapshot, pseudo_labels, runs, stages
+from acclimate.storage.runs.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.store import Store, StoreError
 from workers import outcome, pseudo_label_checks, window_estimates
 from workers.outcome import Task

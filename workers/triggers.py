@@ -18,10 +18,11 @@ from acclimate.storage.database import Database, clock
 from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.log.windows import NotEnoughRows
-from acclimate.storage.registry import models, promotions, revisions, runs, versions
+from acclimate.storage.registry import models, promotions, revisions, versions
 from acclimate.storage.registry.models import UnknownModel
-from acclimate.storage.registry.runs import RunActive
+from acclimate.storage.runs import runs
 from acclimate.storage.runs.run_start import start_run
+from acclimate.storage.runs.runs import RunActive
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from prometheus_client.core import (
 
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.log import windows
-from acclimate.storage.registry import models, periodic_tasks, promotions, runs, versions
+from acclimate.storage.registry import models, periodic_tasks, promotions, versions
+from acclimate.storage.runs import runs
 from acclimate.storage.tables import ENDED
 
 if TYPE_CHECKING:

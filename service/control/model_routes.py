@@ -19,16 +19,9 @@ from acclimate.learning.seed_split import split
 from acclimate.learning.spec import ModelSpec, Problem
 from acclimate.spec import parse, settings
 from acclimate.storage.log import windows
-from acclimate.storage.registry import (
-    audit_log,
-    deletion,
-    models,
-    promotions,
-    replicas,
-    revisions,
-    runs,
-)
+from acclimate.storage.registry import audit_log, deletion, models, promotions, replicas, revisions
 from acclimate.storage.registry.keys import Key
+from acclimate.storage.runs import runs
 from service.auth import Scope
 from service.control import documents, seed_file, weights_file
 from service.errors import Refusal

@@ -19,9 +19,10 @@ from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import label_snapshot, models, revisions, versions
+from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
-from acclimate.storage.registry.label_snapshot import Words
+from acclimate.storage.runs import label_snapshot
+from acclimate.storage.runs.label_snapshot import Words
 from acclimate.storage.store import StoreError
 from service.control import documents
 from service.errors import Refusal

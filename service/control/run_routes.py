@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.spec import Problem
 from acclimate.spec import RECIPES
-from acclimate.storage.registry import audit_log, models, promotions, runs
-from acclimate.storage.registry.idempotency import Once
+from acclimate.storage.registry import audit_log, models, promotions
 from acclimate.storage.registry.keys import Key
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.idempotency import Once
 from acclimate.storage.runs.run_start import start_run
 from service.auth import Scope
 from service.control import documents, run_stream

@@ -11,9 +11,9 @@ from acclimate.storage.registry import (
     promotions,
     replicas,
     revisions,
-    runs,
     watches,
 )
+from acclimate.storage.runs import runs
 from service.control import documents
 
 if TYPE_CHECKING:

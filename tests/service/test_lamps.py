@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
-from acclimate.storage.registry import models, periodic_tasks, promotions, runs, watches
+from acclimate.storage.registry import models, periodic_tasks, promotions, watches
+from acclimate.storage.runs import runs
 from service.control import status
 
 

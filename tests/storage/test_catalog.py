@@ -24,8 +24,8 @@ from sqlalchemy import event, select
 
 from acclimate.storage.database import Database, now
 from acclimate.storage.log import barrier, catalog, windows
-from acclimate.storage.registry import models, replicas, runs
-from acclimate.storage.runs import run_start
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import run_start, runs
 
 
 def close(database: Database, model_id: str, needed: int = 1) -> int:

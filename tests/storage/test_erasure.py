@@ -23,11 +23,11 @@ from acclimate.storage.registry import (
     promotions,
     replicas,
     revisions,
-    runs,
     versions,
 )
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from acclimate.storage.tables import metadata
 

@@ -16,8 +16,9 @@ from sqlalchemy import text
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows, windows
-from acclimate.storage.registry import label_snapshot, labels, models, runs
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.labels import Label
+from acclimate.storage.runs import label_snapshot, runs
 
 ROWS = 6
 

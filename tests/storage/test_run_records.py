@@ -14,11 +14,11 @@ from sqlalchemy import text
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
-from acclimate.storage.registry import idempotency, models, run_events, runs, stages
-from acclimate.storage.registry.idempotency import KeyReused, Once
-from acclimate.storage.registry.run_logs import MOST_BYTES, RunLogs
-from acclimate.storage.registry.runs import Claim, LeaseLost
-from acclimate.storage.runs import run_start
+from acclimate.storage.registry import models
+from acclimate.storage.runs import idempotency, run_events, run_start, runs, stages
+from acclimate.storage.runs.idempotency import KeyReused, Once
+from acclimate.storage.runs.run_logs import MOST_BYTES, RunLogs
+from acclimate.storage.runs.runs import Claim, LeaseLost
 from acclimate.storage.store import Store
 
 GATES = [{"gate": "max_ece", "verdict": "pass"}, {"gate": "agreement", "verdict": "fail"}]

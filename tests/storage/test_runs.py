@@ -11,7 +11,8 @@ from memories import at_once, expire_lease, new_model, new_run, new_version
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.registry import models, replicas, runs
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import runs
 
 
 def start(database: Database, model_id: str, **changes: Any) -> str:

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from memories import DIGEST, expire_lease, new_model, new_run, new_version
 
 from acclimate.storage.database import Database
-from acclimate.storage.registry import audit_log, models, promotions, runs, versions
-from acclimate.storage.registry.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
+from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
 from migrations.run import upgrade
 
 SELDOM = st.sampled_from((False, False, False, False, True))

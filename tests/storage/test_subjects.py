@@ -21,9 +21,10 @@ from acclimate.storage.log.journal import Journal, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import audit_log, labels, models, pseudo_labels, runs
+from acclimate.storage.registry import audit_log, labels, models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
+from acclimate.storage.runs import pseudo_labels, runs
 from acclimate.storage.store import Store
 
 NOW = 1_000_000_000.0

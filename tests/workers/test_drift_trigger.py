@@ -14,7 +14,8 @@ from sqlalchemy import text
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
 from acclimate.storage.log import windows
-from acclimate.storage.registry import models, replicas, runs
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import runs
 from acclimate.storage.runs.run_start import start_run
 from workers import triggers
 from workers.live_answers import Seen

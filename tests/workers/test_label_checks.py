@@ -16,10 +16,11 @@ from sqlalchemy import text
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows, windows
-from acclimate.storage.registry import labels, models, pseudo_labels, runs, stages
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import pseudo_labels, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service.control import learning_metrics
 from workers import pseudo_label_checks, reconciler

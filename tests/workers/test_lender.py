@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
-from acclimate.storage.registry import runs
+from acclimate.storage.runs import runs
 from workers.trainer import Trainer
 
 

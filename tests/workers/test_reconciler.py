@@ -11,9 +11,10 @@ from sqlalchemy import text
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import models, run_events, runs, stages
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import run_events, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from workers import reconciler
 

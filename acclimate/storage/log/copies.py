@@ -7,8 +7,8 @@ from __future__ import annotations
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import stages
 from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.runs import stages
 
 
 def forget(database: Database, segments: Segments, artifacts: Artifacts) -> None:

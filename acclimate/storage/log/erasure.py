@@ -23,15 +23,9 @@ from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import (
-    audit_log,
-    label_snapshot,
-    labels,
-    models,
-    pseudo_labels,
-    runs,
-)
+from acclimate.storage.registry import audit_log, labels, models
 from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.runs import label_snapshot, pseudo_labels, runs
 from acclimate.storage.tables import erasures
 from acclimate.storage.tables import runs as all_runs
 

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, RowMapping, Table, delete, func, select, upda
 from acclimate.storage import tables
 from acclimate.storage.database import Database, clock, now
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import audit_log, models, promotions, runs, stages, versions
+from acclimate.storage.registry import audit_log, models, promotions, versions
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.tables import audit as entries
 from acclimate.storage.tables import run_stages
 from acclimate.storage.tables import runs as all_runs

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, RowMapping, select, update
 
 from acclimate.storage import tables
 from acclimate.storage.log import windows
-from acclimate.storage.registry import audit_log, models, promotions, runs, versions
+from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.runs import runs
 
 ACTOR = "watch"
 

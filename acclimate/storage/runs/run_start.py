@@ -7,15 +7,9 @@ from sqlalchemy import Connection, RowMapping
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier
 from acclimate.storage.log.windows import close, closed_window, digest_of
-from acclimate.storage.registry import (
-    audit_log,
-    idempotency,
-    models,
-    promotions,
-    revisions,
-    runs,
-)
-from acclimate.storage.registry.idempotency import Once
+from acclimate.storage.registry import audit_log, models, promotions, revisions
+from acclimate.storage.runs import idempotency, runs
+from acclimate.storage.runs.idempotency import Once
 
 
 class NothingServed(Exception):

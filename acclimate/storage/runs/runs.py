@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, not_, or_, select, 
 from ulid import ULID
 
 from acclimate.storage.database import now
-from acclimate.storage.registry import run_events
+from acclimate.storage.runs import run_events
 from acclimate.storage.tables import ACTIVE, models, promotions, runs
 
 MOST_ATTEMPTS = 3

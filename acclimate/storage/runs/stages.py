@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from acclimate.storage.database import now
-from acclimate.storage.registry.runs import Claim, hold
+from acclimate.storage.runs.runs import Claim, hold
 from acclimate.storage.tables import ENDED, models, run_stages, runs, versions
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, select, update
 
 from acclimate.storage.database import now
-from acclimate.storage.registry.runs import Claim, note
+from acclimate.storage.runs.runs import Claim, note
 from acclimate.storage.tables import runs
 
 
