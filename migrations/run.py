@@ -59,7 +59,11 @@ def ensure_admin_key(database: Database, file: Path) -> None:
             return
         _, secret = keys.create(connection, name="admin", scopes=["admin"])
         audit_log.write(
-            connection, actor="migrate", action="key.create", target="admin", scopes=["admin"]
+            connection,
+            actor="migrate",
+            action="key.create",
+            target="admin",
+            content={"scopes": ["admin"]},
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -15,7 +15,7 @@ from acclimate.storage.database import Database, clock
 from acclimate.storage.log import catalog
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import Journal
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import promotions, revisions, versions
 from acclimate.storage.runs import runs
@@ -84,13 +84,15 @@ class Live:
             number = versions.add(
                 connection,
                 self.model_id,
-                digest=DIGEST,
-                promoted=True,
-                parent=current.to_version if current else None,
-                run_id=run_id,
-                gates=list(gates),
-                evidence="label_free",
-                expected=EXPECTED,
+                versions.NewVersion(
+                    digest=DIGEST,
+                    promoted=True,
+                    parent=current.to_version if current else None,
+                    run_id=run_id,
+                    gates=list(gates),
+                    evidence="label_free",
+                    expected=EXPECTED,
+                ),
             )
             kind = "first" if first else "promote"
             promotions.promote(
@@ -102,7 +104,12 @@ class Live:
                 reason=None,
                 run_id=run_id,
             )
-            runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
+            runs.finish(
+                connection,
+                claim,
+                state="succeeded",
+                results=runs.RunResults(version=number, promoted=True),
+            )
         return number
 
     def log(
@@ -144,12 +151,12 @@ class Live:
     ) -> LoggedRows:
         self.requests += 1
         return LoggedRows.of_request(
-            prediction_id=request or f"r{self.requests}",
-            version=str(version),
-            logged_at=at,
-            client="key",
-            x=np.array(
-                [(self.requests, row) for row in range(len(given))], np.float32
-            ),  # each row its own
-            probabilities=given,
+            RequestRows(
+                prediction_id=request or f"r{self.requests}",
+                version=str(version),
+                logged_at=at,
+                client="key",
+                x=np.array([(self.requests, row) for row in range(len(given))], np.float32),
+                probabilities=given,
+            )
         )

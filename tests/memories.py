@@ -52,7 +52,7 @@ def new_run(connection: Connection, model_id: str, **changes: Any) -> str:
         "gates_revision": 1,
         "parent_version": None,
     }
-    return runs.create(connection, model_id, **(values | changes))
+    return runs.create(connection, model_id, runs.NewRun(**values | changes))
 
 
 def new_version(connection: Connection, model_id: str, *, promoted: bool = True) -> int:
@@ -63,12 +63,14 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
     number = versions.add(
         connection,
         model_id,
-        digest=DIGEST,
-        promoted=promoted,
-        parent=None,
-        run_id=run_id,
-        gates=[],
-        evidence="label_free",
+        versions.NewVersion(
+            digest=DIGEST,
+            promoted=promoted,
+            parent=None,
+            run_id=run_id,
+            gates=[],
+            evidence="label_free",
+        ),
     )
     if promoted:
         kind = "promote" if promotions.champion(connection, model_id) else "first"
@@ -86,8 +88,7 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
         connection,
         claim,
         state="succeeded" if promoted else "rejected",
-        version=number,
-        promoted=promoted,
+        results=runs.RunResults(version=number, promoted=promoted),
     )
     return number
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from acclimate.learning.data import Json
-from acclimate.learning.results import Verdict
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.registry.versions import NewVersion
 from acclimate.storage.runs import runs
-from acclimate.storage.runs.runs import Claim
+from acclimate.storage.runs.runs import Claim, RunResults
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -53,45 +53,44 @@ class Task:
         return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The artifacts of a student: its own, and the one that holds its weights if that is another.
+
+    `digest` is None where there is no student that can serve.
+    """
+
+    digest: str | None
+    weights_digest: str | None = None
+
+
 def publish(
     connection: Connection,
     task: Task,
     turn: Turn,
     *,
-    digest: str | None,
-    weights_digest: str | None = None,
+    published: Published,
     estimates: Mapping[int, Json],
-) -> dict[str, Any]:
-    """End the run with all it found; its results. `digest` names the student's artifact, where
-    there is one that can serve.
+) -> tuple[str, RunResults]:
+    """End the run with all that it found; returns its state and its results.
 
-    `weights_digest` names the one that lends it its weights, if any. `estimates` has what the
-    answers of each window told that had told nothing before. Raises `LeaseLost` and `RunCancelled`:
-    then the transaction must not be committed, and nothing is published.
+    `estimates` are those that `window_estimates.made` returned, by number of the window. Raises
+    `LeaseLost` and `RunCancelled`: then the transaction must not be committed.
     """
     models.lock(connection, task.model["id"])
     _note_window(connection, task, turn, estimates)
     found = _results(task, turn)
-    promoted = turn.promoted and digest is not None
+    promoted = turn.promoted and published.digest is not None
     if promoted and not _parent_still_serves(connection, task):
-        promoted, found["detail"] = False, "another version was promoted while this run worked"
-    if digest is not None and turn.verdict is not None:
-        expected = expectation(turn, estimates)
-        mode = turn.student.mode.name if turn.student is not None else "plain"
-        made = {
-            "digest": digest,
-            "weights_digest": weights_digest,
-            "mode": mode,
-            "expected": expected,
-        }
-        made["lineage"] = (
-            turn.lineage.as_json(task.spec.input.classes) if turn.lineage is not None else None
-        )
-        made["rehearsal"] = turn.rehearsal.as_json() if turn.rehearsal is not None else None
-        found["version"] = _add_version(connection, task, turn.verdict, promoted, **made)
+        promoted = False
+        found = replace(found, detail="another version was promoted while this run worked")
+    version = _new_version(task, turn, published, estimates)
+    if version is not None:
+        number = _add_version(connection, task, replace(version, promoted=promoted))
+        found = replace(found, version=number)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
-    runs.finish(connection, task.claim, state=state, promoted=promoted, **found)
-    return {"state": state, **found}
+    runs.finish(connection, task.claim, state=state, results=replace(found, promoted=promoted))
+    return state, found
 
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
@@ -99,35 +98,49 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
     return (champion.to_version if champion else None) == task.run["parent_version"]
 
 
-def _add_version(
-    connection: Connection, task: Task, verdict: Verdict, promoted: bool, **made: Any
-) -> int:
-    number = versions.add(
-        connection,
-        task.model["id"],
-        promoted=promoted,
+def _new_version(
+    task: Task, turn: Turn, published: Published, estimates: Mapping[int, Json]
+) -> NewVersion | None:
+    """The version that this turn made, not yet promoted; None where it made none."""
+    if published.digest is None or turn.verdict is None:
+        return None
+    lineage, rehearsal = turn.lineage, turn.rehearsal
+    return NewVersion(
+        digest=published.digest,
+        weights_digest=published.weights_digest,
+        promoted=False,
         parent=task.run["parent_version"],
         run_id=task.run["id"],
-        gates=[asdict(gate) for gate in verdict.gates],
-        evidence=verdict.evidence,
-        **made,
+        gates=[asdict(gate) for gate in turn.verdict.gates],
+        evidence=turn.verdict.evidence,
+        mode=turn.student.mode.name if turn.student is not None else "plain",
+        expected=expectation(turn, estimates),
+        lineage=lineage.as_json(task.spec.input.classes) if lineage is not None else None,
+        rehearsal=rehearsal.as_json() if rehearsal is not None else None,
     )
-    if promoted:
-        kind, evidence = ("first", None) if task.first else ("promote", verdict.evidence)
-        epoch = promotions.promote(
-            connection,
-            task.model["id"],
-            number,
-            kind=kind,
-            actor="loop",
-            reason=task.run["reason"],
-            run_id=task.run["id"],
-            evidence=evidence,
-        )
-        content = {"version": number, "epoch": epoch, "run": task.run["id"]}
-        audit_log.write(
-            connection, actor="loop", action="version.promote", target=task.model["name"], **content
-        )
+
+
+def _add_version(connection: Connection, task: Task, version: NewVersion) -> int:
+    number = versions.add(connection, task.model["id"], version)
+    if not version.promoted:
+        return number
+    epoch = promotions.promote(
+        connection,
+        task.model["id"],
+        number,
+        kind="first" if task.first else "promote",
+        actor="loop",
+        reason=task.run["reason"],
+        run_id=task.run["id"],
+        evidence=None if task.first else version.evidence,
+    )
+    audit_log.write(
+        connection,
+        actor="loop",
+        action="version.promote",
+        target=task.model["name"],
+        content={"version": number, "epoch": epoch, "run": task.run["id"]},
+    )
     return number
 
 
@@ -146,32 +159,30 @@ def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
 def _note_window(
     connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]
 ) -> None:
-    """What the run found, written beside the window it learnt from; an alarm quarantines a window
-    that nobody vouched for.
-    """
+    """Write what the run found in its windows; an alarm quarantines those that nobody released."""
     if turn.drift is None:
         return
     labels = turn.labels
-    found = {
-        "drift": turn.drift.document,
-        "rows_pseudo_labelled": int(labels.accepted.sum()) if labels else 0,
-        "rows_refused": sum(labels.refused.values()) if labels else 0,
-    }
     for number in task.run["windows"]:
         released = windows.get(connection, task.model["id"], number)["state"] == "released"
-        state = {"state": "quarantined"} if turn.drift.alarms and not released else {}
-        estimate = {"estimate": estimates[number]} if number in estimates else {}
-        windows.note(connection, task.model["id"], number, **found, **state, **estimate)
+        found = windows.Findings(
+            drift=turn.drift.document,
+            estimate=estimates.get(number),
+            rows_pseudo_labelled=int(labels.accepted.sum()) if labels else 0,
+            rows_refused=sum(labels.refused.values()) if labels else 0,
+            state="quarantined" if turn.drift.alarms and not released else None,
+        )
+        windows.note(connection, task.model["id"], number, found)
 
 
-def _results(task: Task, turn: Turn) -> dict[str, Any]:
+def _results(task: Task, turn: Turn) -> RunResults:
     labels, verdict = turn.labels, turn.verdict
-    return {
-        "detail": turn.detail,
-        "drift": turn.drift.document if turn.drift else None,
-        "gates": [asdict(gate) for gate in verdict.gates] if verdict else None,
-        "evidence": verdict.evidence if verdict and not task.first else None,
-        "rows_pseudo_labelled": int(labels.accepted.sum()) if labels else None,
-        "refused": labels.refused if labels else None,
-        "config_digest": task.config_digest,
-    }
+    return RunResults(
+        detail=turn.detail,
+        drift=turn.drift.document if turn.drift else None,
+        gates=[asdict(gate) for gate in verdict.gates] if verdict else None,
+        evidence=verdict.evidence if verdict and not task.first else None,
+        rows_pseudo_labelled=int(labels.accepted.sum()) if labels else None,
+        refused=labels.refused if labels else None,
+        config_digest=task.config_digest,
+    )

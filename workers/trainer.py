@@ -41,7 +41,7 @@ from acclimate.storage.runs import label_snapshot, pseudo_labels, runs, stages
 from acclimate.storage.runs.runs import Claim, LeaseLost, RunCancelled
 from acclimate.storage.store import Store, StoreError
 from workers import outcome, pseudo_label_checks, window_estimates
-from workers.outcome import Task
+from workers.outcome import Published, Task
 
 log = structlog.get_logger()
 BEAT_SECONDS = 0.3
@@ -225,9 +225,7 @@ class Trainer:
             runs.note(
                 connection,
                 self.task.claim,
-                rows=len(rows),
-                rows_labelled=labelled,
-                rows_taught=taught,
+                runs.RunResults(rows=len(rows), rows_labelled=labelled, rows_taught=taught),
             )
         # The same split of the rows' places says which rows the pseudo-labels are about.
         learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
@@ -271,15 +269,14 @@ class Trainer:
         with self.database.write() as connection:
             if accepted is not None:
                 pseudo_labels.name(connection, task.claim, accepted)
-            results = outcome.publish(
-                connection, task, found, digest=digest, weights_digest=lender, estimates=estimates
+            state, results = outcome.publish(
+                connection,
+                task,
+                found,
+                published=Published(digest=digest, weights_digest=lender),
+                estimates=estimates,
             )
-        log.info(
-            "run ended",
-            state=results["state"],
-            version=results.get("version"),
-            detail=results["detail"],
-        )
+        log.info("run ended", state=state, version=results.version, detail=results.detail)
 
     def accepted(self, found: Turn) -> str | None:
         """The artifact of the pseudo-labels that the student learnt from, where there is one."""
@@ -313,9 +310,9 @@ class Trainer:
 
     def end(self, state: str, detail: str) -> None:
         """End the run without a version."""
-        results = {"detail": detail[:2000], "config_digest": self.task.config_digest}
+        results = runs.RunResults(detail=detail[:2000], config_digest=self.task.config_digest)
         with self.database.write() as connection:
-            runs.finish(connection, self.task.claim, state=state, **results)
+            runs.finish(connection, self.task.claim, state=state, results=results)
         log.info("run ended", state=state, detail=detail[:2000])
 
 

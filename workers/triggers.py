@@ -21,7 +21,7 @@ from acclimate.storage.log.windows import NotEnoughRows
 from acclimate.storage.registry import models, promotions, revisions, versions
 from acclimate.storage.registry.models import UnknownModel
 from acclimate.storage.runs import runs
-from acclimate.storage.runs.run_start import start_run
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from acclimate.storage.runs.runs import RunActive
 from workers.live_answers import GROWTH, Seen, behaviour, ids
 
@@ -93,8 +93,11 @@ def start_due_runs(
 
 def _start(database: Database, due: Due, ring: Callable[[str], None]) -> None:
     what = {"trigger": due.trigger, "slot": due.slot, "reason": due.reason}
+    request = RunRequest(
+        model=due.model, actor="beat", trigger=due.trigger, slot=due.slot, reason=due.reason
+    )
     try:
-        run_id = start_run(database, due.model, actor="beat", **what)
+        run_id = start_run(database, request)
     except (RunActive, NotEnoughRows, UnknownModel) as error:
         log.info("not started", model=due.model, why=str(error), **what)
         return

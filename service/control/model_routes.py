@@ -93,7 +93,7 @@ def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dic
             actor=key.name,
             action=f"learning.{change.learning}",
             target=name,
-            reason=change.reason,
+            content={"reason": change.reason},
         )
         return _document(connection, models.named(connection, name))
 
@@ -196,8 +196,7 @@ def _revise(
             actor=key.name,
             action=f"{kind}.set",
             target=name,
-            before=content,
-            change=change,
+            content={"before": content, "change": change},
         )
     response.headers["ETag"] = f'"{revision}"'
     return changed
@@ -305,18 +304,24 @@ def _insert(
     run_id = runs.create(
         connection,
         model_id,
-        trigger="create",
-        reason=None,
-        recipe=model_spec.policy.recipe,
-        windows=[],
-        rows=None,
-        data_digest=seed_digest,
-        policy_revision=1,
-        gates_revision=1,
-        parent_version=None,
+        runs.NewRun(
+            trigger="create",
+            reason=None,
+            recipe=model_spec.policy.recipe,
+            windows=[],
+            rows=None,
+            data_digest=seed_digest,
+            policy_revision=1,
+            gates_revision=1,
+            parent_version=None,
+        ),
     )
     audit_log.write(
-        connection, actor=key.name, action="model.create", target=model_spec.name, run=run_id
+        connection,
+        actor=key.name,
+        action="model.create",
+        target=model_spec.name,
+        content={"run": run_id},
     )
     return run_id
 

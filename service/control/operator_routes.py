@@ -57,8 +57,7 @@ def create_key(body: NewKey, held: Held, key: Ruling) -> JSONResponse:
             actor=key.name,
             action="key.create",
             target=body.name,
-            id=new.id,
-            scopes=sorted(body.scopes),
+            content={"id": new.id, "scopes": sorted(body.scopes)},
         )
     return JSONResponse(
         {"id": new.id, "name": new.name, "scopes": sorted(new.scopes), "key": secret}, 201

@@ -19,7 +19,7 @@ from acclimate.storage.registry import audit_log, models, promotions
 from acclimate.storage.registry.keys import Key
 from acclimate.storage.runs import runs
 from acclimate.storage.runs.idempotency import Once
-from acclimate.storage.runs.run_start import start_run
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from service.auth import Scope
 from service.control import documents, run_stream
 from service.errors import Refusal
@@ -73,13 +73,15 @@ async def start(
     run_id = await run_in_threadpool(
         start_run,
         held.database,
-        name,
-        trigger="operator",
-        actor=key.name,
-        reason=body.reason,
-        recipe=body.recipe,
-        windows=numbers,
-        once=_once(key, idempotency_key, name, body) if idempotency_key is not None else None,
+        RunRequest(
+            model=name,
+            trigger="operator",
+            actor=key.name,
+            reason=body.reason,
+            recipe=body.recipe,
+            windows=numbers,
+            once=_once(key, idempotency_key, name, body) if idempotency_key is not None else None,
+        ),
     )
     return await _accepted(held, run_id)
 
@@ -183,12 +185,14 @@ async def retry(run_id: str, held: Held, key: Operating) -> JSONResponse:
         new = await run_in_threadpool(
             start_run,
             held.database,
-            row["model"],
-            trigger="retry",
-            actor=key.name,
-            reason=f"retry of {run_id}",
-            recipe=row["recipe"],
-            windows=row["windows"],
+            RunRequest(
+                model=row["model"],
+                trigger="retry",
+                actor=key.name,
+                reason=f"retry of {run_id}",
+                recipe=row["recipe"],
+                windows=row["windows"],
+            ),
         )
     return await _accepted(held, new)
 
@@ -214,20 +218,26 @@ def _begin_again(held: Equipment, row: Any, key: Key) -> str:
         if promotions.champion(connection, row["model_id"]) is not None:
             raise Refusal("run-ended", "version 1 exists: there is nothing to try again")
         audit_log.write(
-            connection, actor=key.name, action="run.start", target=row["model"], trigger="retry"
+            connection,
+            actor=key.name,
+            action="run.start",
+            target=row["model"],
+            content={"trigger": "retry"},
         )
         return runs.create(
             connection,
             row["model_id"],
-            trigger="retry",
-            reason=f"retry of {row['id']}",
-            recipe=row["recipe"],
-            windows=[],
-            rows=None,
-            data_digest=row["data_digest"],
-            policy_revision=row["policy_revision"],
-            gates_revision=row["gates_revision"],
-            parent_version=None,
+            runs.NewRun(
+                trigger="retry",
+                reason=f"retry of {row['id']}",
+                recipe=row["recipe"],
+                windows=[],
+                rows=None,
+                data_digest=row["data_digest"],
+                policy_revision=row["policy_revision"],
+                gates_revision=row["gates_revision"],
+                parent_version=None,
+            ),
         )
 
 

@@ -174,8 +174,7 @@ def set_alias(
             actor=key.name,
             action=f"version.{kind}",
             target=name,
-            version=number,
-            reason=body.reason,
+            content={"version": number, "reason": body.reason},
         )
     response.headers["ETag"] = f'"{epoch}"'
     return {"alias": alias, "version": str(number), "epoch": epoch}
@@ -205,8 +204,7 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
             actor=key.name,
             action="version.rollback",
             target=name,
-            version=version,
-            reason=body.reason,
+            content={"version": version, "reason": body.reason},
         )
         history = promotions.list_all(connection, model_id)
     return next(documents.promotion(row) for row in history if row["epoch"] == epoch)
@@ -308,7 +306,6 @@ def _set_state(
             actor=key.name,
             action=f"window.{state}",
             target=name,
-            window=window,
-            reason=reason,
+            content={"window": window, "reason": reason},
         )
         return _window(row, 0, windows.runs_by_window(connection, model_id))

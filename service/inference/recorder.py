@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from service.errors import Refusal
 from service.inference.backlog import LOOK_SECONDS, Backlog
 from service.metrics import ServingMetrics
@@ -114,7 +114,7 @@ class Recorder:
         Raises a 503 refusal when they could not be written; then none of them is in the log.
         """
         durability = model.spec.log.durability
-        rows = LoggedRows.of_request(**columns)
+        rows = LoggedRows.of_request(RequestRows(**columns))
         size = _bytes(rows)
         if (
             self._waiting_rows + len(rows) > MOST_WAITING_ROWS

@@ -145,5 +145,5 @@ class Shipper:
         for model_id in stuck ^ self._stuck:
             said = f"logged rows wait on its disk: {problem}" if model_id in stuck else None
             with self._database.write() as connection:
-                replicas.note(connection, self._replica, model_id, problem=said)
+                replicas.report_problem(connection, self._replica, model_id, said)
         self._stuck = stuck

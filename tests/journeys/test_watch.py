@@ -65,13 +65,15 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         number = versions.add(
             connection,
             model_id,
-            digest=artifacts.write(*network.pack(bad)),
-            promoted=False,
-            parent=int(version),
-            run_id=parent["run_id"],
-            gates=[gate],
-            evidence="label_free",
-            expected={key: answers.as_json() for key, answers in expected.items()},
+            versions.NewVersion(
+                digest=artifacts.write(*network.pack(bad)),
+                promoted=False,
+                parent=int(version),
+                run_id=parent["run_id"],
+                gates=[gate],
+                evidence="label_free",
+                expected={key: answers.as_json() for key, answers in expected.items()},
+            ),
         )
     database.close()
     return str(number)

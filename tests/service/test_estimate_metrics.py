@@ -26,7 +26,7 @@ def close(live: Live, told: Estimate, divergence: float | None) -> None:
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=0)["number"]
         found = {**told.as_json(), "pseudo_label_divergence": divergence}
-        windows.note(connection, live.model_id, number, estimate=found)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=found))
 
 
 def exported(live: Live, name: str) -> dict[tuple[str, ...], float]:

@@ -47,7 +47,7 @@ def ended_run(live: Live, state: str, detail: str | None) -> None:
             connection, new_run(connection, live.model_id, parent_version=1), owner="worker-0"
         )
         assert claim is not None
-        runs.finish(connection, claim, state=state, detail=detail)
+        runs.finish(connection, claim, state=state, results=runs.RunResults(detail=detail))
 
 
 def pause(live: Live, learning: str, reason: str | None = None) -> None:

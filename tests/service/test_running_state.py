@@ -55,13 +55,15 @@ class Following:
             number = versions.add(
                 connection,
                 model_id,
-                digest=self.artifacts.write(manifest, arrays, lender=first["digest"]),
-                promoted=True,
-                parent=1,
-                run_id=first["run_id"],
-                gates=[],
-                evidence=None,
-                **lent,
+                versions.NewVersion(
+                    digest=self.artifacts.write(manifest, arrays, lender=first["digest"]),
+                    promoted=True,
+                    parent=1,
+                    run_id=first["run_id"],
+                    gates=[],
+                    evidence=None,
+                    **lent,
+                ),
             )
             promotions.promote(
                 connection, model_id, number, kind="override", actor="test", reason="a mode"

@@ -13,7 +13,7 @@ from memories import new_model
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.journal import Journal, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import deletion, models, replicas
 from acclimate.storage.store import Store
@@ -56,7 +56,9 @@ class Way:
         }
         journal.append(
             LoggedRows.of_request(
-                prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer
+                RequestRows(
+                    prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer
+                )
             )
         )
         sealed = journal.seal()

@@ -18,8 +18,7 @@ def write(database: Database, number: int) -> None:
             actor="anna",
             action="run.start",
             target="gas",
-            run=f"r-{number}",
-            share=0.1 + number,
+            content={"run": f"r-{number}", "share": 0.1 + number},
         )
 
 
@@ -91,7 +90,7 @@ def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written
 def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:
     def note(number):
         return lambda connection: audit_log.write(
-            connection, actor="a", action="b", target="c", number=number
+            connection, actor="a", action="b", target="c", content={"number": number}
         )
 
     found = at_once(database, [note(number) for number in range(8)])

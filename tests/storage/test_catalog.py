@@ -252,7 +252,8 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
     with ThreadPoolExecutor(1) as pool:
         sealed = pool.submit(seal_late)
         run_id = run_start.start_run(
-            database, "gas", trigger="operator", actor="anna", reason="now"
+            database,
+            run_start.RunRequest(model="gas", trigger="operator", actor="anna", reason="now"),
         )
         sealed.result(10)
     with database.read() as connection:
@@ -268,12 +269,16 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
 def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database) -> None:
     model_id = new_model(database)
     with pytest.raises(run_start.NothingServed):
-        run_start.start_run(database, "gas", trigger="operator", actor="anna")
+        run_start.start_run(
+            database, run_start.RunRequest(model="gas", trigger="operator", actor="anna")
+        )
     with database.write() as connection:
         new_version(connection, model_id)
     log_segment(database, model_id, rows=100)
     with pytest.raises(windows.NotEnoughRows):
-        run_start.start_run(database, "gas", trigger="operator", actor="anna")
+        run_start.start_run(
+            database, run_start.RunRequest(model="gas", trigger="operator", actor="anna")
+        )
     close(database, model_id)
     with database.write() as connection:
         windows.set_state(connection, model_id, 1, "quarantined")
@@ -283,14 +288,24 @@ def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database)
         ([9], windows.UnknownWindow),
     ):
         with pytest.raises(error):
-            run_start.start_run(database, "gas", trigger="operator", actor="anna", windows=numbers)
+            run_start.start_run(
+                database,
+                run_start.RunRequest(
+                    model="gas", trigger="operator", actor="anna", windows=numbers
+                ),
+            )
     with database.read() as connection:
         assert runs.active(connection, model_id) is None
     with database.write() as connection:
         windows.set_state(connection, model_id, 1, "released")
-    run_id = run_start.start_run(database, "gas", trigger="operator", actor="anna", windows=[1])
+    run_id = run_start.start_run(
+        database, run_start.RunRequest(model="gas", trigger="operator", actor="anna", windows=[1])
+    )
     with pytest.raises(runs.RunActive):
-        run_start.start_run(database, "gas", trigger="operator", actor="anna", windows=[1])
+        run_start.start_run(
+            database,
+            run_start.RunRequest(model="gas", trigger="operator", actor="anna", windows=[1]),
+        )
     with database.read() as connection:
         assert runs.get(connection, run_id)["rows"] == 100
 

@@ -14,7 +14,7 @@ from memories import new_model, spec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, copies, erasure
 from acclimate.storage.log.journal import Journal
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.log.shipment import ship
 from acclimate.storage.registry import models
@@ -49,7 +49,7 @@ class Machine:
                 "client": "k",
                 "subject": name,
             }
-            journal.append(LoggedRows.of_request(logged_at=NOW, **named, **answer))
+            journal.append(LoggedRows.of_request(RequestRows(logged_at=NOW, **named, **answer)))
         sealed = journal.seal()
         assert sealed is not None
         ship(self.database, self.segments, sealed, model_id=model_id, replica="api-0")

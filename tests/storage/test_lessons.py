@@ -70,7 +70,12 @@ class History:
             assert claim is not None
             if state != "running":
                 promoted = state == "succeeded"
-                runs.finish(connection, claim, state=state, promoted=promoted, gates=gates)
+                runs.finish(
+                    connection,
+                    claim,
+                    state=state,
+                    results=runs.RunResults(promoted=promoted, gates=gates),
+                )
             return runs.get(connection, run_id)
 
     def snapshot(self, run: Any) -> Snapshot:

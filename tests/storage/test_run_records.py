@@ -48,7 +48,12 @@ def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
         runs.beat(
             connection, held, stage="train", progress={"done": 1, "total": 2}, lease_seconds=20
         )
-        runs.finish(connection, held, state="rejected", detail="no gain", gates=GATES)
+        runs.finish(
+            connection,
+            held,
+            state="rejected",
+            results=runs.RunResults(detail="no gain", gates=GATES),
+        )
     assert told(database, held.run_id) == [
         ("state", {"state": "queued", "attempt": 0}),
         ("state", {"state": "running", "attempt": 1}),
@@ -187,7 +192,9 @@ def startable(database: Database, name: str = "gas") -> str:
 
 
 def begin(database: Database, asked: Once, model: str = "gas") -> str:
-    return run_start.start_run(database, model, trigger="operator", actor="anna", once=asked)
+    return run_start.start_run(
+        database, run_start.RunRequest(model=model, trigger="operator", actor="anna", once=asked)
+    )
 
 
 def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
@@ -278,7 +285,9 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
         with database.write() as connection:
             models.lock(connection, model_id)
             number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
-            windows.note(connection, model_id, number, drift={"agreement": agreement})
+            windows.note(
+                connection, model_id, number, windows.Findings(drift={"agreement": agreement})
+            )
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
         found = [windows.past(connection, model_id, before=number) for number in (1, 2, 3)]
@@ -291,7 +300,12 @@ def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> Non
         with database.write() as connection:
             models.lock(connection, model_id)
             number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
-            windows.note(connection, model_id, number, drift={"agreement": agreement}, state=state)
+            windows.note(
+                connection,
+                model_id,
+                number,
+                windows.Findings(drift={"agreement": agreement}, state=state),
+            )
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
         found = [windows.past(connection, model_id, before=number) for number in (2, 3, 4)]

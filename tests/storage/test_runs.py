@@ -63,7 +63,9 @@ def test_an_ended_run_makes_room_for_the_next(database: Database) -> None:
     first = start(database, model_id)
     held = claim(database, first)
     with database.write() as connection:
-        runs.finish(connection, held, state="rejected", detail="nothing new")
+        runs.finish(
+            connection, held, state="rejected", results=runs.RunResults(detail="nothing new")
+        )
     second = start(database, model_id)
     with database.read() as connection:
         assert [found["id"] for found in runs.page(connection)] == [second, first]
@@ -193,15 +195,19 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
     newer = claim(database, run_id, "worker-1")
     if how == "ended":
         with database.write() as connection:
-            runs.finish(connection, newer, state="succeeded", detail="done")
+            runs.finish(
+                connection, newer, state="succeeded", results=runs.RunResults(detail="done")
+            )
     before = row(database, run_id)
     for held in [stale, newer] if how == "ended" else [stale]:
         for late in (
             lambda c, held=held: runs.beat(
                 c, held, stage="publish", progress=None, lease_seconds=20
             ),
-            lambda c, held=held: runs.finish(c, held, state="failed", detail="late"),
-            lambda c, held=held: runs.note(c, held, rows=1),
+            lambda c, held=held: runs.finish(
+                c, held, state="failed", results=runs.RunResults(detail="late")
+            ),
+            lambda c, held=held: runs.note(c, held, runs.RunResults(rows=1)),
         ):
             with pytest.raises(runs.LeaseLost), database.write() as connection:
                 late(connection)
@@ -214,9 +220,12 @@ def test_the_holder_writes_what_it_found(database: Database) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
     with database.write() as connection:
-        runs.note(connection, held, drift={"kind": "covariate"}, rows=300)
+        runs.note(connection, held, runs.RunResults(drift={"kind": "covariate"}, rows=300))
         runs.finish(
-            connection, held, state="rejected", detail="no gain", gates=[{"gate": "max_ece"}]
+            connection,
+            held,
+            state="rejected",
+            results=runs.RunResults(detail="no gain", gates=[{"gate": "max_ece"}]),
         )
     found = row(database, run_id)
     assert (found["state"], found["detail"], found["rows"]) == ("rejected", "no gain", 300)
@@ -362,7 +371,12 @@ def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> Non
     before = row(database, cancelled_first.run_id)
     for state in ("succeeded", "rejected", "failed"):
         with pytest.raises(runs.RunCancelled), database.write() as connection:
-            runs.finish(connection, cancelled_first, state=state, version=2, promoted=True)
+            runs.finish(
+                connection,
+                cancelled_first,
+                state=state,
+                results=runs.RunResults(version=2, promoted=True),
+            )
     assert row(database, cancelled_first.run_id) == before
     with database.write() as connection:
         runs.finish(connection, cancelled_first, state="cancelled")

@@ -134,13 +134,20 @@ class RunsAndPointer(RuleBasedStateMachine):
             models.lock(connection, self.model_id)
             made = {"digest": DIGEST, "parent": 1, "gates": [], "evidence": "label_free"}
             number = versions.add(
-                connection, self.model_id, promoted=promoted, run_id=claim.run_id, **made
+                connection,
+                self.model_id,
+                versions.NewVersion(promoted=promoted, run_id=claim.run_id, **made),
             )
             if promoted:
                 who = {"actor": "loop", "reason": None, "run_id": claim.run_id}
                 promotions.promote(connection, self.model_id, number, kind="promote", **who)
             state = "succeeded" if promoted else "rejected"
-            runs.finish(connection, claim, state=state, version=number, promoted=promoted)
+            runs.finish(
+                connection,
+                claim,
+                state=state,
+                results=runs.RunResults(version=number, promoted=promoted),
+            )
             return number
 
         newest = expected.run == claim.run_id and expected.token == claim.token

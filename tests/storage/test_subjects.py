@@ -18,7 +18,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure, windows
 from acclimate.storage.log.erasure import Erasure
 from acclimate.storage.log.journal import Journal, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
 from acclimate.storage.registry import audit_log, labels, models
@@ -64,7 +64,9 @@ class Log:
                 "client": "k",
                 "subject": subject,
             }
-            journal.append(LoggedRows.of_request(logged_at=at + place, **named, **answer, **state))
+            journal.append(
+                LoggedRows.of_request(RequestRows(logged_at=at + place, **named, **answer, **state))
+            )
         sealed = journal.seal()
         assert sealed is not None
         return sealed
@@ -237,15 +239,21 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
         assert claim is not None
         digest = log.artifacts.write({"run": run_id}, {"row": np.zeros(1, dtype=np.uint64)})
         pseudo_labels.name(connection, claim, digest)
-        runs.finish(connection, claim, state="succeeded", version=2, promoted=True)
+        runs.finish(
+            connection, claim, state="succeeded", results=runs.RunResults(version=2, promoted=True)
+        )
         taught = new_run(connection, log.model_id, windows=[number + 8])
         claim = runs.claim(connection, taught, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state="rejected", version=3, promoted=False)
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=3, promoted=False)
+        )
         later = new_run(connection, log.model_id, windows=[number + 9])
         claim = runs.claim(connection, later, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state="rejected", version=4, promoted=False)
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=4, promoted=False)
+        )
     assert log.window(number)["rows_labelled"] == 2
     assert log.erase("ann") == Erasure(rows=1, versions=[2, 3])
     assert log.window(number)["rows_labelled"] == 1

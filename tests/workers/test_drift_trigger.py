@@ -16,7 +16,7 @@ from acclimate.storage.database import Database, clock
 from acclimate.storage.log import windows
 from acclimate.storage.registry import models, replicas
 from acclimate.storage.runs import runs
-from acclimate.storage.runs.run_start import start_run
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from workers import triggers
 from workers.live_answers import Seen
 
@@ -42,7 +42,9 @@ def end(live: Live, run_id: str, state: str) -> None:
     with live.database.write() as connection:
         claim = runs.claim(connection, run_id, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state=state, detail="as the test wants it")
+        runs.finish(
+            connection, claim, state=state, results=runs.RunResults(detail="as the test wants it")
+        )
 
 
 def pass_by(live: Live, seconds: float) -> None:
@@ -144,7 +146,7 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
     end(live, look(live)[0], "rejected")
     live.log(1, UNSURE)
     assert look(live) == []
-    operators = start_run(live.database, "gas", trigger="operator", actor="ann")
+    operators = start_run(live.database, RunRequest(model="gas", trigger="operator", actor="ann"))
     end(live, operators, "succeeded")
     live.log(1, UNSURE)
     assert len(look(live)) == 1
@@ -155,7 +157,7 @@ def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(liv
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        windows.note(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.log(1, UNSURE)
     assert look(live) == []
     with live.database.write() as connection:
@@ -168,7 +170,7 @@ def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        windows.note(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.add_version()
     live.log(2, UNSURE)
     assert len(look(live)) == 1

@@ -37,7 +37,7 @@ def request_seal(connection: Connection, model_id: str) -> int:
 
 
 def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
-    replicas.note(connection, replica, model_id, sealed=number, open_rows=0)
+    replicas.note_sealed(connection, replica, model_id, number)
 
 
 def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:

@@ -89,7 +89,11 @@ def erase(
     with database.write() as connection:
         _remember(connection, model["id"], {name: until})
         audit_log.write(
-            connection, actor=actor, action="subject.erase", target=model["name"], subject=name
+            connection,
+            actor=actor,
+            action="subject.erase",
+            target=model["name"],
+            content={"subject": name},
         )
     barrier.seal(database, model["id"])
     with database.write() as connection:

@@ -30,6 +30,25 @@ class UnknownFormat(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RequestRows:
+    """The rows of one request, all answered by one version and in one running state, if in any.
+
+    x (N, *shape); probabilities, raw (N, C); the other fields as in `LoggedRows`.
+    """
+
+    prediction_id: str
+    version: str
+    logged_at: float
+    client: str
+    subject: str | None = None
+    x: NDArray[Any]
+    probabilities: Floats
+    state: str | None = None
+    raw: Floats | None = None
+    states: Mapping[str, bytes] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LoggedRows:
     """Rows as they were answered, one entry a row in each column; the arrays are never written to.
 
@@ -59,33 +78,21 @@ class LoggedRows:
         return len(self.prediction_id)
 
     @staticmethod
-    def of_request(
-        *,
-        prediction_id: str,
-        version: str,
-        logged_at: float,
-        client: str,
-        subject: str | None = None,
-        x: NDArray[Any],
-        probabilities: Floats,
-        state: str | None = None,
-        raw: Floats | None = None,
-        states: Mapping[str, bytes] | None = None,
-    ) -> LoggedRows:
-        """The rows of one request, numbered from 0, answered in one state if in any."""
-        n = len(x)
+    def of_request(request: RequestRows) -> LoggedRows:
+        """The rows of one request, numbered from 0."""
+        n = len(request.x)
         return LoggedRows(
-            prediction_id=[prediction_id] * n,
+            prediction_id=[request.prediction_id] * n,
             row=np.arange(n, dtype=np.int32),
-            version=[version] * n,
-            logged_at=np.full(n, logged_at),
-            client=[client] * n,
-            subject=[subject] * n,
-            x=x,
-            probabilities=probabilities,
-            state=None if state is None else [state] * n,
-            raw=raw,
-            states=states or {},
+            version=[request.version] * n,
+            logged_at=np.full(n, request.logged_at),
+            client=[request.client] * n,
+            subject=[request.subject] * n,
+            x=request.x,
+            probabilities=request.probabilities,
+            state=None if request.state is None else [request.state] * n,
+            raw=request.raw,
+            states=request.states or {},
         )
 
     @staticmethod

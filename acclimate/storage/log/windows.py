@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
-from acclimate.learning.data import Past
+from acclimate.learning.data import Json, Past
 from acclimate.storage.database import now
 from acclimate.storage.registry import replicas
 from acclimate.storage.registry.models import ModelDeleted
@@ -141,9 +142,22 @@ def set_state(connection: Connection, model_id: str, number: int, state: str) ->
     return get(connection, model_id, number)
 
 
-def note(connection: Connection, model_id: str, number: int, **found: Any) -> None:
-    """Write what a run found in the window: rows_pseudo_labelled, rows_refused, drift, state."""
-    connection.execute(_window(update(windows), model_id, number).values(**found))
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a run found in a window; a field that is None leaves its column as it is."""
+
+    drift: Json | None = None
+    estimate: Json | None = None
+    rows_pseudo_labelled: int | None = None
+    rows_refused: int | None = None
+    state: str | None = None
+
+
+def note(connection: Connection, model_id: str, number: int, found: Findings) -> None:
+    """Write what a run found in the window."""
+    known = {field.name: getattr(found, field.name) for field in fields(found)}
+    values = {name: value for name, value in known.items() if value is not None}
+    connection.execute(_window(update(windows), model_id, number).values(**values))
 
 
 def past(connection: Connection, model_id: str, *, before: int) -> Past | None:

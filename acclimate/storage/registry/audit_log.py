@@ -9,13 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
 
+from acclimate.learning.data import Json
 from acclimate.storage.database import now
 from acclimate.storage.tables import audit
 
 FIRST = "0" * 64
 
 
-def write(connection: Connection, *, actor: str, action: str, target: str, **content: Any) -> None:
+def write(
+    connection: Connection, *, actor: str, action: str, target: str, content: Json | None = None
+) -> None:
     """Append one entry inside the caller's transaction, so that a deed and its record stand or fall
     together.
     """
@@ -31,7 +34,7 @@ def write(connection: Connection, *, actor: str, action: str, target: str, **con
         "actor": actor,
         "action": action,
         "target": target,
-        "content": content,
+        "content": content or {},
     }
     connection.execute(
         insert(audit).values(**entry, previous_hash=previous, hash=_digest(entry, previous))

@@ -60,7 +60,7 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
     # Weights that it borrowed may have outlived the version they were made for.
     artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
     content = {"model": model["id"], "version": number, "artifacts": artifacts}
-    audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
+    audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], content=content)
 
 
 def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> list[tuple[str, int]]:
@@ -101,7 +101,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     for table in (tables.promotions, tables.versions, all_runs):
         connection.execute(delete(table).where(table.c.model_id == model_id))
     connection.execute(delete(tables.models).where(tables.models.c.id == model_id))
-    audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
+    audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], content=content)
     return [(run.id, run.attempt) for run in ran]
 
 

@@ -5,7 +5,7 @@ Every function works inside the caller's transaction.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy import (
     ColumnElement,
@@ -44,7 +44,7 @@ def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -
             insert(replicas).values(replica=replica, heartbeat_at=now(), started_at=now())
         )
     for model_id, rows in open_rows.items():
-        note(connection, replica, model_id, open_rows=rows)
+        _write(connection, replica, model_id, {"open_rows": rows})
     living = select(func.count()).select_from(replicas).where(is_live())
     return int(connection.execute(living).scalar_one())
 
@@ -84,7 +84,8 @@ def report_loaded(
     counts as served.
     """
     lock(connection, model_id)
-    note(connection, replica, model_id, version=version, epoch=epoch, problem=None)
+    loaded = {"version": version, "epoch": epoch, "problem": None}
+    _write(connection, replica, model_id, loaded)
     behind = (
         select(func.count())
         .select_from(
@@ -105,18 +106,25 @@ def report_loaded(
         connection.execute(update(promotions).where(*served).values(served_at=now()))
 
 
-def report_problem(connection: Connection, replica: str, model_id: str, problem: str) -> None:
-    """A replica could not load the champion and goes on with what it has."""
-    note(connection, replica, model_id, problem=problem)
+def report_problem(
+    connection: Connection, replica: str, model_id: str, problem: str | None
+) -> None:
+    """Write what keeps a replica from its work on the model; None when nothing does any more."""
+    _write(connection, replica, model_id, {"problem": problem})
 
 
-def note(connection: Connection, replica: str, model_id: str, **values: Any) -> None:
-    """Write what a replica says of a model; nothing is written of a model that is no longer
-    there.
-    """
+def note_sealed(connection: Connection, replica: str, model_id: str, number: int) -> None:
+    """The replica has sealed and registered all it had logged when seal `number` was requested."""
+    _write(connection, replica, model_id, {"sealed": number, "open_rows": 0})
+
+
+def _write(
+    connection: Connection, replica: str, model_id: str, values: Mapping[str, int | str | None]
+) -> None:
+    """Write columns of `replica_models`; nothing is written for a model that was deleted."""
     where = (replica_models.c.replica == replica, replica_models.c.model_id == model_id)
     if connection.execute(update(replica_models).where(*where).values(**values)).rowcount == 0:
-        said = {"replica": replica, "model_id": model_id, **values}
-        columns = [literal(value, replica_models.c[name].type) for name, value in said.items()]
+        row = {"replica": replica, "model_id": model_id, **values}
+        columns = [literal(value, replica_models.c[name].type) for name, value in row.items()]
         there = select(*columns).where(exists().where(models.c.id == model_id))
-        connection.execute(insert(replica_models).from_select(list(said), there))
+        connection.execute(insert(replica_models).from_select(list(row), there))

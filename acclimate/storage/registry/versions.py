@@ -5,10 +5,11 @@ Every function works inside the caller's transaction.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, RowMapping, func, insert, select
 
+from acclimate.learning.data import Json
 from acclimate.storage.database import now
 from acclimate.storage.tables import versions
 
@@ -17,42 +18,40 @@ class UnknownVersion(LookupError):
     """The model has no such version."""
 
 
-def add(
-    connection: Connection,
-    model_id: str,
-    *,
-    digest: str,
-    promoted: bool,
-    parent: int | None,
-    run_id: str,
-    gates: list[dict[str, Any]],
-    evidence: str | None,
-    expected: dict[str, Any] | None = None,
-    mode: str = "plain",
-    weights_digest: str | None = None,
-    lineage: dict[str, Any] | None = None,
-    rehearsal: dict[str, Any] | None = None,
-) -> int:
-    """The number of the new version: one above the highest there ever was. Call under `lock`.
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """What is stored of a version when it is made.
 
-    `expected` is how `student` and `champion` answered the held-out rows when it was judged;
-    `weights_digest` the artifact of another version that lends this one its weights; `lineage` what
-    it comes of; `rehearsal` what version 1 could learn by itself.
+    `digest` names its artifact; `weights_digest` the artifact of another version that holds its
+    weights, if any. `expected` is how `student` and `champion` answered the held-out rows when the
+    version was judged. `rehearsal` is, of version 1, what the simulation of self-training found.
     """
-    highest = connection.execute(
-        select(func.max(versions.c.number)).where(versions.c.model_id == model_id)
-    ).scalar()
-    number = (highest or 0) + 1
-    values = {
-        "model_id": model_id,
-        "number": number,
-        "digest": digest,
-        "state": "promoted" if promoted else "rejected",
-    }
-    values |= {"parent": parent, "run_id": run_id, "gates": gates, "evidence": evidence}
-    values |= {"expected": expected, "mode": mode, "weights_digest": weights_digest}
-    values |= {"lineage": lineage, "rehearsal": rehearsal}
-    connection.execute(insert(versions).values(**values, created_at=now()))
+
+    digest: str
+    promoted: bool
+    parent: int | None
+    run_id: str
+    gates: list[Json]
+    evidence: str | None
+    expected: Json | None = None
+    mode: str = "plain"
+    weights_digest: str | None = None
+    lineage: Json | None = None
+    rehearsal: Json | None = None
+
+
+def add(connection: Connection, model_id: str, version: NewVersion) -> int:
+    """The number of the new version: one above the highest there ever was.
+
+    Call under `models.lock`.
+    """
+    query = select(func.max(versions.c.number)).where(versions.c.model_id == model_id)
+    number = (connection.execute(query).scalar() or 0) + 1
+    values = {field.name: getattr(version, field.name) for field in fields(version)}
+    values["state"] = "promoted" if values.pop("promoted") else "rejected"
+    connection.execute(
+        insert(versions).values(model_id=model_id, number=number, **values, created_at=now())
+    )
     return number
 
 

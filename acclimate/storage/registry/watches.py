@@ -85,7 +85,7 @@ def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason:
         "reason": reason,
     }
     audit_log.write(
-        connection, actor=ACTOR, action="version.rollback", target=model["name"], **content
+        connection, actor=ACTOR, action="version.rollback", target=model["name"], content=content
     )
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, select, update
 
 from acclimate.storage.database import now
-from acclimate.storage.runs.runs import Claim, note
+from acclimate.storage.runs.runs import Claim, RunResults, note
 from acclimate.storage.tables import runs
 
 
 def name(connection: Connection, claim: Claim, digest: str) -> None:
     """The run's accepted pseudo-labels stand in this artifact. Raises `LeaseLost`."""
-    note(connection, claim, pseudo_labels=digest)
+    note(connection, claim, RunResults(pseudo_labels=digest))
 
 
 def newest(connection: Connection, model_id: str, *, most: int) -> list[RowMapping]:

@@ -2,87 +2,97 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, RowMapping
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier
-from acclimate.storage.log.windows import close, closed_window, digest_of
+from acclimate.storage.log import barrier, windows
 from acclimate.storage.registry import audit_log, models, promotions, revisions
 from acclimate.storage.runs import idempotency, runs
 from acclimate.storage.runs.idempotency import Once
+from acclimate.storage.runs.runs import NewRun
 
 
 class NothingServed(Exception):
     """The model has no version yet, so there is nothing that could teach."""
 
 
-def start_run(
-    database: Database,
-    model_name: str,
-    *,
-    trigger: str,
-    actor: str,
-    reason: str | None = None,
-    recipe: str | None = None,
-    windows: list[int] | None = None,
-    slot: float | None = None,
-    once: Once | None = None,
-) -> str:
-    """The id of the new queued run; with `once`, of the one that the same request has started
-    before.
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """Who asks for a run of a model, and why.
 
-    Every row acknowledged before this call by a live replica is in the run's window, unless
-    `windows` names closed ones to learn from again. Takes as long as the slowest live replica needs
-    to seal, at most 12 s. Raises `RunActive`, `NotEnoughRows` (the rows stay where they are),
-    `UnknownModel`, `UnknownWindow`, `WindowOpen`, `WindowQuarantined`, `NothingServed`,
-    `KeyReused`.
+    `windows` are the numbers of closed windows to learn from again; None closes the open one.
+    `slot` is the schedule slot, unix seconds. A request with the same `once` starts one run.
+    """
+
+    model: str
+    trigger: str
+    actor: str
+    reason: str | None = None
+    recipe: str | None = None
+    windows: list[int] | None = None
+    slot: float | None = None
+    once: Once | None = None
+
+
+def start_run(database: Database, request: RunRequest) -> str:
+    """The id of the new queued run; with `once`, of the run that the same request started before.
+
+    Every row acknowledged before this call by a live replica is in the run's window, unless the
+    request names closed ones. Takes as long as the slowest live replica needs to seal, at most
+    12 s. Raises `RunActive`, `NotEnoughRows` (the rows stay where they are), `UnknownModel`,
+    `UnknownWindow`, `WindowOpen`, `WindowQuarantined`, `NothingServed`, `KeyReused`.
     """
     with database.read() as connection:
-        model_id = models.named(connection, model_name)["id"]
-        started = _started(connection, model_id, once)
+        model_id = models.named(connection, request.model)["id"]
+        started = _started(connection, model_id, request.once)
     if started is not None:
         return started
-    if windows is None:
+    if request.windows is None:
         barrier.seal(database, model_id)
     with database.write() as connection:
         models.lock(connection, model_id)
-        # Asked again under the lock: of two that come at the same moment one starts the run.
-        started = _started(connection, model_id, once)
+        # Asked again under the lock: of two simultaneous requests, one starts the run.
+        started = _started(connection, model_id, request.once)
         if started is not None:
             return started
-        policy_revision, policy = revisions.policy(connection, model_id)
-        gates_revision, _ = revisions.gates(connection, model_id)
-        champion = promotions.champion(connection, model_id)
-        if champion is None:
-            raise NothingServed(f"model {model_name!r} has no version yet")
-        closed = _windows(
-            connection, model_id, windows, closed_by=trigger, needed=policy.min_window_rows
-        )
-        run_id = runs.create(
-            connection,
-            model_id,
-            trigger=trigger,
-            reason=reason,
-            recipe=recipe or policy.recipe,
-            windows=[window["number"] for window in closed],
-            rows=sum(window["rows"] for window in closed),
-            data_digest=digest_of([window["digest"] for window in closed]),
-            policy_revision=policy_revision,
-            gates_revision=gates_revision,
-            parent_version=champion.to_version,
-            slot=slot,
-        )
-        if once is not None:
-            idempotency.remember(connection, once, run_id)
+        run_id = runs.create(connection, model_id, _new_run(connection, model_id, request))
+        if request.once is not None:
+            idempotency.remember(connection, request.once, run_id)
         audit_log.write(
             connection,
-            actor=actor,
+            actor=request.actor,
             action="run.start",
-            target=model_name,
-            run=run_id,
-            trigger=trigger,
+            target=request.model,
+            content={"run": run_id, "trigger": request.trigger},
         )
     return run_id
+
+
+def _new_run(connection: Connection, model_id: str, request: RunRequest) -> NewRun:
+    """The run of this request, over the windows that it names, or over the open one, closed now."""
+    policy_revision, policy = revisions.policy(connection, model_id)
+    gates_revision, _ = revisions.gates(connection, model_id)
+    champion = promotions.champion(connection, model_id)
+    if champion is None:
+        raise NothingServed(f"model {request.model!r} has no version yet")
+    needed = policy.min_window_rows
+    closed = _windows(
+        connection, model_id, request.windows, closed_by=request.trigger, needed=needed
+    )
+    return NewRun(
+        trigger=request.trigger,
+        reason=request.reason,
+        recipe=request.recipe or policy.recipe,
+        windows=[window["number"] for window in closed],
+        rows=sum(window["rows"] for window in closed),
+        data_digest=windows.digest_of([window["digest"] for window in closed]),
+        policy_revision=policy_revision,
+        gates_revision=gates_revision,
+        parent_version=champion.to_version,
+        slot=request.slot,
+    )
 
 
 def _started(connection: Connection, model_id: str, once: Once | None) -> str | None:
@@ -101,5 +111,5 @@ def _windows(
     numbers.
     """
     if numbers is None:
-        return [close(connection, model_id, closed_by=closed_by, needed=needed)]
-    return [closed_window(connection, model_id, number) for number in numbers]
+        return [windows.close(connection, model_id, closed_by=closed_by, needed=needed)]
+    return [windows.closed_window(connection, model_id, number) for number in numbers]

@@ -9,12 +9,13 @@ transaction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, not_, or_, select, update
 from ulid import ULID
 
+from acclimate.learning.data import Json
 from acclimate.storage.database import now
 from acclimate.storage.runs import run_events
 from acclimate.storage.tables import ACTIVE, models, promotions, runs
@@ -64,43 +65,69 @@ class Claim:
     attempt: int
 
 
-def create(
-    connection: Connection,
-    model_id: str,
-    *,
-    trigger: str,
-    reason: str | None,
-    recipe: str,
-    windows: list[int],
-    rows: int | None,
-    data_digest: str | None,
-    policy_revision: int,
-    gates_revision: int,
-    parent_version: int | None,
-    slot: float | None = None,
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a run is to do: the windows it learns from, and the rules that it obeys.
+
+    `slot` is the schedule slot that started it, unix seconds; `parent_version` is None for the run
+    that makes version 1.
+    """
+
+    trigger: str
+    reason: str | None
+    recipe: str
+    windows: list[int]
+    rows: int | None
+    data_digest: str | None
+    policy_revision: int
+    gates_revision: int
+    parent_version: int | None
+    slot: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """What a run found; a field that is None leaves its column as it is."""
+
+    version: int | None = None
+    promoted: bool | None = None
+    evidence: str | None = None
+    detail: str | None = None
+    drift: Json | None = None
+    gates: list[Json] | None = None
+    rows: int | None = None
+    rows_pseudo_labelled: int | None = None
+    rows_labelled: int | None = None
+    rows_taught: int | None = None
+    refused: dict[str, int] | None = None
+    pseudo_labels: str | None = None
+    config_digest: str | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns to write, by name."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+NOTHING = RunResults()
+
+
+def create(connection: Connection, model_id: str, run: NewRun) -> str:
     """The id of the new queued run. Call under `models.lock`. Raises `RunActive`."""
     active_run = active(connection, model_id)
     if active_run is not None:
         raise RunActive(active_run["id"])
     run_id = str(ULID())
+    values = {field.name: getattr(run, field.name) for field in fields(run)}
     connection.execute(
         insert(runs).values(
             id=run_id,
             model_id=model_id,
             state="queued",
             stage="snapshot",
-            trigger=trigger,
-            reason=reason,
-            slot=slot,
-            recipe=recipe,
-            windows=windows,
-            rows=rows,
-            data_digest=data_digest,
-            policy_revision=policy_revision,
-            gates_revision=gates_revision,
-            parent_version=parent_version,
             created_at=now(),
+            **values,
         )
     )
     run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
@@ -242,7 +269,9 @@ def beat(
     return str(row.state)
 
 
-def finish(connection: Connection, claim: Claim, *, state: str, **results: Any) -> None:
+def finish(
+    connection: Connection, claim: Claim, *, state: str, results: RunResults = NOTHING
+) -> None:
     """End the run with its results. Raises `LeaseLost` and `RunCancelled`, and then nothing has
     changed.
 
@@ -254,7 +283,7 @@ def finish(connection: Connection, claim: Claim, *, state: str, **results: Any) 
         "ended_at": now(),
         "heartbeat_at": now(),
         "lease_expires_at": None,
-        **results,
+        **results.columns,
     }
     willing = () if state == "cancelled" else (runs.c.state == "running",)
     if (
@@ -282,9 +311,12 @@ def overdue_seconds(connection: Connection, claim: Claim) -> float:
     return math.inf if found is None else float(found)
 
 
-def note(connection: Connection, claim: Claim, **results: Any) -> None:
+def note(connection: Connection, claim: Claim, results: RunResults) -> None:
     """Write what a stage found into the run. Raises `LeaseLost`."""
-    if connection.execute(update(runs).where(*_held(claim)).values(**results)).rowcount == 0:
+    if (
+        connection.execute(update(runs).where(*_held(claim)).values(**results.columns)).rowcount
+        == 0
+    ):
         raise LeaseLost(claim.run_id)
 
 
