@@ -95,7 +95,8 @@ def publish(
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
     champion = promotions.champion(connection, task.model["id"])
-    return (champion.to_version if champion else None) == task.run["parent_version"]
+    serving: int | None = champion.to_version if champion is not None else None
+    return bool(serving == task.run["parent_version"])
 
 
 def _new_version(

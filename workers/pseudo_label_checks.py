@@ -5,7 +5,7 @@ was wrong, told afterwards.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -40,7 +40,10 @@ def numbers(model_id: str, rows: LoggedRows) -> Numbers:
 def write(artifacts: Artifacts, run_id: str, learnt: Numbers, found: PseudoLabels) -> str:
     """The digest of the accepted pseudo-labels of the rows learnt from: twelve bytes a row."""
     accepted = found.accepted
-    arrays = {"row": learnt[accepted], "label": found.label[accepted].astype(np.int32)}
+    arrays: dict[str, NDArray[Any]] = {
+        "row": learnt[accepted],
+        "label": found.label[accepted].astype(np.int32),
+    }
     # The run's own, by its name in the manifest: no other artifact can have this digest, so it is
     # deleted with it.
     return artifacts.write({"run": run_id, "pseudo_labels": len(arrays["row"])}, arrays)

@@ -181,9 +181,9 @@ class AttemptLog:
         self.store()
 
 
-def _last_line(claim: Claim, code: int) -> dict[str, object]:
+def _last_line(claim: Claim, code: int) -> structlog.typing.EventDict:
     said = "the trainer ended" if code == 0 else "the trainer died"
-    line = {
+    line: structlog.typing.EventDict = {
         "run": claim.run_id,
         "attempt": claim.attempt,
         "code": code,

@@ -27,7 +27,7 @@ def every(seconds: float) -> schedule:
     return schedule(seconds, nowfun=_steady)
 
 
-class Ringer(Scheduler):
+class Ringer(Scheduler):  # type: ignore[misc]  # celery has no types
     """In memory: which slot of a model's schedule has made a run is known by the database."""
 
     _unanswered = False

@@ -34,7 +34,6 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
     def ring(run_id: str) -> None:
         app.send_task("run", args=[run_id], queue="train", retry=False)
 
-    @app.task(name="run")
     def work_on(run_id: str) -> None:
         with metrics.counted("run"):
             database = Database(settings.database_address)
@@ -45,7 +44,6 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
 
     counted = Seen()
 
-    @app.task(name="reconcile")
     def reconcile() -> None:
         with metrics.counted("reconcile"):
             database = Database(settings.database_address)
@@ -63,7 +61,6 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
             finally:
                 database.close()
 
-    @app.task(name="trigger")
     def trigger() -> None:
         with metrics.counted("trigger"):
             database = Database(settings.database_address)
@@ -78,6 +75,9 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 note_done(database, "trigger")
             finally:
                 database.close()
+
+    for name, task in (("run", work_on), ("reconcile", reconcile), ("trigger", trigger)):
+        app.task(name=name)(task)
 
 
 def note_done(database: Database, task: str) -> None:
