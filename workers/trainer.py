@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import structlog
 import torch
 
@@ -216,30 +215,36 @@ class Trainer:
             raise StoreError(
                 "the rows of this window are no longer kept: the bounds of the log deleted them"
             )
-        rows = window_rows.read(self.segments, lines, self.ticker("snapshot"))
-        snapshot = self.kept("snapshot") or self.keep("snapshot", self.snapshot(rows))
-        assert isinstance(snapshot, Snapshot)
-        labelled = int((snapshot.labels != UNLABELLED).sum())
-        taught = len(snapshot.taught or ())
+        found = window_rows.assemble(
+            self.segments,
+            lines,
+            self.snapshot_of,
+            rng=stage_rng(self.seed, "snapshot"),
+            tick=self.ticker("snapshot"),
+        )
+        labels, taught = found.snapshot.labels, found.snapshot.taught
+        results = runs.RunResults(
+            rows=len(found.rows),
+            rows_labelled=int((labels != UNLABELLED).sum()),
+            rows_taught=len(taught or ()),
+        )
         with self.database.write() as connection:
-            runs.note(
-                connection,
-                self.task.claim,
-                runs.RunResults(rows=len(rows), rows_labelled=labelled, rows_taught=taught),
-            )
-        # The same split of the rows' places says which rows the pseudo-labels are about.
-        learnt = Window.split(np.arange(len(rows)), snapshot.labels, rng=self.rng("snapshot")).x
-        self.learnt = pseudo_label_checks.numbers(self.task.model["id"], rows)[learnt]
-        known = {**window_rows.clients(rows), **snapshot.known}
-        return Window.split(rows.x, snapshot.labels, rng=self.rng("snapshot"), **known)
+            runs.note(connection, self.task.claim, results)
+        numbers = pseudo_label_checks.numbers(self.task.model["id"], found.rows)
+        self.learnt = numbers[found.learnt]
+        return found.window
 
-    def rng(self, stage: str) -> np.random.Generator:
-        return stage_rng(self.seed, stage)
+    def snapshot_of(self, rows: LoggedRows) -> Snapshot:
+        """The label snapshot of these rows: the stored one, else a new one, stored before use.
 
-    def snapshot(self, rows: LoggedRows) -> Snapshot:
-        """Labels and decisions about other windows go on changing while the run works; what it goes
-        by is this.
+        Labels and the states of other windows change while the run works; every attempt uses the
+        same snapshot.
         """
+        snapshot = self.kept("snapshot") or self.keep("snapshot", self.new_snapshot(rows))
+        assert isinstance(snapshot, Snapshot)
+        return snapshot
+
+    def new_snapshot(self, rows: LoggedRows) -> Snapshot:
         with self.database.read() as connection:
             words = label_snapshot.words(connection, self.task.run)
         return label_snapshot.snapshot(self.segments, words, rows)

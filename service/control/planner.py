@@ -19,6 +19,7 @@ from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.log.window_rows import Sampling
 from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.runs import label_snapshot
@@ -131,24 +132,15 @@ class Planner:
         """How many rows there are, and those of them that the plan looks at, split as the run would
         split them.
         """
-        rng = np.random.default_rng(seed)
-        lines = basis.lines
-        if basis.rows > MOST_ROWS:
-            drawn: list[int] = []
-            for place in rng.permutation(len(lines)).tolist():
-                drawn.append(place)
-                if sum(lines[place]["rows"] for place in drawn) >= MOST_ROWS:
-                    break
-            lines = [lines[place] for place in sorted(drawn)]
-        rows = window_rows.read(self._segments, lines, lambda done, total: None)
-        found = len(rows) if len(lines) == len(basis.lines) else basis.rows
-        if len(rows) > MOST_ROWS:
-            rows = rows.take(np.sort(rng.permutation(len(rows))[:MOST_ROWS]))
-        snapshot = label_snapshot.snapshot(self._segments, basis.words, rows)
-        known = {**window_rows.clients(rows), **snapshot.known}
-        return found, Window.split(
-            rows.x, snapshot.labels, rng=pipeline.stage_rng(seed, "snapshot"), **known
+        sampling = Sampling(most=MOST_ROWS, rng=np.random.default_rng(seed))
+        found = window_rows.assemble(
+            self._segments,
+            basis.lines,
+            lambda rows: label_snapshot.snapshot(self._segments, basis.words, rows),
+            rng=pipeline.stage_rng(seed, "snapshot"),
+            sampling=sampling,
         )
+        return found.total, found.window
 
     def _anchor(self, champion: Served) -> Served:
         if champion.version == 1:
