@@ -55,7 +55,7 @@ def ensure_admin_key(database: Database, file: Path) -> None:
     secret = file.read_text().strip() if file.exists() else ""
     with database.write() as connection:
         key = keys.find(connection, keys.fingerprint(secret)) if secret else None
-        if key is not None and key.may("admin"):
+        if key is not None and key.allows("admin"):
             return
         _, secret = keys.create(connection, name="admin", scopes=["admin"])
         audit_log.write(

@@ -122,7 +122,7 @@ def build(settings: Settings) -> FastAPI:
 
 def equip(settings: Settings) -> Equipment:
     """Everything that this process holds, made of its settings."""
-    database = Database(settings.database_address, patience=PATIENCE)
+    database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
     metrics, segments, artifacts = (
         ServingMetrics(count_in_files(settings)),
@@ -207,7 +207,7 @@ async def forget_copies(equipment: Equipment) -> None:
         await asyncio.sleep(COPY_SECONDS)
         try:
             await asyncio.to_thread(
-                copies.forget, equipment.database, equipment.segments, equipment.artifacts
+                copies.purge, equipment.database, equipment.segments, equipment.artifacts
             )
         except Exception as error:  # the database may be away; the next time is soon
             logger.warning(

@@ -133,7 +133,7 @@ class Scope:
                 "this key is unknown or revoked",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        if not key.may(self.scope):
+        if not key.allows(self.scope):
             raise Refusal(
                 "forbidden",
                 f"this needs the scope {self.scope}; the key has {', '.join(sorted(key.scopes))}",

@@ -18,7 +18,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
-from acclimate.storage.registry.labels import Said
+from acclimate.storage.registry.labels import LabelRecord
 from acclimate.storage.runs import pseudo_labels
 from workers.live_answers import Seen
 
@@ -64,7 +64,7 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
             state = (labelled, frozenset(run["id"] for run in kept))
             if not kept or not labelled or seen.same(("pseudo_labels", model["id"]), state):
                 continue
-            said = labels.said(connection, model["id"], before=float("inf"))
+            said = labels.records(connection, model["id"], before=float("inf"))
         row, label = _known(model["id"], said)
         for run in kept:
             counted = _checked(artifacts, run["pseudo_labels"], row, label)
@@ -93,7 +93,7 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
 
 
 def _known(
-    model_id: str, said: Mapping[tuple[str, int], Said]
+    model_id: str, said: Mapping[tuple[str, int], LabelRecord]
 ) -> tuple[Numbers, NDArray[np.int32]]:
     """The number and the label of each labelled row, by rising numbers."""
     row = label_sampling.priorities(

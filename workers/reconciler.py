@@ -57,7 +57,7 @@ def erase_again(database: Database, segments: Segments, artifacts: Artifacts, se
     with database.read() as connection:
         known = [model["id"] for model in models.list_all(connection)]
     for model_id in known:
-        buried = tuple(sorted(segments.buried(model_id).items()))
+        buried = tuple(sorted(segments.tombstones(model_id).items()))
         if not buried or seen.same(("erased", model_id), buried):
             continue
         try:

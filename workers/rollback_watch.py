@@ -155,7 +155,7 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
     finding = rollback_monitor.judge(watched.expected, live, needed=needed)
     with database.write() as connection:
         models.lock(connection, model["id"])
-        if not watches.still_watching(connection, model["id"], promotion.epoch):
+        if not watches.is_watching(connection, model["id"], promotion.epoch):
             return
         found = promotion.watch | {
             "state": finding.state,
@@ -166,7 +166,7 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
         }
         watches.note(connection, model["id"], promotion.epoch, found)
         if finding.reason is not None:
-            watches.undo(connection, model, promotion, finding.reason)
+            watches.roll_back(connection, model, promotion, finding.reason)
     if finding.state != "watching":
         outcome = {"state": finding.state, "why": finding.reason}
         log.info("watch ended", model=model["name"], version=promotion.to_version, **outcome)

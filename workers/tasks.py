@@ -55,7 +55,7 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
                 pseudo_label_checks.forget_outdated(database, Artifacts(store))
                 deletion.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
-                copies.forget(database, Segments(store), Artifacts(store))
+                copies.purge(database, Segments(store), Artifacts(store))
                 pseudo_label_checks.look(database, Artifacts(store), counted)
                 note_done(database, "reconcile")
             finally:
@@ -83,4 +83,4 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
 def note_done(database: Database, task: str) -> None:
     """Tell everybody that it is being done: by itself, nothing shows that it is not."""
     with database.write() as connection:
-        periodic_tasks.done(connection, task)
+        periodic_tasks.note_done(connection, task)

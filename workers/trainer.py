@@ -246,7 +246,7 @@ class Trainer:
 
     def new_snapshot(self, rows: LoggedRows) -> Snapshot:
         with self.database.read() as connection:
-            words = label_snapshot.words(connection, self.task.run)
+            words = label_snapshot.inputs_of_run(connection, self.task.run)
         return label_snapshot.snapshot(self.segments, words, rows)
 
     def version(self, number: int) -> Bundle:

@@ -37,7 +37,7 @@ POSTGRES = {
 }
 
 
-PATIENCE = 12.0
+TIMEOUT_SECONDS = 12.0
 
 
 class Unavailable(Exception):
@@ -81,13 +81,13 @@ class Database:
     """One engine on SQLite or Postgres. Safe to share between threads, never between a process and
     its forked child.
 
-    A server that is frozen is waited for `patience` seconds, a little more than it may take for a
+    A server that is frozen is waited for `timeout` seconds, a little more than it may take for a
     statement.
     """
 
-    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self.address = address
-        self._watchdog = Watchdog(patience)
+        self._watchdog = Watchdog(timeout)
         self.engine = (
             _sqlite(address) if address.startswith("sqlite") else _postgres(address, self._watchdog)
         )

@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 
 class Watchdog:
@@ -55,7 +55,7 @@ class Watchdog:
         self._closed.set()
 
     def _watch(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
+        while not self._closed.wait(POLL_SECONDS):
             now = time.monotonic()
             with self._lock:
                 overdue = [file for at, file in self._due.values() if at < now]

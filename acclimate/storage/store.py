@@ -117,7 +117,7 @@ class Store:
         return path
 
     @contextmanager
-    def workshop(self) -> Iterator[Path]:
+    def scratch_folder(self) -> Iterator[Path]:
         """A folder of its own on the local disk, gone when the block ends."""
         make_folders(self._cache)
         with tempfile.TemporaryDirectory(dir=self._cache, prefix=".") as folder:

@@ -68,7 +68,7 @@ def create_key(body: NewKey, held: Held, key: Ruling) -> JSONResponse:
 def list_keys(held: Held, key: Ruling) -> dict[str, Any]:
     """All keys, oldest first, without their secrets."""
     with held.database.read() as connection:
-        return documents.items(documents.key(row) for row in keys.everyone(connection))
+        return documents.items(documents.key(row) for row in keys.list_all(connection))
 
 
 @router.delete("/api/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")

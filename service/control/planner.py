@@ -23,7 +23,7 @@ from acclimate.storage.log.window_rows import Sampling
 from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.runs import label_snapshot
-from acclimate.storage.runs.label_snapshot import Words
+from acclimate.storage.runs.label_snapshot import SnapshotInputs
 from acclimate.storage.store import StoreError
 from service.control import documents
 from service.errors import Refusal
@@ -45,7 +45,7 @@ class Basis:
     numbers: list[int]
     needed: int
     lines: list[RowMapping]
-    words: Words
+    words: SnapshotInputs
     rehearsal: Rehearsal | None
 
     @property
@@ -124,7 +124,7 @@ class Planner:
                 numbers=numbers,
                 needed=policy.min_window_rows if asked is None else 1,
                 lines=catalog.segments_of(connection, model["id"], asked),
-                words=label_snapshot.words_now(connection, model["id"], numbers),
+                words=label_snapshot.inputs_now(connection, model["id"], numbers),
                 rehearsal=_rehearsal(versions.get(connection, model["id"], 1)),
             )
 

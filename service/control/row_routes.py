@@ -175,7 +175,7 @@ class _Walk:
         except (StoreError, SegmentDamaged) as error:
             with self.held.database.read() as connection:
                 models.named(connection, self.model["name"])
-                if not catalog.still_stands(connection, line["id"]):
+                if not catalog.is_stored(connection, line["id"]):
                     return []
             detail = f"segment {line['id']} cannot be read: {error}"
             raise Refusal("unavailable", detail, headers={"Retry-After": "2"}) from error

@@ -233,7 +233,7 @@ class Recorder:
             )
         try:
             journal = self._journals.get(model.id)
-            if journal is not None and not journal.takes(rows):
+            if journal is not None and not journal.accepts(rows):
                 self._retire(model.id)
                 journal = None
             journal = journal or self._open(model, states=rows.state is not None)

@@ -24,7 +24,7 @@ def live(database: Database, tmp_path: Path) -> Live:
     live = Live(database, tmp_path)
     with database.write() as connection:
         for task in periodic_tasks.MOST_SECONDS:
-            periodic_tasks.done(connection, task)
+            periodic_tasks.note_done(connection, task)
     return live
 
 
@@ -176,7 +176,7 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
 ) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(
+        watches.roll_back(
             connection,
             models.get(connection, live.model_id),
             promotion,
@@ -191,7 +191,7 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
 def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(
+        watches.roll_back(
             connection,
             models.get(connection, live.model_id),
             promotion,

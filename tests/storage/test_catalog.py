@@ -403,9 +403,7 @@ def test_segments_come_in_the_order_of_their_registration_whatever_window_they_m
     assert since(middle, window=1) == first[1:] and since(window=2) == [late]
     with database.write() as connection:
         catalog.mark_deleted(connection, [first[1]])
-        assert not catalog.still_stands(connection, first[1]) and catalog.still_stands(
-            connection, late
-        )
+        assert not catalog.is_stored(connection, first[1]) and catalog.is_stored(connection, late)
     assert since(middle) == [first[2], late]
 
 

@@ -66,7 +66,7 @@ class Machine:
         ]
 
     def forget(self) -> None:
-        copies.forget(self.database, self.segments, self.artifacts)
+        copies.purge(self.database, self.segments, self.artifacts)
 
     @property
     def disk(self) -> bytes:

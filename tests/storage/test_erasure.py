@@ -202,7 +202,7 @@ def fill(database: Database, files: Files, model_id: str) -> None:
             values = {"run": run, "digest": files.artifact(f"{model_id}-stage"), "model": model_id}
             needed = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), needed)
-    files.segments.bury(model_id, "p", 1.0)
+    files.segments.put_tombstone(model_id, "p", 1.0)
     files.logs.write(run, 1, b"x")
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET attempt = 1 WHERE id = :run"), {"run": run})

@@ -32,7 +32,7 @@ def known(
     with database.read() as connection:
         return {
             address: said.label
-            for address, said in labels.said(connection, model_id, before=before).items()
+            for address, said in labels.records(connection, model_id, before=before).items()
         }
 
 

@@ -80,7 +80,7 @@ class History:
 
     def snapshot(self, run: Any) -> Snapshot:
         with self.database.read() as connection:
-            words = label_snapshot.words(connection, run)
+            words = label_snapshot.inputs_of_run(connection, run)
             lines = catalog.segments_of(connection, self.model_id, run["windows"])
         rows = window_rows.read(self.live.segments, lines, lambda done, total: None)
         return label_snapshot.snapshot(self.live.segments, words, rows)

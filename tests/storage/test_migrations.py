@@ -166,17 +166,17 @@ def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner
     assert secret not in done.stdout + done.stderr
     database = Database(database_address)
     with database.read() as connection:
-        assert keys.find(connection, keys.fingerprint(secret)).may("admin")
+        assert keys.find(connection, keys.fingerprint(secret)).allows("admin")
     migrate(database_address, "--admin-key", str(file))
     assert file.read_text().strip() == secret
     with database.write() as connection:
-        assert len(keys.everyone(connection)) == 1
-        assert keys.revoke(connection, keys.everyone(connection)[0]["id"])
+        assert len(keys.list_all(connection)) == 1
+        assert keys.revoke(connection, keys.list_all(connection)[0]["id"])
     migrate(database_address, "--admin-key", str(file))
     fresh = file.read_text().strip()
     assert fresh != secret and file.stat().st_mode & 0o777 == 0o600
     with database.read() as connection:
-        assert keys.find(connection, keys.fingerprint(fresh)).may("admin")
+        assert keys.find(connection, keys.fingerprint(fresh)).allows("admin")
     database.close()
 
 

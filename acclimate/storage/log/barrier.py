@@ -17,7 +17,7 @@ MOST_SECONDS = 12.0
 """A replica that neither acknowledges nor misses its heartbeat for so long is not waited for; its
 rows go to the next window.
 """
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 def request_seal(connection: Connection, model_id: str) -> int:
@@ -78,4 +78,4 @@ def seal(database: Database, model_id: str, *, most_seconds: float = MOST_SECOND
         with database.read() as connection:
             if not unsealed_replicas(connection, model_id, number):
                 return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)

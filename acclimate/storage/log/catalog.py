@@ -54,7 +54,7 @@ def register(connection: Connection, line: SegmentLine) -> bool:
 
     Raises `UnknownModel` when the model is no longer there.
     """
-    models.hold(connection, line.model_id)
+    models.lock_shared(connection, line.model_id)
     if is_registered(connection, line.id):
         return False
     connection.execute(insert(segments).values(**line.__dict__, registered_at=now()))
@@ -152,7 +152,7 @@ def segment(connection: Connection, segment_id: str) -> RowMapping | None:
     return connection.execute(query).mappings().first()
 
 
-def still_stands(connection: Connection, segment_id: str) -> bool:
+def is_stored(connection: Connection, segment_id: str) -> bool:
     """False for a segment that was deleted, by the bounds of the log or with its model."""
     return segment(connection, segment_id) is not None
 
@@ -163,7 +163,7 @@ def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 
-def standing_keys(connection: Connection) -> set[str]:
+def stored_keys(connection: Connection) -> set[str]:
     """Where every segment of every model stands that still stands in the store."""
     return {
         row.key

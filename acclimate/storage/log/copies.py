@@ -11,7 +11,7 @@ from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.runs import stages
 
 
-def forget(database: Database, segments: Segments, artifacts: Artifacts) -> None:
+def purge(database: Database, segments: Segments, artifacts: Artifacts) -> None:
     """No copy here has rows that were erased or outlived their log's bounds, nor is one of an
     artifact that nothing refers to.
 
@@ -22,10 +22,10 @@ def forget(database: Database, segments: Segments, artifacts: Artifacts) -> None
     if not logged and not kept:
         return
     with database.read() as connection:
-        standing = catalog.standing_keys(connection)
+        standing = catalog.stored_keys(connection)
         unneeded = [digest for digest in kept if not stages.is_needed(connection, digest)]
     for key in logged:
         if key not in standing:
-            segments.forget_copy(key)
+            segments.delete_copy(key)
     for digest in unneeded:
-        artifacts.forget_copy(digest)
+        artifacts.delete_copy(digest)

@@ -85,7 +85,7 @@ def erase(
     with database.read() as connection:
         until = clock(connection)
     # First on record where a database of an earlier day finds it.
-    segments.bury(model["id"], name, until)
+    segments.put_tombstone(model["id"], name, until)
     with database.write() as connection:
         _remember(connection, model["id"], {name: until})
         audit_log.write(
@@ -103,7 +103,7 @@ def erase(
             default=until,
         )
         _remember(connection, model["id"], {name: max(until, newest)})
-    segments.bury(model["id"], name, max(until, newest))
+    segments.put_tombstone(model["id"], name, max(until, newest))
     clean_all(database, segments, artifacts, model["id"])
     with database.read() as connection:
         row = connection.execute(select(erasures).where(*_here(model["id"], name))).one()
@@ -117,7 +117,7 @@ def clean_all(database: Database, segments: Segments, artifacts: Artifacts, mode
     What can be cleaned is, then the first `SegmentDamaged` is raised. Raises `StoreError`.
     """
     with database.write() as connection:
-        _remember(connection, model_id, segments.buried(model_id))
+        _remember(connection, model_id, segments.tombstones(model_id))
         lines = catalog.all_segments(connection, model_id)
         known = erased(connection, model_id)
     damaged: SegmentDamaged | None = None
@@ -146,7 +146,7 @@ def note_lost(connection: Connection, model_id: str, known: Erased, lost: Counte
     """A file that was cleaned with what was `known` is let in; these rows are not. Raises
     `ErasedMeanwhile`, `ModelDeleted`.
     """
-    models.hold(connection, model_id)
+    models.lock_shared(connection, model_id)
     if erased(connection, model_id) != known:
         raise ErasedMeanwhile
     for name, count in lost.items():
@@ -162,7 +162,7 @@ def _clean(
     known: Erased,
 ) -> None:
     """One segment, as it stands in the store. Raises `SegmentDamaged`."""
-    if segments.stands(line["key"]) and not any(
+    if segments.exists(line["key"]) and not any(
         _gone(*segments.subjects(line["key"]), model_id, known)
     ):
         segments.delete_before(line["key"])
@@ -172,7 +172,7 @@ def _clean(
         now = catalog.segment(connection, line["id"])
         if now is None:
             return
-        if not segments.stands(now["key"]):
+        if not segments.exists(now["key"]):
             now = _adopt(connection, segments, now)
         key = None if now is None else now["key"]
         forgotten = (

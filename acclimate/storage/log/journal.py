@@ -122,7 +122,7 @@ class Journal:
             raise JournalFailed(f"the folder {folder} cannot be made: {error.strerror}") from error
         return Journal(folder, schema, now, disk or Disk())
 
-    def takes(self, rows: LoggedRows) -> bool:
+    def accepts(self, rows: LoggedRows) -> bool:
         """Whether the file has the columns that these rows need: one opened without running state
         keeps none.
         """

@@ -95,10 +95,10 @@ class Segments:
             register(key)
         if erased:
             self._store.delete(_key(model, sealed.id, 0))
-        self.let_go(sealed)
+        self.delete_local(sealed)
         return key
 
-    def let_go(self, sealed: SealedFile) -> None:
+    def delete_local(self, sealed: SealedFile) -> None:
         """The file is no longer on its replica's disk: it is in the catalog."""
         sealed.path.unlink(missing_ok=True)
 
@@ -125,7 +125,7 @@ class Segments:
         """
         path = self._store.local(key)
         new = _key(model, id, _times_erased(key) + 1)
-        with self._store.workshop() as folder:
+        with self._store.scratch_folder() as folder:
             try:
                 sealed = journal.write(folder / f"{id}.arrow", id, journal.schema_of(path), kept)
             except JournalDamaged as error:
@@ -158,7 +158,7 @@ class Segments:
         for times in range(_times_erased(key)):
             self._store.delete(_key(folder.rpartition("/")[2], name.partition(".")[0], times))
 
-    def stands(self, key: str) -> bool:
+    def exists(self, key: str) -> bool:
         return self._store.exists(key)
 
     def subjects(self, key: str) -> tuple[list[str | None], NDArray[np.float64]]:
@@ -170,7 +170,7 @@ class Segments:
                 table.column("logged_at").to_numpy()
             )
 
-    def bury(self, model: str, pseudonym: str, until: float) -> None:
+    def put_tombstone(self, model: str, pseudonym: str, until: float) -> None:
         """It is on record beside the segments, for a database of an earlier day too, that this
         subject was erased.
         """
@@ -178,7 +178,7 @@ class Segments:
             json.dumps({"until": until}).encode(), f"erased/{model}/{pseudonym}.json"
         )
 
-    def buried(self, model: str) -> dict[str, float]:
+    def tombstones(self, model: str) -> dict[str, float]:
         """Until when the rows of each erased subject of the model are to be gone, by its
         pseudonym.
         """
@@ -308,7 +308,7 @@ class Segments:
         """The keys of which this machine holds a copy of a store elsewhere."""
         return self._store.copies("segments")
 
-    def forget_copy(self, key: str) -> None:
+    def delete_copy(self, key: str) -> None:
         """This machine holds no copy of it; what stands in the store stays."""
         self._store.evict(key)
 

@@ -28,7 +28,7 @@ def ship(
             known = erasure.erased(connection, model_id)
             arrived = catalog.is_registered(connection, sealed.id)
         if arrived:
-            segments.let_go(sealed)
+            segments.delete_local(sealed)
             return
         kept, found = (
             erasure.clean(segments, sealed, model_id, known) if known else (sealed, Counter[str]())

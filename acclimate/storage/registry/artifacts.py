@@ -142,7 +142,7 @@ class Artifacts:
         """The digests of which this machine holds a copy of a store elsewhere."""
         return [f"sha256:{Path(key).stem}" for key in self._store.copies("artifacts")]
 
-    def forget_copy(self, digest: str) -> None:
+    def delete_copy(self, digest: str) -> None:
         """This machine holds no copy of it; what stands in the store stays."""
         self._store.evict(_key(digest))
 

@@ -32,7 +32,7 @@ class Key:
     name: str
     scopes: frozenset[str]
 
-    def may(self, scope: str) -> bool:
+    def allows(self, scope: str) -> bool:
         return any(scope in IMPLIED.get(own, {own}) for own in self.scopes)
 
 
@@ -67,7 +67,7 @@ def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
     return found
 
 
-def everyone(connection: Connection) -> list[RowMapping]:
+def list_all(connection: Connection) -> list[RowMapping]:
     """All keys, oldest first, without hashes."""
     columns = (keys.c.id, keys.c.name, keys.c.scopes, keys.c.created_at, keys.c.revoked_at)
     return list(connection.execute(select(*columns).order_by(keys.c.id)).mappings())

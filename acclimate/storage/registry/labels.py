@@ -37,7 +37,7 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class LabelRecord:
     """The last word about a row (None: none of the classes), and when the first of the words that
     stand was accepted.
     """
@@ -74,14 +74,16 @@ def add(connection: Connection, model_id: str, given: Sequence[Label]) -> list[b
     return news
 
 
-def said(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], Said]:
+def records(
+    connection: Connection, model_id: str, *, before: float
+) -> dict[tuple[str, int], LabelRecord]:
     """What was said of each row that was labelled before the given time."""
     where = (labels.c.model_id == model_id, labels.c.accepted_at <= before)
-    found: dict[tuple[str, int], Said] = {}
+    found: dict[tuple[str, int], LabelRecord] = {}
     for row in connection.execute(select(labels).where(*where).order_by(labels.c.accepted_at)):
         address = (row.prediction_id, row.row)
         first = found[address].first_at if address in found else row.accepted_at
-        found[address] = Said(label=row.label, first_at=first)
+        found[address] = LabelRecord(label=row.label, first_at=first)
     return found
 
 

@@ -92,7 +92,7 @@ def lock(connection: Connection, model_id: str) -> None:
         raise ModelDeleted(model_id)
 
 
-def hold(connection: Connection, model_id: str) -> None:
+def lock_shared(connection: Connection, model_id: str) -> None:
     """The model stays there until the transaction ends; others may work with it. Raises
     `ModelDeleted`.
     """

@@ -15,7 +15,7 @@ five.
 """
 
 
-def done(connection: Connection, name: str) -> None:
+def note_done(connection: Connection, name: str) -> None:
     """The task has come to its end just now."""
     connection.execute(
         update(periodic_tasks).where(periodic_tasks.c.name == name).values(done_at=now())

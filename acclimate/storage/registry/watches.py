@@ -49,7 +49,7 @@ def served_before(connection: Connection, model_id: str, version: int, epoch: in
     )
 
 
-def still_watching(connection: Connection, model_id: str, epoch: int) -> bool:
+def is_watching(connection: Connection, model_id: str, epoch: int) -> bool:
     """Whether the promotion is still the newest one and its watch has not ended. Call under
     `models.lock`.
     """
@@ -59,11 +59,11 @@ def still_watching(connection: Connection, model_id: str, epoch: int) -> bool:
     return newest.watch is not None and newest.watch["state"] == "watching"
 
 
-def undo(connection: Connection, model: RowMapping, promotion: Row[Any], reason: str) -> None:
+def roll_back(connection: Connection, model: RowMapping, promotion: Row[Any], reason: str) -> None:
     """Go back to the version before, pause learning and quarantine what the version learnt from.
 
     Where the version before was deleted there is nothing to go back to: the rest happens all the
-    same. Call under `models.lock`, while `still_watching`.
+    same. Call under `models.lock`, while `is_watching`.
     """
     why = f"the watch found version {promotion.to_version} worse: {reason}"
     before, version = versions.get(connection, model["id"], promotion.from_version), None

@@ -30,7 +30,7 @@ from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.registry import labels
-from acclimate.storage.registry.labels import Said
+from acclimate.storage.registry.labels import LabelRecord
 from acclimate.storage.store import StoreMissing
 from acclimate.storage.tables import runs
 
@@ -51,7 +51,7 @@ Input = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class SnapshotInputs:
     """What was known when a run was asked for, read in one transaction.
 
     `judged_until`: labels accepted by then have had the run that judges with them. `taught_until`:
@@ -59,7 +59,7 @@ class Words:
     the newest window first.
     """
 
-    said: Mapping[Address, Said]
+    said: Mapping[Address, LabelRecord]
     judged_until: float
     taught_until: float
     windows: list[list[RowMapping]]
@@ -73,26 +73,26 @@ class Words:
     """
 
 
-def words(connection: Connection, run: RowMapping) -> Words:
+def inputs_of_run(connection: Connection, run: RowMapping) -> SnapshotInputs:
     """What this run goes by; the same for each of its attempts as long as nobody changes a
     label.
     """
-    return _words(connection, run["model_id"], run["windows"], before=run["created_at"], run=run)
+    return _inputs(connection, run["model_id"], run["windows"], before=run["created_at"], run=run)
 
 
-def words_now(connection: Connection, model_id: str, windows: Sequence[int]) -> Words:
+def inputs_now(connection: Connection, model_id: str, windows: Sequence[int]) -> SnapshotInputs:
     """What a run over these windows would go by if it were asked for now."""
-    return _words(connection, model_id, windows, before=math.inf, run=None)
+    return _inputs(connection, model_id, windows, before=math.inf, run=None)
 
 
-def _words(
+def _inputs(
     connection: Connection,
     model_id: str,
     numbers: Sequence[int],
     *,
     before: float,
     run: RowMapping | None,
-) -> Words:
+) -> SnapshotInputs:
     first = min(numbers)
     columns = (runs.c.id, runs.c.windows, runs.c.created_at, runs.c.state, runs.c.promoted)
     mine = (runs.c.model_id == model_id, true() if run is None else runs.c.id < run["id"])
@@ -105,8 +105,8 @@ def _words(
         if row["number"] in known and row["rows_labelled"]
     ]
     states = {windows.get(connection, model_id, number)["state"] for number in numbers}
-    return Words(
-        said=labels.said(connection, model_id, before=before),
+    return SnapshotInputs(
+        said=labels.records(connection, model_id, before=before),
         judged_until=max(
             (row.created_at for row in earlier if row.state in DECIDED), default=-math.inf
         ),
@@ -125,7 +125,7 @@ def _words(
     )
 
 
-def snapshot(segments: Segments, words: Words, rows: LoggedRows) -> Snapshot:
+def snapshot(segments: Segments, words: SnapshotInputs, rows: LoggedRows) -> Snapshot:
     """Which of the run's `rows` judge, and the rows of earlier windows that teach or judge; what
     cannot be read does neither.
     """
@@ -166,7 +166,7 @@ def snapshot(segments: Segments, words: Words, rows: LoggedRows) -> Snapshot:
     )
 
 
-def _of_own(words: Words, addresses: list[Address]) -> Integers:
+def _of_own(words: SnapshotInputs, addresses: list[Address]) -> Integers:
     """The label (N,) of each row of the run's own windows."""
     found = np.full(len(addresses), UNLABELLED, dtype=np.int64)
     for place, address in enumerate(addresses):
@@ -179,11 +179,11 @@ def _of_own(words: Words, addresses: list[Address]) -> Integers:
     return found
 
 
-def _is_late(words: Words, address: Address) -> bool:
+def _is_late(words: SnapshotInputs, address: Address) -> bool:
     return words.said[address].first_at > words.judged_until
 
 
-def _is_class(words: Words, address: Address) -> bool:
+def _is_class(words: SnapshotInputs, address: Address) -> bool:
     return words.said[address].label is not None
 
 
@@ -223,7 +223,9 @@ def _read(segments: Segments, chosen: Mapping[Address, Place]) -> dict[Address, 
     return found
 
 
-def _part(words: Words, addresses: list[Address], inputs: Mapping[Address, Input]) -> Part | None:
+def _part(
+    words: SnapshotInputs, addresses: list[Address], inputs: Mapping[Address, Input]
+) -> Part | None:
     if not addresses:
         return None
     y = np.array([words.said[address].label for address in addresses], dtype=np.int64)

@@ -205,14 +205,14 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
         "ended_at": now(),
         "detail": f"no attempt of {MOST_ATTEMPTS} came to an end",
     }
-    given_up = (
+    exhausted_runs = (
         update(runs)
         .where(free, runs.c.state != "cancelling", runs.c.attempt >= MOST_ATTEMPTS)
         .values(**exhausted, token=runs.c.token + 1)
     )
     told = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
     cancelled = update(runs).where(free, runs.c.state == "cancelling").values(**told)
-    if connection.execute(given_up).rowcount or connection.execute(cancelled).rowcount:
+    if connection.execute(exhausted_runs).rowcount or connection.execute(cancelled).rowcount:
         run_events.append_end(connection, run_id)
         return None
     row = connection.execute(
