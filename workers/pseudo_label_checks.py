@@ -73,7 +73,9 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
                 run["pseudo_labels_wrong"],
             ):
                 with database.write() as connection:
-                    pseudo_labels.count(connection, run["id"], checked=counted[0], wrong=counted[1])
+                    pseudo_labels.set_counts(
+                        connection, run["id"], checked=counted[0], wrong=counted[1]
+                    )
         seen.note(("pseudo_labels", model["id"]), state)
 
 
@@ -89,7 +91,7 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
     for run in outdated:
         artifacts.delete(run["pseudo_labels"])
         with database.write() as connection:
-            pseudo_labels.forget(connection, run["id"])
+            pseudo_labels.clear_artifact(connection, run["id"])
 
 
 def _known(

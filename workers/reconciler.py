@@ -86,11 +86,11 @@ def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
         if row["digest"] not in needed:
             artifacts.delete(row["digest"])
         with database.write() as connection:
-            stages.forget(connection, row["run_id"], row["stage"])
+            stages.delete_stage(connection, row["run_id"], row["stage"])
     for row in outdated:
         logs.delete(row["id"], row["attempt"])
         with database.write() as connection:
-            run_events.forget(connection, row["id"])
+            run_events.delete_all(connection, row["id"])
     with database.write() as connection:
         idempotency.purge(connection)
 

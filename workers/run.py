@@ -57,7 +57,7 @@ def work(
             return
         log.error("the trainer died", run=run_id, attempt=claim.attempt, code=code)
         with database.write() as connection:
-            runs.give_back(connection, claim)
+            runs.release(connection, claim)
 
 
 def _train(

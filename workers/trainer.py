@@ -134,7 +134,7 @@ class Trainer:
         drill is over.
         """
         with self.database.write() as connection:
-            state = runs.enter(
+            state = runs.enter_stage(
                 connection, self.task.claim, stage, lease_seconds=self.settings.lease_seconds
             )
         if state == "cancelling":
@@ -148,7 +148,7 @@ class Trainer:
         """A sign of life. Raises `RunCancelled` and `LeaseLost`."""
         seconds = self.settings.lease_seconds
         with self.database.write() as connection:
-            state = runs.beat(
+            state = runs.heartbeat(
                 connection, self.task.claim, stage=stage, progress=progress, lease_seconds=seconds
             )
         if state == "cancelling":
@@ -273,7 +273,7 @@ class Trainer:
         accepted = self.accepted(found)
         with self.database.write() as connection:
             if accepted is not None:
-                pseudo_labels.name(connection, task.claim, accepted)
+                pseudo_labels.set_artifact(connection, task.claim, accepted)
             state, results = outcome.publish(
                 connection,
                 task,

@@ -18,7 +18,7 @@ from acclimate.spec import RECIPES
 from acclimate.storage.registry import audit_log, models, promotions
 from acclimate.storage.registry.keys import Key
 from acclimate.storage.runs import runs
-from acclimate.storage.runs.idempotency import Once
+from acclimate.storage.runs.idempotency import IdempotentRequest
 from acclimate.storage.runs.run_start import RunRequest, start_run
 from service.auth import Scope
 from service.control import documents, run_stream
@@ -205,10 +205,12 @@ def window_number(window: str) -> int:
     return number
 
 
-def _once(key: Key, idempotency_key: str, name: str, body: Start) -> Once:
+def _once(key: Key, idempotency_key: str, name: str, body: Start) -> IdempotentRequest:
     request = json.dumps({"model": name, **body.model_dump()}, sort_keys=True)
     fingerprint = hashlib.sha256(request.encode()).hexdigest()
-    return Once(key_id=key.id, idempotency_key=idempotency_key, fingerprint=fingerprint)
+    return IdempotentRequest(
+        key_id=key.id, idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
 
 
 def _begin_again(held: Equipment, row: Any, key: Key) -> str:

@@ -16,7 +16,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import models
 from acclimate.storage.runs import idempotency, run_events, run_start, runs, stages
-from acclimate.storage.runs.idempotency import KeyReused, Once
+from acclimate.storage.runs.idempotency import IdempotentRequest, KeyReused
 from acclimate.storage.runs.run_logs import MOST_BYTES, RunLogs
 from acclimate.storage.runs.runs import Claim, LeaseLost
 from acclimate.storage.store import Store
@@ -44,8 +44,8 @@ def told(database: Database, run_id: str, after: int = 0) -> list[tuple[str, Any
 def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
     held = claimed(database, new_model(database))
     with database.write() as connection:
-        assert runs.enter(connection, held, "train", lease_seconds=20) == "running"
-        runs.beat(
+        assert runs.enter_stage(connection, held, "train", lease_seconds=20) == "running"
+        runs.heartbeat(
             connection, held, stage="train", progress={"done": 1, "total": 2}, lease_seconds=20
         )
         runs.finish(
@@ -108,14 +108,16 @@ def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(
     held = claimed(database, new_model(database))
     for done in range(5):
         with database.write() as connection:
-            runs.beat(connection, held, stage="train", progress={"done": done}, lease_seconds=20)
+            runs.heartbeat(
+                connection, held, stage="train", progress={"done": done}, lease_seconds=20
+            )
     assert [
         content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
     ] == [0]
     with database.write() as connection:
         assert runs.get(connection, held.run_id)["progress"] == {"done": 4}
         connection.execute(text("UPDATE run_events SET at = at - 1.1"))
-        runs.beat(connection, held, stage="train", progress={"done": 9}, lease_seconds=20)
+        runs.heartbeat(connection, held, stage="train", progress={"done": 9}, lease_seconds=20)
     assert [
         content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
     ] == [0, 9]
@@ -125,7 +127,7 @@ def test_writers_that_meet_give_events_sequences_of_their_own(database: Database
     held = claimed(database, new_model(database))
 
     def enter(connection):
-        return runs.enter(connection, held, "judge", lease_seconds=20)
+        return runs.enter_stage(connection, held, "judge", lease_seconds=20)
 
     def cancel(connection):
         return runs.cancel(connection, held.run_id)
@@ -174,12 +176,12 @@ def test_what_a_run_kept_is_left_over_when_it_has_ended_and_needed_while_somethi
         }
         assert stages.is_needed(connection, DIGEST) and not stages.is_needed(connection, OTHER)
         for stage in ("train", "judge"):
-            stages.forget(connection, held.run_id, stage)
+            stages.delete_stage(connection, held.run_id, stage)
         assert stages.left_over(connection) == []
 
 
-def once(key: str = "k", fingerprint: str = "f", key_id: str = "01K") -> Once:
-    return Once(key_id=key_id, idempotency_key=key, fingerprint=fingerprint)
+def once(key: str = "k", fingerprint: str = "f", key_id: str = "01K") -> IdempotentRequest:
+    return IdempotentRequest(key_id=key_id, idempotency_key=key, fingerprint=fingerprint)
 
 
 def startable(database: Database, name: str = "gas") -> str:
@@ -191,7 +193,7 @@ def startable(database: Database, name: str = "gas") -> str:
     return model_id
 
 
-def begin(database: Database, asked: Once, model: str = "gas") -> str:
+def begin(database: Database, asked: IdempotentRequest, model: str = "gas") -> str:
     return run_start.start_run(
         database, run_start.RunRequest(model=model, trigger="operator", actor="anna", once=asked)
     )

@@ -165,10 +165,10 @@ def test_a_claim_given_back_can_be_taken_at_once(database: Database) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
     with database.write() as connection:
-        runs.give_back(connection, held)
+        runs.release(connection, held)
     assert claim(database, run_id, "worker-1").attempt == 2
     with database.write() as connection:
-        runs.give_back(connection, held)  # late: the run is no longer this claim's
+        runs.release(connection, held)  # late: the run is no longer this claim's
     assert claim(database, run_id, "worker-2") is None
 
 
@@ -179,7 +179,7 @@ def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database:
     with database.write() as connection:
         progress = {"done": 1, "total": 2, "unit": "steps"}
         assert (
-            runs.beat(connection, held, stage="train", progress=progress, lease_seconds=20)
+            runs.heartbeat(connection, held, stage="train", progress=progress, lease_seconds=20)
             == "running"
         )
     assert claim(database, run_id, "worker-1") is None
@@ -201,7 +201,7 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
     before = row(database, run_id)
     for held in [stale, newer] if how == "ended" else [stale]:
         for late in (
-            lambda c, held=held: runs.beat(
+            lambda c, held=held: runs.heartbeat(
                 c, held, stage="publish", progress=None, lease_seconds=20
             ),
             lambda c, held=held: runs.finish(
@@ -212,7 +212,7 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
             with pytest.raises(runs.LeaseLost), database.write() as connection:
                 late(connection)
         with database.write() as connection:
-            runs.give_back(connection, held)
+            runs.release(connection, held)
     assert row(database, run_id) == before
 
 
@@ -278,7 +278,7 @@ def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(
         runs.cancel(connection, run_id)
         runs.cancel(connection, run_id)  # twice is once
         assert (
-            runs.beat(connection, held, stage="train", progress=None, lease_seconds=20)
+            runs.heartbeat(connection, held, stage="train", progress=None, lease_seconds=20)
             == "cancelling"
         )
         runs.finish(connection, held, state="cancelled")

@@ -238,7 +238,7 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
         claim = runs.claim(connection, run_id, owner="worker-0")
         assert claim is not None
         digest = log.artifacts.write({"run": run_id}, {"row": np.zeros(1, dtype=np.uint64)})
-        pseudo_labels.name(connection, claim, digest)
+        pseudo_labels.set_artifact(connection, claim, digest)
         runs.finish(
             connection, claim, state="succeeded", results=runs.RunResults(version=2, promoted=True)
         )

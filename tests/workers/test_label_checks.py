@@ -60,7 +60,7 @@ class Checked:
             numbers = pseudo_label_checks.numbers(self.model_id, rows)
             self.digest = pseudo_label_checks.write(self.artifacts, self.run_id, numbers, found)
             stages.finish(connection, claim, "publish", self.digest)
-            pseudo_labels.name(connection, claim, self.digest)
+            pseudo_labels.set_artifact(connection, claim, self.digest)
             runs.finish(connection, claim, state="rejected")
 
     def label(self, given: dict[int, int | None]) -> None:

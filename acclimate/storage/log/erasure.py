@@ -278,7 +278,7 @@ def _forget_pseudo_labels(connection: Connection, saw: list[RowMapping]) -> list
     """
     named = [run for run in saw if run["pseudo_labels"] is not None]
     for run in named:
-        pseudo_labels.forget(connection, run["id"])
+        pseudo_labels.clear_artifact(connection, run["id"])
     return [run["pseudo_labels"] for run in named]
 
 

@@ -21,7 +21,7 @@ class KeyReused(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Once:
+class IdempotentRequest:
     """Who asks, under which key, for what: a digest of the whole request."""
 
     key_id: str
@@ -29,7 +29,7 @@ class Once:
     fingerprint: str
 
 
-def started_run(connection: Connection, once: Once) -> str | None:
+def started_run(connection: Connection, once: IdempotentRequest) -> str | None:
     """The run that this request has started within the last 24 hours. Raises `KeyReused`."""
     query = select(idempotency_keys.c.fingerprint, idempotency_keys.c.run_id).where(
         *_same(once), idempotency_keys.c.at > now() - KEPT_SECONDS
@@ -42,7 +42,7 @@ def started_run(connection: Connection, once: Once) -> str | None:
     return str(row.run_id)
 
 
-def remember(connection: Connection, once: Once, run_id: str) -> None:
+def remember(connection: Connection, once: IdempotentRequest, run_id: str) -> None:
     """The request has started this run. Call in the transaction that starts it. Raises
     `KeyReused`.
     """
@@ -64,7 +64,7 @@ def purge(connection: Connection) -> int:
     ).rowcount
 
 
-def _same(once: Once) -> tuple[Any, ...]:
+def _same(once: IdempotentRequest) -> tuple[Any, ...]:
     return (
         idempotency_keys.c.key_id == once.key_id,
         idempotency_keys.c.idempotency_key == once.idempotency_key,

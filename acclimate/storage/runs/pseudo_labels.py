@@ -14,7 +14,7 @@ from acclimate.storage.runs.runs import Claim, RunResults, note
 from acclimate.storage.tables import runs
 
 
-def name(connection: Connection, claim: Claim, digest: str) -> None:
+def set_artifact(connection: Connection, claim: Claim, digest: str) -> None:
     """The run's accepted pseudo-labels stand in this artifact. Raises `LeaseLost`."""
     note(connection, claim, RunResults(pseudo_labels=digest))
 
@@ -30,7 +30,7 @@ def newest(connection: Connection, model_id: str, *, most: int) -> list[RowMappi
     )
 
 
-def count(connection: Connection, run_id: str, *, checked: int, wrong: int) -> None:
+def set_counts(connection: Connection, run_id: str, *, checked: int, wrong: int) -> None:
     """So many of the run's accepted pseudo-labels met a label that came later, and so many of them
     it contradicted.
     """
@@ -45,6 +45,6 @@ def outdated(connection: Connection, model_id: str, *, keep_days: float) -> list
     return list(connection.execute(query).mappings())
 
 
-def forget(connection: Connection, run_id: str) -> None:
+def clear_artifact(connection: Connection, run_id: str) -> None:
     """The run names no artifact any more; what was counted stays."""
     connection.execute(update(runs).where(runs.c.id == run_id).values(pseudo_labels=None))

@@ -66,6 +66,6 @@ def outdated(connection: Connection, *, keep_days: float, most: int = 100) -> li
     return list(connection.execute(select(runs.c.id).where(*ended).limit(most)).scalars())
 
 
-def forget(connection: Connection, run_id: str) -> None:
+def delete_all(connection: Connection, run_id: str) -> None:
     """The run's row keeps what came of it; the way there is gone."""
     connection.execute(delete(run_events).where(run_events.c.run_id == run_id))

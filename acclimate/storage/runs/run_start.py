@@ -10,7 +10,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, windows
 from acclimate.storage.registry import audit_log, models, promotions, revisions
 from acclimate.storage.runs import idempotency, runs
-from acclimate.storage.runs.idempotency import Once
+from acclimate.storage.runs.idempotency import IdempotentRequest
 from acclimate.storage.runs.runs import NewRun
 
 
@@ -33,7 +33,7 @@ class RunRequest:
     recipe: str | None = None
     windows: list[int] | None = None
     slot: float | None = None
-    once: Once | None = None
+    once: IdempotentRequest | None = None
 
 
 def start_run(database: Database, request: RunRequest) -> str:
@@ -95,7 +95,7 @@ def _new_run(connection: Connection, model_id: str, request: RunRequest) -> NewR
     )
 
 
-def _started(connection: Connection, model_id: str, once: Once | None) -> str | None:
+def _started(connection: Connection, model_id: str, once: IdempotentRequest | None) -> str | None:
     """The run that the same request has started. Raises `RunActive` where there is another."""
     started = None if once is None else idempotency.started_run(connection, once)
     active = runs.active(connection, model_id) if started is None else None

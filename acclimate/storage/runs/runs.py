@@ -237,14 +237,14 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
     return Claim(run_id=run_id, token=row.token, attempt=row.attempt)
 
 
-def enter(connection: Connection, claim: Claim, stage: str, *, lease_seconds: float) -> str:
+def enter_stage(connection: Connection, claim: Claim, stage: str, *, lease_seconds: float) -> str:
     """The state of the run, which begins this stage. Raises `LeaseLost`."""
-    state = beat(connection, claim, stage=stage, progress=None, lease_seconds=lease_seconds)
+    state = heartbeat(connection, claim, stage=stage, progress=None, lease_seconds=lease_seconds)
     run_events.append(connection, claim.run_id, "stage", {"stage": stage, "attempt": claim.attempt})
     return state
 
 
-def beat(
+def heartbeat(
     connection: Connection,
     claim: Claim,
     *,
@@ -290,12 +290,12 @@ def finish(
         connection.execute(update(runs).where(*_held(claim), *willing).values(**values)).rowcount
         == 0
     ):
-        hold(connection, claim)
+        lock_claim(connection, claim)
         raise RunCancelled(claim.run_id)
     run_events.append_end(connection, claim.run_id)
 
 
-def hold(connection: Connection, claim: Claim) -> None:
+def lock_claim(connection: Connection, claim: Claim) -> None:
     """The run is this claim's until the transaction ends. Raises `LeaseLost`."""
     if connection.execute(select(runs.c.id).where(*_held(claim)).with_for_update()).first() is None:
         raise LeaseLost(claim.run_id)
@@ -320,7 +320,7 @@ def note(connection: Connection, claim: Claim, results: RunResults) -> None:
         raise LeaseLost(claim.run_id)
 
 
-def give_back(connection: Connection, claim: Claim) -> None:
+def release(connection: Connection, claim: Claim) -> None:
     """End the lease at once, since the trainer is known to be dead; does nothing when the run is no
     longer the claim's.
     """

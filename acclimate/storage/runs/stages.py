@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
 from acclimate.storage.database import now
-from acclimate.storage.runs.runs import Claim, hold
+from acclimate.storage.runs.runs import Claim, lock_claim
 from acclimate.storage.tables import ENDED, models, run_stages, runs, versions
 
 
@@ -21,7 +21,7 @@ def finish(connection: Connection, claim: Claim, stage: str, digest: str) -> Non
     """Remember the artifact that holds the stage's result. Raises `LeaseLost`, and then nothing has
     changed.
     """
-    hold(connection, claim)
+    lock_claim(connection, claim)
     connection.execute(
         delete(run_stages).where(run_stages.c.run_id == claim.run_id, run_stages.c.stage == stage)
     )
@@ -58,7 +58,7 @@ def is_needed(connection: Connection, digest: str) -> bool:
     return any(connection.execute(query.limit(1)).first() is not None for query in references)
 
 
-def forget(connection: Connection, run_id: str, stage: str) -> None:
+def delete_stage(connection: Connection, run_id: str, stage: str) -> None:
     connection.execute(
         delete(run_stages).where(run_stages.c.run_id == run_id, run_stages.c.stage == stage)
     )
