@@ -74,7 +74,7 @@ def publish(
 ) -> tuple[str, RunResults]:
     """End the run with all that it found; returns its state and its results.
 
-    `estimates` are those that `window_estimates.made` returned, by number of the window. Raises
+    `estimates` are those that `window_estimates.of_run` returned, by number of the window. Raises
     `LeaseLost` and `RunCancelled`: then the transaction must not be committed.
     """
     models.lock(connection, task.model["id"])

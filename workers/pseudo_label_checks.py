@@ -20,7 +20,7 @@ from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.registry.labels import LabelRecord
 from acclimate.storage.runs import pseudo_labels
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 if TYPE_CHECKING:
     from acclimate.learning.data import PseudoLabels
@@ -49,7 +49,7 @@ def write(artifacts: Artifacts, run_id: str, learnt: Numbers, found: PseudoLabel
     return artifacts.write({"run": run_id, "pseudo_labels": len(arrays["row"])}, arrays)
 
 
-def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
+def recount(database: Database, artifacts: Artifacts, seen: LastChecked) -> None:
     """Count anew what labels say of the newest runs' pseudo-labels, if rows were labelled or runs
     ended since the last look.
     """
@@ -62,7 +62,7 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
                 window["rows_labelled"] for window in windows.list_all(connection, model["id"])
             )
             state = (labelled, frozenset(run["id"] for run in kept))
-            if not kept or not labelled or seen.same(("pseudo_labels", model["id"]), state):
+            if not kept or not labelled or seen.unchanged(("pseudo_labels", model["id"]), state):
                 continue
             said = labels.records(connection, model["id"], before=float("inf"))
         row, label = _known(model["id"], said)

@@ -17,7 +17,7 @@ from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.runs import idempotency, run_events, runs, stages
 from acclimate.storage.runs.run_logs import RunLogs
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -27,12 +27,12 @@ HISTORY_DAYS = 30.0
 """How long the events and the log lines of a run are kept after its end; its row stays."""
 
 
-def ring_again(database: Database, ring: Callable[[str], None]) -> None:
+def notify_waiting(database: Database, notify: Callable[[str], None]) -> None:
     """Ring for every run that is queued, or whose lease has expired."""
     with database.read() as connection:
         waiting = runs.waiting(connection)
     for run_id in waiting:
-        ring(run_id)
+        notify(run_id)
 
 
 def bound_logs(database: Database, segments: Segments) -> None:
@@ -50,7 +50,9 @@ def bound_logs(database: Database, segments: Segments) -> None:
         log.info("segment deleted, the log is bounded", segment=segment["id"], rows=segment["rows"])
 
 
-def erase_again(database: Database, segments: Segments, artifacts: Artifacts, seen: Seen) -> None:
+def repeat_erasures(
+    database: Database, segments: Segments, artifacts: Artifacts, seen: LastChecked
+) -> None:
     """Rows of erased subjects that a backup of database or store brought back go again: looked for
     once in a process.
     """
@@ -58,7 +60,7 @@ def erase_again(database: Database, segments: Segments, artifacts: Artifacts, se
         known = [model["id"] for model in models.list_all(connection)]
     for model_id in known:
         buried = tuple(sorted(segments.tombstones(model_id).items()))
-        if not buried or seen.same(("erased", model_id), buried):
+        if not buried or seen.unchanged(("erased", model_id), buried):
             continue
         try:
             erasure.clean_all(database, segments, artifacts, model_id)

@@ -17,7 +17,7 @@ from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import models, promotions, revisions, versions, watches
 from acclimate.storage.registry.models import UnknownModel
-from workers.live_answers import GROWTH, Seen, behaviour, ids
+from workers.live_answers import SEAL_GROWTH, LastChecked, behaviour, segment_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, RowMapping
@@ -41,7 +41,7 @@ class Watched:
     seal: bool
 
 
-def look(database: Database, segments: Segments, seen: Seen) -> None:
+def poll(database: Database, segments: Segments, seen: LastChecked) -> None:
     """Begin, go on with or end the watch of every model. Asks only the database unless rows were
     sealed; waits for nobody.
     """
@@ -52,21 +52,19 @@ def look(database: Database, segments: Segments, seen: Seen) -> None:
         with suppress(UnknownModel), database.write() as connection:  # deleted since
             _begin(connection, model)
     with database.read() as connection:
-        looked_at = [
-            found for model in known if (found := under_watch(connection, model)) is not None
-        ]
-    for found in looked_at:
+        watched = [found for model in known if (found := open_watch(connection, model)) is not None]
+    for found in watched:
         with suppress(UnknownModel):
-            _look_at(database, segments, seen, found)
+            _poll_watch(database, segments, seen, found)
 
 
-def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched) -> None:
+def _poll_watch(database: Database, segments: Segments, seen: LastChecked, found: Watched) -> None:
     model_id = found.model["id"]
     if found.seal:
         with database.write() as connection:
             barrier.request_seal(connection, model_id)
-    state = (found.promotion.epoch, ids(found.lines))
-    if not seen.same(("watch", model_id), state):
+    state = (found.promotion.epoch, segment_ids(found.lines))
+    if not seen.unchanged(("watch", model_id), state):
         conclude(database, segments, found)
         seen.note(("watch", model_id), state)
 
@@ -125,7 +123,7 @@ def _expected(version: RowMapping) -> Behaviour | None:
     return Behaviour.from_json(answers) if answers is not None else None
 
 
-def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
+def open_watch(connection: Connection, model: RowMapping) -> Watched | None:
     """The model's newest promotion, while its watch goes on."""
     newest = promotions.champion(connection, model["id"])
     if newest is None or newest.watch is None or newest.watch["state"] != "watching":
@@ -133,7 +131,7 @@ def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
     expected = _expected(versions.get(connection, model["id"], newest.to_version))
     assert expected is not None
     rows = newest.watch["rows"]
-    wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, GROWTH * rows))
+    wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, SEAL_GROWTH * rows))
     return Watched(
         model=model,
         promotion=newest,

@@ -269,7 +269,7 @@ class Trainer:
             }
             lender = self.lender(arrays)
             digest = self.artifacts.write(manifest, arrays, lender=lender)
-        estimates = window_estimates.made(self.database, self.segments, task, found)
+        estimates = window_estimates.of_run(self.database, self.segments, task, found)
         accepted = self.accepted(found)
         with self.database.write() as connection:
             if accepted is not None:

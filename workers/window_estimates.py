@@ -25,7 +25,7 @@ FROZEN = 1
 """Version 1, which learnt from the seed set alone."""
 
 
-def made(database: Database, segments: Segments, task: Task, turn: Turn) -> dict[int, Json]:
+def of_run(database: Database, segments: Segments, task: Task, turn: Turn) -> dict[int, Json]:
     """By number of the window: the estimate, with the answers it was made of. Windows that have one
     keep it.
 

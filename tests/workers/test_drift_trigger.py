@@ -18,7 +18,7 @@ from acclimate.storage.registry import models, replicas
 from acclimate.storage.runs import runs
 from acclimate.storage.runs.run_start import RunRequest, start_run
 from workers import triggers
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 UNSURE = answers(150, confidence=0.7)
 
@@ -34,7 +34,7 @@ def live(database: Database, tmp_path: Path) -> Live:
 def look(live: Live) -> list[str]:
     """The runs that were rung for."""
     rung: list[str] = []
-    triggers.start_due_runs(live.database, live.segments, Seen(), rung.append)
+    triggers.start_due_runs(live.database, live.segments, LastChecked(), rung.append)
     return rung
 
 

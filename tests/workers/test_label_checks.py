@@ -24,7 +24,7 @@ from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service.control import learning_metrics
 from workers import pseudo_label_checks, reconciler
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 ROWS = 20
 
@@ -39,7 +39,7 @@ class Checked:
         self.database, self.model_id = database, self.live.model_id
         self.store = Store(f"file://{folder / 'store'}", folder / "cache")
         self.artifacts = Artifacts(self.store)
-        self.seen = Seen()
+        self.seen = LastChecked()
         self.live.log(1, answers(ROWS), request="a")
         with database.write() as connection:
             models.lock(connection, self.model_id)
@@ -74,7 +74,7 @@ class Checked:
 
     def look(self) -> float | None:
         """What the metric says after a look."""
-        pseudo_label_checks.look(self.database, self.artifacts, self.seen)
+        pseudo_label_checks.recount(self.database, self.artifacts, self.seen)
         for family in text_string_to_metric_families(learning_metrics.text(self.database).decode()):
             if family.name == "acclimate_pseudo_label_error_ratio":
                 return family.samples[0].value if family.samples else None

@@ -28,15 +28,15 @@ def test_a_queued_run_is_rung_for_until_somebody_takes_it_and_again_when_its_lea
     rung: list[str] = []
     with database.write() as connection:
         run_id = new_run(connection, model_id)
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id]
     with database.write() as connection:
         assert runs.claim(connection, run_id, owner="worker-0") is not None
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id]
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET lease_expires_at = 1"))
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id, run_id]
 
 

@@ -15,7 +15,7 @@ from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, models, promotions, replicas
 from acclimate.storage.tables import versions
 from workers import rollback_watch
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 ONE_CLASS = answers(300, of_a=1.0)
 
@@ -28,8 +28,8 @@ def live(database: Database, tmp_path: Path) -> Live:
     return live
 
 
-def look(live: Live, seen: Seen | None = None) -> None:
-    rollback_watch.look(live.database, live.segments, seen or Seen())
+def look(live: Live, seen: LastChecked | None = None) -> None:
+    rollback_watch.poll(live.database, live.segments, seen or LastChecked())
 
 
 def history(live: Live) -> list[Any]:
@@ -109,13 +109,13 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
 def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> None:
     live.add_version()
     live.log(2, answers(60))
-    seen = Seen()
+    seen = LastChecked()
     look(live, seen)
     with live.database.write() as connection:
         connection.execute(text("UPDATE segments SET key = 'nowhere'"))
     look(live, seen)
     assert watch(live)["rows"] == 60
-    look(live, Seen())
+    look(live, LastChecked())
     assert watch(live)["rows"] == 0
 
 
@@ -138,7 +138,7 @@ def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
         model = models.get(connection, live.model_id)
-        found = rollback_watch.under_watch(connection, model)
+        found = rollback_watch.open_watch(connection, model)
     assert found is not None
     live.add_version()
     rollback_watch.conclude(live.database, live.segments, found)
@@ -248,7 +248,7 @@ def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_
     look(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
-        found = rollback_watch.under_watch(connection, models.get(connection, live.model_id))
+        found = rollback_watch.open_watch(connection, models.get(connection, live.model_id))
     assert found is not None
     with live.database.write() as connection:
         for table in ("promotions", "versions", "segments", "runs", "models"):
