@@ -28,7 +28,7 @@ from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.training.student import NonFiniteLoss
 from acclimate.logs import configure
-from acclimate.parenthood import die_with_parent
+from acclimate.parent_death import die_with_parent
 from acclimate.settings import Settings, server_settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows

@@ -1,4 +1,4 @@
-"""A child that dies with its parent: `python -m acclimate.parenthood COMMAND...` becomes the
+"""A child that dies with its parent: `python -m acclimate.parent_death COMMAND...` becomes the
 command, marked so.
 """
 
