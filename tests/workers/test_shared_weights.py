@@ -13,10 +13,15 @@ from sqlalchemy import text
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.runs import runs
+from workers import shared_weights
 from workers.trainer import Trainer
 
 
-def test_the_lender_is_the_artifact_that_holds_the_weights_itself(
+def shared(trainer: Trainer, arrays: dict[str, np.ndarray]) -> str | None:
+    return shared_weights.find(trainer.database, trainer.artifacts, trainer.task, arrays)
+
+
+def test_shared_weights_are_found_in_the_artifact_that_holds_them_itself(
     database: Database, tmp_path: Path
 ) -> None:
     model_id = new_model(database)
@@ -53,10 +58,10 @@ def test_the_lender_is_the_artifact_that_holds_the_weights_itself(
                 text(f"{insert} (:model, :number, :digest, :lender, 'promoted', '[]', 0)"), row
             )
     try:
-        assert later.lender({**one, "mode.start": np.zeros(1)}) == anchor
-        assert later.lender(three) == weights
-        assert later.lender({**three, "member.0.w": np.full(3, 2.0)}) is None
-        assert first.lender(one) is None
+        assert shared(later, {**one, "mode.start": np.zeros(1)}) == anchor
+        assert shared(later, three) == weights
+        assert shared(later, {**three, "member.0.w": np.full(3, 2.0)}) is None
+        assert shared(first, one) is None
     finally:
         for trainer in (first, later):
             trainer.database.close()
