@@ -13,8 +13,8 @@ from sqlalchemy import text
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.runs import runs
-from workers import shared_weights
-from workers.trainer import Trainer
+from workers.trainer import shared_weights
+from workers.trainer.attempt import Trainer
 
 
 def shared(trainer: Trainer, arrays: dict[str, np.ndarray]) -> str | None:

@@ -16,7 +16,7 @@ from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import versions
 from workers.live_answers import served
-from workers.outcome import Task
+from workers.trainer.outcome import Task
 
 if TYPE_CHECKING:
     from acclimate.learning.pipeline import Turn

@@ -1,15 +1,7 @@
-"""The trainer process for one attempt at one run: `python -m workers.trainer RUN TOKEN ATTEMPT`.
-
-It runs one turn of the loop and stores the result of each stage, so that another attempt continues
-from there. It publishes the outcome in one transaction under the run's fencing token. Exit code 0:
-the run has ended, or belongs to another claim. Any other: another attempt may follow.
-"""
+"""One attempt at one run: one turn of the loop, stage by stage, and its publication."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +18,7 @@ from acclimate.learning.pipeline import Turn, begin, run_seed, stage_rng, turn
 from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.training.student import NonFiniteLoss
-from acclimate.logs import configure
-from acclimate.parent_death import die_with_parent
-from acclimate.settings import Settings, server_settings
+from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows
 from acclimate.storage.log.logged_rows import LoggedRows
@@ -36,12 +26,13 @@ from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.runs import label_snapshot, pseudo_labels, runs
-from acclimate.storage.runs.runs import Claim, LeaseLost, RunCancelled
+from acclimate.storage.runs.runs import Claim, RunCancelled
 from acclimate.storage.store import Store, StoreError
-from workers import outcome, pseudo_label_checks, shared_weights, window_estimates
-from workers.heartbeat import Heartbeat
-from workers.outcome import Published, Task
-from workers.stage_store import Packed, StageStore
+from workers import pseudo_label_checks
+from workers.trainer import outcome, shared_weights, window_estimates
+from workers.trainer.heartbeat import Heartbeat
+from workers.trainer.outcome import Published, Task
+from workers.trainer.stage_store import Packed, StageStore
 
 log = structlog.get_logger()
 FAILURES = (NonFiniteLoss, BundleError, ArtifactError, SegmentDamaged, StoreError)
@@ -163,7 +154,7 @@ class Trainer:
         found = window_rows.assemble(
             self.segments,
             lines,
-            self.label_snapshot,
+            self.snapshot_of,
             rng=stage_rng(self.seed, "snapshot"),
             tick=self.heartbeat.ticker("snapshot"),
         )
@@ -179,7 +170,7 @@ class Trainer:
         self.learnt = numbers[found.learnt]
         return found.window
 
-    def label_snapshot(self, rows: LoggedRows) -> Snapshot:
+    def snapshot_of(self, rows: LoggedRows) -> Snapshot:
         """The label snapshot of these rows: the stored one, else a new one, stored before use.
 
         Labels and the states of other windows change while the run works; every attempt uses the
@@ -248,28 +239,3 @@ class Trainer:
         with self.database.write() as connection:
             runs.finish(connection, self.task.claim, state=state, results=results)
         log.info("run ended", state=state, detail=detail[:2000])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run")
-    parser.add_argument("token", type=int)
-    parser.add_argument("attempt", type=int)
-    arguments = parser.parse_args()
-    die_with_parent()
-    settings = server_settings()
-    configure(settings.log_level, process="trainer", run=arguments.run, attempt=arguments.attempt)
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    claim = Claim(run_id=arguments.run, token=arguments.token, attempt=arguments.attempt)
-    try:
-        Trainer(settings, claim).work()
-    except LeaseLost:
-        log.warning("the run is somebody else's by now; nothing was published")
-    except Exception:
-        log.exception("the attempt failed")
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

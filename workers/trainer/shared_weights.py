@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from acclimate.storage.database import Database
 from acclimate.storage.registry import versions
 from acclimate.storage.registry.artifacts import Artifacts
-from workers.outcome import Task
+from workers.trainer.outcome import Task
 
 
 def find(
