@@ -1,4 +1,4 @@
-"""Models: their rows, row locks and whether they learn.
+"""Models: their rows, row locks, and whether they learn.
 
 Every function works inside the caller's transaction.
 """
@@ -17,7 +17,7 @@ from acclimate.storage.tables import models, revisions, windows
 
 
 class ModelExists(Exception):
-    """A model with this name is there already."""
+    """A model with this name exists already."""
 
 
 class UnknownModel(LookupError):
@@ -25,11 +25,11 @@ class UnknownModel(LookupError):
 
 
 class ModelDeleted(UnknownModel):
-    """The model was deleted while somebody worked with it."""
+    """The model was deleted after the caller had read it."""
 
 
 class EpochMoved(Exception):
-    """Somebody promoted first: the epoch is not the one that the caller had seen."""
+    """The epoch or revision is not the one that the caller expected: another change came first."""
 
 
 def create(
@@ -40,8 +40,9 @@ def create(
     weights_digest: str | None = None,
     actor: str,
 ) -> str:
-    """The id of the new model, with its first open window and first revisions of policy and
-    gates.
+    """Create a model with its open window and first policy and gates; returns its id.
+
+    `seed_digest` and `weights_digest` name artifacts. Raises `ModelExists`.
     """
     if connection.execute(select(models.c.id).where(models.c.name == spec.name)).first():
         raise ModelExists(spec.name)
@@ -51,7 +52,7 @@ def create(
         connection.execute(
             insert(models).values(**values, weights_digest=weights_digest, created_at=now())
         )
-    except IntegrityError as error:  # somebody else took the name at the same moment
+    except IntegrityError as error:  # another transaction inserted the name first
         raise ModelExists(spec.name) from error
     connection.execute(insert(windows).values(model_id=model_id, number=1, state="open"))
     for kind, content in (("policy", asdict(spec.policy)), ("gates", asdict(spec.gates))):
@@ -64,6 +65,7 @@ def create(
 
 
 def list_all(connection: Connection) -> list[RowMapping]:
+    """All models, by name."""
     return list(connection.execute(select(models).order_by(models.c.name)).mappings())
 
 
@@ -76,12 +78,14 @@ def named(connection: Connection, name: str) -> RowMapping:
 
 
 def get(connection: Connection, model_id: str) -> RowMapping:
+    """The model of this id."""
     return connection.execute(select(models).where(models.c.id == model_id)).mappings().one()
 
 
 def lock(connection: Connection, model_id: str) -> None:
-    """Serialise what decides about one model (closing windows, publishing) until the transaction
-    ends. Raises `ModelDeleted`.
+    """Lock the model's row until the transaction ends, exclusively. Raises `ModelDeleted`.
+
+    Closing windows, publishing and promoting are serialised by this lock.
     """
     if (
         connection.execute(
@@ -93,8 +97,9 @@ def lock(connection: Connection, model_id: str) -> None:
 
 
 def lock_shared(connection: Connection, model_id: str) -> None:
-    """The model stays there until the transaction ends; others may work with it. Raises
-    `ModelDeleted`.
+    """Keep the model from being deleted until the transaction ends. Raises `ModelDeleted`.
+
+    Shared locks do not exclude one another.
     """
     query = (
         select(models.c.id)
@@ -106,6 +111,7 @@ def lock_shared(connection: Connection, model_id: str) -> None:
 
 
 def set_learning(connection: Connection, model_id: str, learning: str, reason: str | None) -> None:
+    """Set whether the model learns ("on" or "paused"), and why."""
     connection.execute(
         update(models)
         .where(models.c.id == model_id)

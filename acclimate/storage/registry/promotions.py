@@ -22,9 +22,7 @@ class GateNotPassed(Exception):
 
 
 class AlreadyChampion(Exception):
-    """The version is the champion: making it champion again would make it its own previous
-    version.
-    """
+    """The version is the champion; a promotion would make it its own previous version."""
 
 
 def promote(
@@ -38,7 +36,11 @@ def promote(
     run_id: str | None = None,
     evidence: str | None = None,
 ) -> int:
-    """The new epoch, which makes the version champion. Call under `lock`."""
+    """Append a promotion that makes the version champion; returns the new epoch.
+
+    `kind` is "first", "promote", "rollback" or "override"; `evidence` "audited", "label_free" or
+    None. Call under `models.lock`.
+    """
     current = champion(connection, model_id)
     epoch = current.epoch + 1 if current else 1
     connection.execute(
@@ -68,9 +70,10 @@ def make_champion(
     reason: str,
     override: bool,
 ) -> int:
-    """The new epoch, by an operator's word, if the epoch now is the expected one.
+    """Promote a version at an operator's request, if the epoch is the expected one; the new epoch.
 
-    Raises `UnknownVersion`, `EpochMoved`, `AlreadyChampion`, `GateNotPassed`.
+    A version that failed its gates needs `override`. Raises `UnknownVersion`, `EpochMoved`,
+    `AlreadyChampion`, `GateNotPassed`.
     """
     models.lock(connection, model_id)
     row = versions.get_stored(connection, model_id, number)
@@ -102,11 +105,10 @@ def make_champion(
 def roll_back(
     connection: Connection, model_id: str, *, to: int | None, actor: str, reason: str
 ) -> tuple[int, int]:
-    """(epoch, version): a new epoch that points at `to`, or at the version that was champion before
-    this one.
+    """Make `to` champion again, by default the version before the champion: (epoch, version).
 
-    Raises `UnknownVersion` when there is none, or when `to` was never champion or is deleted, and
-    `AlreadyChampion`.
+    Raises `AlreadyChampion`, and `UnknownVersion` when there is no earlier version, or when `to`
+    was never champion or is deleted.
     """
     models.lock(connection, model_id)
     target = to if to is not None else previous(connection, model_id)
@@ -123,7 +125,7 @@ def roll_back(
 
 
 def champion(connection: Connection, model_id: str) -> Row[Any] | None:
-    """The newest promotion: its `epoch` and `to_version`; None before version 1."""
+    """The newest promotion, with `epoch` and `to_version`; None before version 1."""
     query = (
         select(promotions)
         .where(promotions.c.model_id == model_id)
@@ -134,8 +136,9 @@ def champion(connection: Connection, model_id: str) -> Row[Any] | None:
 
 
 def previous(connection: Connection, model_id: str) -> int | None:
-    """The version that served before the champion, whatever the direction in which the pointer
-    moved.
+    """The version that was champion before the current one; None where there was none.
+
+    After a rollback that is the version that was rolled back.
     """
     current = champion(connection, model_id)
     return current.from_version if current else None
@@ -148,7 +151,7 @@ def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
 
 
 def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
-    """What `champion`, `previous` and `anchor` name; empty before version 1."""
+    """The versions that `champion`, `previous` and `anchor` name; empty before version 1."""
     current = champion(connection, model_id)
     if current is None:
         return {}
@@ -156,5 +159,6 @@ def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
 
 
 def _not_yet(current: Row[Any] | None, number: int) -> None:
+    """Raise `AlreadyChampion` if the version is the champion."""
     if current is not None and current.to_version == number:
         raise AlreadyChampion(f"version {number} is the champion")

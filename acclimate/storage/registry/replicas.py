@@ -24,19 +24,21 @@ from acclimate.storage.registry.models import lock
 from acclimate.storage.tables import models, promotions, replica_models, replicas
 
 LIVE_SECONDS = 10.0
-"""A replica whose heartbeat is older than this is dead: nothing waits for it."""
+"""A replica whose heartbeat is older is dead: nothing waits for it."""
 
 
 def is_live() -> ColumnElement[bool]:
-    """Whether a replica has given a sign of life lately; one from the future was given before the
-    clock was set back.
+    """The condition on `replicas` that the last heartbeat is at most `LIVE_SECONDS` away from now.
+
+    A heartbeat further in the future was written before the database's clock was set back.
     """
     return replicas.c.heartbeat_at.between(now() - LIVE_SECONDS, now() + LIVE_SECONDS)
 
 
 def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -> int:
-    """A sign of life, with the rows of each model that this replica has logged and not yet sealed;
-    how many replicas live.
+    """Record a heartbeat of the replica; returns how many replicas are live.
+
+    `open_rows` has, by model id, the rows that the replica has logged and not yet sealed.
     """
     alive = update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=now())
     if connection.execute(alive).rowcount == 0:
@@ -50,14 +52,14 @@ def heartbeat(connection: Connection, replica: str, open_rows: dict[str, int]) -
 
 
 def sign_off(connection: Connection, replica: str) -> None:
-    """The replica stops in good order: nobody waits for it any more."""
+    """Record that the replica stops: from now on it is not live."""
     connection.execute(
         update(replicas).where(replicas.c.replica == replica).values(heartbeat_at=0.0)
     )
 
 
 def list_live(connection: Connection, model_id: str) -> list[RowMapping]:
-    """What each live replica last said of the model: version, epoch, sealed, problem."""
+    """What each live replica last reported of the model: version, epoch, sealed, rows, problem."""
     joined = replicas.outerjoin(
         replica_models,
         (replica_models.c.replica == replicas.c.replica) & (replica_models.c.model_id == model_id),
@@ -80,8 +82,10 @@ def list_live(connection: Connection, model_id: str) -> list[RowMapping]:
 def report_loaded(
     connection: Connection, replica: str, model_id: str, *, version: int, epoch: int
 ) -> None:
-    """A replica answers with this epoch from now on; when it is the last live one, the promotion
-    counts as served.
+    """Record that the replica answers with the version of this epoch.
+
+    When no live replica is behind, the promotions up to this epoch count as served. Raises
+    `ModelDeleted`.
     """
     lock(connection, model_id)
     loaded = {"version": version, "epoch": epoch, "problem": None}
@@ -109,12 +113,12 @@ def report_loaded(
 def report_problem(
     connection: Connection, replica: str, model_id: str, problem: str | None
 ) -> None:
-    """Write what keeps a replica from its work on the model; None when nothing does any more."""
+    """Record a problem of the replica with this model; None clears it."""
     _write(connection, replica, model_id, {"problem": problem})
 
 
 def note_sealed(connection: Connection, replica: str, model_id: str, number: int) -> None:
-    """The replica has sealed and registered all it had logged when seal `number` was requested."""
+    """Record that the replica has sealed and registered all rows logged before seal `number`."""
     _write(connection, replica, model_id, {"sealed": number, "open_rows": 0})
 
 

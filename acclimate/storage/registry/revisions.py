@@ -19,7 +19,10 @@ from acclimate.storage.tables import revisions
 def get(
     connection: Connection, model_id: str, kind: str, number: int | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """The numbered (default: newest) revision of `policy` or `gates`, with its number."""
+    """The numbered revision (default: the newest) of "policy" or "gates": (number, content).
+
+    Raises `ModelDeleted`.
+    """
     query = select(revisions.c.revision, revisions.c.content).where(
         revisions.c.model_id == model_id, revisions.c.kind == kind
     )
@@ -32,6 +35,7 @@ def get(
 
 
 def policy(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Policy]:
+    """The numbered revision of the policy (default: the newest): (number, policy)."""
     found, content = get(connection, model_id, "policy", number)
     return found, Policy(**content)
 
@@ -48,6 +52,7 @@ def policies(connection: Connection) -> dict[str, Policy]:
 
 
 def gates(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Gates]:
+    """The numbered revision of the gates (default: the newest): (number, gates)."""
     found, content = get(connection, model_id, "gates", number)
     return found, Gates(**content)
 
@@ -61,8 +66,9 @@ def append(
     actor: str,
     expected: int,
 ) -> int:
-    """Append a revision after the expected newest one. Raises `EpochMoved` when there is a newer
-    one.
+    """Append a revision after the expected newest one; returns its number.
+
+    Raises `EpochMoved` when there is a newer one, and `ModelDeleted`.
     """
     lock(connection, model_id)
     newest, _ = get(connection, model_id, kind)

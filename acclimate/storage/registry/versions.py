@@ -56,12 +56,13 @@ def add(connection: Connection, model_id: str, version: NewVersion) -> int:
 
 
 def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
+    """All versions of the model, in the order of their numbers, deleted ones included."""
     query = select(versions).where(versions.c.model_id == model_id).order_by(versions.c.number)
     return list(connection.execute(query).mappings())
 
 
 def get(connection: Connection, model_id: str, number: int) -> RowMapping:
-    """One version. Raises `UnknownVersion`."""
+    """One version, possibly deleted. Raises `UnknownVersion`."""
     query = select(versions).where(versions.c.model_id == model_id, versions.c.number == number)
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -70,9 +71,7 @@ def get(connection: Connection, model_id: str, number: int) -> RowMapping:
 
 
 def get_stored(connection: Connection, model_id: str, number: int) -> RowMapping:
-    """One version that can still be loaded. Raises `UnknownVersion`, also for one that was
-    deleted.
-    """
+    """One version that was not deleted. Raises `UnknownVersion`."""
     row = get(connection, model_id, number)
     if row["deleted_at"] is not None:
         raise UnknownVersion(f"version {number} was deleted")

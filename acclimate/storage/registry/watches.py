@@ -1,4 +1,4 @@
-"""Watches over promotions: what each has found so far, and the one that ends in a rollback.
+"""Watches over promotions: their findings, and the rollback of a promotion that one found worse.
 
 Every function works inside the caller's transaction.
 """
@@ -18,26 +18,24 @@ ACTOR = "watch"
 
 
 def note(connection: Connection, model_id: str, epoch: int, watch: dict[str, Any]) -> None:
-    """Write what the watch over this promotion has found."""
+    """Write the findings of the watch over this promotion."""
     where = (tables.promotions.c.model_id == model_id, tables.promotions.c.epoch == epoch)
     connection.execute(update(tables.promotions).where(*where).values(watch=watch))
 
 
 def supersede(connection: Connection, model_id: str, newest: int) -> None:
-    """End every watch that still looks at a promotion older than the newest one: it will see no
-    more rows of it.
-    """
+    """End every open watch over a promotion older than epoch `newest`."""
     for row in _open(connection, model_id, newest):
         note(connection, model_id, row.epoch, {**row.watch, "state": "superseded"})
 
 
 def any_open(connection: Connection, model_id: str, *, before: int) -> bool:
-    """Whether a watch still looks at a promotion older than this epoch."""
+    """Whether a watch over a promotion older than epoch `before` is open."""
     return bool(_open(connection, model_id, before))
 
 
 def served_before(connection: Connection, model_id: str, version: int, epoch: int) -> bool:
-    """Whether the version was champion before this promotion."""
+    """Whether the version was champion before this epoch."""
     where = (
         tables.promotions.c.model_id == model_id,
         tables.promotions.c.epoch < epoch,
@@ -50,9 +48,7 @@ def served_before(connection: Connection, model_id: str, version: int, epoch: in
 
 
 def is_watching(connection: Connection, model_id: str, epoch: int) -> bool:
-    """Whether the promotion is still the newest one and its watch has not ended. Call under
-    `models.lock`.
-    """
+    """Whether this promotion is the newest one and its watch is open. Call under `models.lock`."""
     newest = promotions.champion(connection, model_id)
     if newest is None or newest.epoch != epoch:
         return False
@@ -60,9 +56,9 @@ def is_watching(connection: Connection, model_id: str, epoch: int) -> bool:
 
 
 def roll_back(connection: Connection, model: RowMapping, promotion: Row[Any], reason: str) -> None:
-    """Go back to the version before, pause learning and quarantine what the version learnt from.
+    """Roll the promotion back, pause learning, and quarantine the windows the version learnt from.
 
-    Where the version before was deleted there is nothing to go back to: the rest happens all the
+    Where the previous version was deleted, the version keeps serving; the rest is done all the
     same. Call under `models.lock`, while `is_watching`.
     """
     why = f"the watch found version {promotion.to_version} worse: {reason}"
@@ -90,11 +86,13 @@ def roll_back(connection: Connection, model: RowMapping, promotion: Row[Any], re
 
 
 def _learnt_from(connection: Connection, model_id: str, version: int) -> list[int]:
+    """The windows that the version learnt from."""
     run_id = versions.get(connection, model_id, version)["run_id"]
     return list(runs.get(connection, run_id)["windows"]) if run_id is not None else []
 
 
 def _open(connection: Connection, model_id: str, before: int) -> list[Any]:
+    """Epoch and findings of each open watch over a promotion older than epoch `before`."""
     state = tables.promotions.c.watch["state"].as_string()
     where = (
         tables.promotions.c.model_id == model_id,
