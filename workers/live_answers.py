@@ -90,10 +90,10 @@ def _first_copies(segments: Segments, lines: Iterable[RowMapping]) -> Iterator[A
             log.warning("a segment is left out of the look", segment=line["id"], error=str(error))
             continue
         addresses = list(zip(found.prediction_id, found.row.tolist(), strict=True))
-        places = [
-            place
-            for place in first_copies(found.prediction_id, found.row)
-            if addresses[place] not in known
+        positions = [
+            position
+            for position in first_copies(found.prediction_id, found.row)
+            if addresses[position] not in known
         ]
         known.update(addresses)
-        yield found.take(np.array(places, dtype=np.intp))
+        yield found.take(np.array(positions, dtype=np.intp))

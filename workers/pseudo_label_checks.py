@@ -117,6 +117,6 @@ def _checked(
     except ArtifactError as error:
         log.warning("accepted pseudo-labels cannot be read", error=str(error))
         return None
-    place = np.minimum(np.searchsorted(row, accepted["row"]), len(row) - 1)
-    known = row[place] == accepted["row"]
-    return int(known.sum()), int((label[place][known] != accepted["label"][known]).sum())
+    position = np.minimum(np.searchsorted(row, accepted["row"]), len(row) - 1)
+    known = row[position] == accepted["row"]
+    return int(known.sum()), int((label[position][known] != accepted["label"][known]).sum())

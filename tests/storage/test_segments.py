@@ -223,8 +223,8 @@ def test_the_places_of_rows_are_those_of_their_first_copies_and_of_no_others(sto
     )
     segments = Segments(store)
     key = segments.put(sealed, "gas")
-    assert segments.places(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {
+    assert segments.positions(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {
         ("a", 0): 0,
         ("b", 1): 3,
     }
-    assert segments.places(key, set()) == {}
+    assert segments.positions(key, set()) == {}

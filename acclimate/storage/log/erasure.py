@@ -139,7 +139,7 @@ def clean(
     rows = segments.read_sealed(sealed)
     gone = _gone(rows.subject, rows.logged_at, model_id, known)
     lost = Counter(name for name in gone if name is not None)
-    return (segments.keep(sealed, rows.take(_places(gone, kept=True))) if lost else sealed), lost
+    return (segments.keep(sealed, rows.take(_positions(gone, kept=True))) if lost else sealed), lost
 
 
 def note_lost(connection: Connection, model_id: str, known: Erased, lost: Counter[str]) -> None:
@@ -211,10 +211,10 @@ def _rewrite(
     gone = _gone(rows.subject, rows.logged_at, model_id, known)
     if not any(gone):
         return []
-    lost = rows.take(_places(gone, kept=False))
+    lost = rows.take(_positions(gone, kept=False))
     addresses = set(zip(lost.prediction_id, lost.row.tolist(), strict=True))
     labelled = labels.erase(connection, model_id, addresses)
-    kept = _places(gone, kept=True)
+    kept = _positions(gone, kept=True)
     new = None
     if len(kept):
         new = _followed_by(
@@ -245,7 +245,7 @@ def _gone(
     ]
 
 
-def _places(gone: list[str | None], *, kept: bool) -> NDArray[np.intp]:
+def _positions(gone: list[str | None], *, kept: bool) -> NDArray[np.intp]:
     return np.flatnonzero(np.array([(name is None) == kept for name in gone], dtype=np.bool_))
 
 

@@ -122,11 +122,11 @@ def _stamp(message: bytearray, seed: int) -> bytes:
     """The message with its length and then its crc written into its check."""
     check = CHECK.search(message)
     assert check is not None, "every message is encoded with a check"
-    place = check.start(1)
+    position = check.start(1)
     length = slice(check.start(2), check.end(2))
     del check  # while it lives, the bytearray is locked
     message[length] = b"%016x" % len(message)
-    message[place : place + 8] = b"%08x" % zlib.crc32(message, seed)
+    message[position : position + 8] = b"%08x" % zlib.crc32(message, seed)
     return bytes(message)
 
 
@@ -147,10 +147,10 @@ def _whole(view: memoryview, at: int, seed: int) -> int | None:
     end = at + int(check[2], 16)
     if not at < end <= len(view):
         return None
-    place = at + check.start(1)
-    crc = zlib.crc32(view[at:place], seed)
+    position = at + check.start(1)
+    crc = zlib.crc32(view[at:position], seed)
     crc = zlib.crc32(b"00000000", crc)
-    crc = zlib.crc32(view[place + 8 : end], crc)
+    crc = zlib.crc32(view[position + 8 : end], crc)
     return end if crc == int(check[1], 16) else None
 
 

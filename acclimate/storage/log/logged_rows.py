@@ -112,20 +112,20 @@ class LoggedRows:
             **_states_of(parts),
         )
 
-    def take(self, places: NDArray[np.integer[Any]]) -> LoggedRows:
+    def take(self, positions: NDArray[np.integer[Any]]) -> LoggedRows:
         """The rows at these places, in this order."""
-        chosen = places.tolist()
+        chosen = positions.tolist()
         return LoggedRows(
             prediction_id=[self.prediction_id[i] for i in chosen],
-            row=self.row[places],
+            row=self.row[positions],
             version=[self.version[i] for i in chosen],
-            logged_at=self.logged_at[places],
+            logged_at=self.logged_at[positions],
             client=[self.client[i] for i in chosen],
             subject=[self.subject[i] for i in chosen],
-            x=self.x[places],
-            probabilities=self.probabilities[places],
+            x=self.x[positions],
+            probabilities=self.probabilities[positions],
             state=None if self.state is None else [self.state[i] for i in chosen],
-            raw=None if self.raw is None else self.raw[places],
+            raw=None if self.raw is None else self.raw[positions],
             states=self.states,
         )
 
@@ -324,7 +324,7 @@ def _state_arrays(rows: LoggedRows, classes: int) -> list[pa.Array]:
     n = len(rows)
     if rows.state is None:
         return [pa.nulls(n, kind) for kind in STATE_COLUMNS.values()]
-    first = {id: place for place, id in reversed(list(enumerate(rows.state)))}
+    first = {id: position for position, id in reversed(list(enumerate(rows.state)))}
     contents: list[bytes | None] = [None] * n
     for id, content in rows.states.items():
         if id in first:

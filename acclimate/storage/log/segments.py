@@ -45,14 +45,14 @@ class Answers:
     logged_at: NDArray[np.float64]
     probabilities: Floats
 
-    def take(self, places: NDArray[np.intp]) -> Answers:
+    def take(self, positions: NDArray[np.intp]) -> Answers:
         """The answers at these places, in this order."""
         return Answers(
-            prediction_id=[self.prediction_id[place] for place in places.tolist()],
-            row=self.row[places],
-            version=self.version[places],
-            logged_at=self.logged_at[places],
-            probabilities=self.probabilities[places],
+            prediction_id=[self.prediction_id[position] for position in positions.tolist()],
+            row=self.row[positions],
+            version=self.version[positions],
+            logged_at=self.logged_at[positions],
+            probabilities=self.probabilities[positions],
         )
 
 
@@ -210,7 +210,9 @@ class Segments:
         self._store.delete(_key(model, sealed.id, 0))
         sealed.path.unlink(missing_ok=True)
 
-    def take(self, key: str, digest: str, places: NDArray[np.integer[Any]] | range) -> LoggedRows:
+    def take(
+        self, key: str, digest: str, positions: NDArray[np.integer[Any]] | range
+    ) -> LoggedRows:
         """The rows at these places of `read`, in this order, at the cost of those rows alone once
         the file was checked here.
 
@@ -219,9 +221,9 @@ class Segments:
         self._check(key, digest)
         with self._table(key) as table:
             rows = (
-                table.slice(places.start, len(places))
-                if isinstance(places, range)
-                else table.take(pa.array(places))
+                table.slice(positions.start, len(positions))
+                if isinstance(positions, range)
+                else table.take(pa.array(positions))
             )
             return JournalSchema.of_arrow(table.schema).rows(rows.to_batches())
 
@@ -246,7 +248,7 @@ class Segments:
             )
             return set(zip(ids, rows.tolist(), strict=True))
 
-    def places(
+    def positions(
         self, key: str, addresses: Collection[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
         """Where in `read` the first copy of each of these rows is logged, of those that are; read
@@ -257,11 +259,13 @@ class Segments:
             here = pc.indices_nonzero(pc.is_in(table.column("prediction_id"), value_set=asked))
             found: dict[tuple[str, int], int] = {}
             ids, rows = _addresses(table.take(here))
-            for address, place in zip(
+            for address, position in zip(
                 zip(ids, rows.tolist(), strict=True), here.to_pylist(), strict=True
             ):
-                found.setdefault(address, place)
-            return {address: place for address, place in found.items() if address in addresses}
+                found.setdefault(address, position)
+            return {
+                address: position for address, position in found.items() if address in addresses
+            }
 
     def answers(self, key: str) -> Answers:
         """What each row was answered, in the order of `read`, without touching the inputs and
@@ -370,15 +374,15 @@ def first_copies(prediction_id: list[str], row: NDArray[np.int32]) -> NDArray[np
     logged again and not counted.
     """
     first: dict[tuple[str, int], int] = {}
-    for place, address in enumerate(zip(prediction_id, row.tolist(), strict=True)):
-        first.setdefault(address, place)
+    for position, address in enumerate(zip(prediction_id, row.tolist(), strict=True)):
+        first.setdefault(address, position)
     return np.fromiter(first.values(), dtype=np.intp, count=len(first))
 
 
 def deduplicate(rows: LoggedRows) -> LoggedRows:
     """The rows without any but the first copy of each (prediction id, row)."""
-    places = first_copies(list(rows.prediction_id), rows.row)
-    return rows if len(places) == len(rows) else rows.take(places)
+    positions = first_copies(list(rows.prediction_id), rows.row)
+    return rows if len(positions) == len(rows) else rows.take(positions)
 
 
 def _digest(path: Path) -> str:

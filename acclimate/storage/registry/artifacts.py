@@ -64,8 +64,7 @@ class Artifacts:
     def write(
         self, manifest: Json, arrays: dict[str, NDArray[Any]], *, lender: str | None = None
     ) -> str:
-        """Write manifest and arrays; returns the digest "sha256:<hex>". Equal content, equal
-        digest.
+        """Write manifest and arrays; returns the digest "sha256:<hex>", equal for equal content.
 
         Arrays are numbers, booleans or strings (dtype object, read back as such) of any shape.
         Arrays that the artifact `lender` holds bit for bit are not written again; they can be read

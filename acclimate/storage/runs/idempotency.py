@@ -1,6 +1,4 @@
-"""Requests for a run that are sent again: the same key, from the same caller, means the run that
-the first one started.
-"""
+"""Idempotency keys: a request for a run that is sent again is answered with the run it started."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ KEPT_SECONDS = 24 * 3600.0
 
 
 class KeyReused(Exception):
-    """The same Idempotency-Key came before with another request."""
+    """The same Idempotency-Key was used before, with another request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdempotentRequest:
-    """Who asks, under which key, for what: a digest of the whole request."""
+    """A request under an Idempotency-Key: its API key, the header's value, the request's digest."""
 
     key_id: str
     idempotency_key: str
@@ -30,7 +28,7 @@ class IdempotentRequest:
 
 
 def started_run(connection: Connection, once: IdempotentRequest) -> str | None:
-    """The run that this request has started within the last 24 hours. Raises `KeyReused`."""
+    """The run that this request started within the last 24 hours, if any. Raises `KeyReused`."""
     query = select(idempotency_keys.c.fingerprint, idempotency_keys.c.run_id).where(
         *_same(once), idempotency_keys.c.at > now() - KEPT_SECONDS
     )
@@ -43,8 +41,9 @@ def started_run(connection: Connection, once: IdempotentRequest) -> str | None:
 
 
 def remember(connection: Connection, once: IdempotentRequest, run_id: str) -> None:
-    """The request has started this run. Call in the transaction that starts it. Raises
-    `KeyReused`.
+    """Record that the request started this run, in the transaction that starts it.
+
+    Raises `KeyReused`.
     """
     connection.execute(
         delete(idempotency_keys).where(*_same(once), idempotency_keys.c.at <= now() - KEPT_SECONDS)
@@ -53,12 +52,12 @@ def remember(connection: Connection, once: IdempotentRequest, run_id: str) -> No
         connection.execute(
             insert(idempotency_keys).values(**once.__dict__, run_id=run_id, at=now())
         )
-    except IntegrityError as error:  # for another model, at the same moment
+    except IntegrityError as error:  # used for another model in a concurrent transaction
         raise KeyReused(once.idempotency_key) from error
 
 
 def purge(connection: Connection) -> int:
-    """Forget the keys of more than 24 hours ago; how many."""
+    """Delete the keys that are older than 24 hours; returns how many."""
     return connection.execute(
         delete(idempotency_keys).where(idempotency_keys.c.at <= now() - KEPT_SECONDS)
     ).rowcount

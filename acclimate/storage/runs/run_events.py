@@ -1,7 +1,7 @@
-"""What became of each run, in order and append-only, for whoever follows it over any replica.
+"""The events of each run, in order and append-only, for clients that follow it over any replica.
 
-An event is written in the transaction that does what it tells, after that transaction has changed
-the run's row: the lock on the row is what gives two writers different sequences.
+An event is appended in the transaction that makes the change it reports, after that transaction has
+changed the run's row: the row lock gives concurrent writers different sequence numbers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from acclimate.storage.database import now
 from acclimate.storage.tables import run_events, runs
 
 PROGRESS_SECONDS = 1.0
-"""Progress is told at most so often; the run's row has it more finely."""
+"""Shortest time between two progress events; the run's row is updated more often."""
 
 
 def append(connection: Connection, run_id: str, kind: str, content: dict[str, Any]) -> None:
-    """The next event of the run: `state`, `stage`, `progress`, `gate` or `end`."""
+    """Append the run's next event: `state`, `stage`, `progress`, `gate` or `end`."""
     newest = select(func.coalesce(func.max(run_events.c.sequence), 0)).where(
         run_events.c.run_id == run_id
     )
@@ -28,7 +28,7 @@ def append(connection: Connection, run_id: str, kind: str, content: dict[str, An
 
 
 def append_progress(connection: Connection, run_id: str, content: dict[str, Any]) -> None:
-    """The same for progress, unless the newest event is progress of less than a second ago."""
+    """Append a progress event, unless the newest event is progress of less than a second ago."""
     query = select(run_events.c.kind, (now() - run_events.c.at).label("age")).where(
         run_events.c.run_id == run_id
     )
@@ -38,7 +38,7 @@ def append_progress(connection: Connection, run_id: str, content: dict[str, Any]
 
 
 def append_end(connection: Connection, run_id: str) -> None:
-    """How the run ended: each gate, the state, and last `end`, after which nothing follows."""
+    """Append how the run ended: each gate, the state, and last `end`."""
     row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one()
     for gate in row["gates"] or ():
         append(connection, run_id, "gate", gate)
@@ -50,7 +50,7 @@ def append_end(connection: Connection, run_id: str) -> None:
 def after(
     connection: Connection, run_id: str, sequence: int, *, size: int = 500
 ) -> list[RowMapping]:
-    """The run's events above the given sequence, in order."""
+    """The run's events after the given sequence number, in order."""
     query = select(run_events).where(
         run_events.c.run_id == run_id, run_events.c.sequence > sequence
     )
@@ -58,7 +58,7 @@ def after(
 
 
 def outdated(connection: Connection, *, keep_days: float, most: int = 100) -> list[str]:
-    """Runs that ended longer ago than that and still have events."""
+    """Runs that ended more than `keep_days` ago and still have events."""
     ended = (
         runs.c.ended_at < now() - keep_days * 86_400,
         runs.c.id.in_(select(run_events.c.run_id)),
@@ -67,5 +67,5 @@ def outdated(connection: Connection, *, keep_days: float, most: int = 100) -> li
 
 
 def delete_all(connection: Connection, run_id: str) -> None:
-    """The run's row keeps what came of it; the way there is gone."""
+    """Delete the events of the run; its row stays."""
     connection.execute(delete(run_events).where(run_events.c.run_id == run_id))

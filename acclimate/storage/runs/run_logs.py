@@ -1,42 +1,38 @@
-"""The log lines of each attempt at a run, in the store, so that every replica can read them while
-the run goes on and after.
-"""
+"""The log lines of each attempt at a run, in the store, where every replica can read them."""
 
 from __future__ import annotations
 
 from acclimate.storage.store import Store, StoreMissing
 
 MOST_BYTES = 4 * 2**20
-"""Of one attempt; beyond it the newest lines are kept."""
+"""Bytes kept of one attempt: the newest lines."""
 
 
 class RunLogs:
-    """JSON lines under `logs/<run>/<attempt>.jsonl`; a file is replaced as a whole while its
-    attempt goes on.
-    """
+    """JSON lines under `logs/<run>/<attempt>.jsonl`; a file is replaced as a whole as it grows."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def write(self, run_id: str, attempt: int, lines: bytes) -> None:
-        """These are the attempt's lines so far. Raises `StoreError` or `OSError`."""
+        """Replace the attempt's lines. Raises `StoreError`, `OSError`."""
         self._store.put_bytes(newest(lines), _key(run_id, attempt))
 
     def read(self, run_id: str, attempt: int) -> bytes:
-        """The attempt's lines as last written; none before the first."""
+        """The attempt's lines as last written; empty before the first."""
         try:
             return self._store.get_bytes(_key(run_id, attempt))
         except StoreMissing:
             return b""
 
     def delete(self, run_id: str, attempts: int) -> None:
-        """Nothing is left of the run's attempts from 1 to `attempts`."""
+        """Delete the lines of the run's attempts from 1 to `attempts`."""
         for attempt in range(1, attempts + 1):
             self._store.delete(_key(run_id, attempt))
 
 
 def newest(lines: bytes) -> bytes:
-    """The last whole lines that are kept of so many."""
+    """The last whole lines within `MOST_BYTES`."""
     return lines if len(lines) <= MOST_BYTES else lines[-MOST_BYTES:].partition(b"\n")[2]
 
 

@@ -1,4 +1,4 @@
-"""Starts runs: first the barrier, then one transaction that closes a window and inserts the run."""
+"""Starting a run: the barrier, then one transaction that closes the window and inserts the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acclimate.storage.runs.runs import NewRun
 
 
 class NothingServed(Exception):
-    """The model has no version yet, so there is nothing that could teach."""
+    """The model has no version yet, so there are no teachers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def _new_run(connection: Connection, model_id: str, request: RunRequest) -> NewR
 
 
 def _started(connection: Connection, model_id: str, once: IdempotentRequest | None) -> str | None:
-    """The run that the same request has started. Raises `RunActive` where there is another."""
+    """The run that the same request started before, if any. Raises `RunActive` for another one."""
     started = None if once is None else idempotency.started_run(connection, once)
     active = runs.active(connection, model_id) if started is None else None
     if active is not None:
@@ -107,9 +107,7 @@ def _started(connection: Connection, model_id: str, once: IdempotentRequest | No
 def _windows(
     connection: Connection, model_id: str, numbers: list[int] | None, *, closed_by: str, needed: int
 ) -> list[RowMapping]:
-    """The windows that a run learns from: the open one, closed now, or closed ones by their
-    numbers.
-    """
+    """The windows that a run learns from: the open one, closed now, or the closed ones named."""
     if numbers is None:
         return [windows.close(connection, model_id, closed_by=closed_by, needed=needed)]
     return [windows.closed_window(connection, model_id, number) for number in numbers]

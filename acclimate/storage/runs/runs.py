@@ -1,9 +1,8 @@
-"""Runs: the row is the truth, a message is only a doorbell.
+"""Runs: rows in a table, worked on under leases.
 
-A run is claimed by a conditional update that raises its fencing token and grants a lease; every
-later write names that token and changes nothing when it is no longer the newest. Duplicate, lost or
-late messages are therefore harmless. What becomes of a run is told in its events, in the same
-transaction.
+A run is claimed by a conditional update that raises its fencing token and grants a lease. Every
+later write names that token and changes nothing unless it is the newest, so duplicate, lost and
+late messages are harmless. Every change is appended to the run's events in the same transaction.
 """
 
 from __future__ import annotations
@@ -23,11 +22,9 @@ from acclimate.storage.tables import ACTIVE, models, promotions, runs
 MOST_ATTEMPTS = 3
 CANCELLED = "cancelled by an operator"
 STARTING_SECONDS = 90.0
-"""The first lease of an attempt: a trainer needs its time to start before it can give a sign of
-life.
-"""
+"""The first lease of an attempt: a trainer process takes a while to start."""
 SET_BACK_SECONDS = 10.0
-"""A sign of life from so far in the future was given before the database's clock was set back."""
+"""A heartbeat further in the future was written before the database's clock was set back."""
 
 
 class RunActive(Exception):
@@ -43,22 +40,20 @@ class UnknownRun(LookupError):
 
 
 class RunEnded(Exception):
-    """The run has ended: it can no longer be cancelled."""
+    """The run has ended: it cannot be cancelled."""
 
 
 class RunCancelled(Exception):
-    """The run was cancelled before it ended: it can end no other way."""
+    """The run was cancelled before it ended: it can only end as cancelled."""
 
 
 class LeaseLost(Exception):
-    """The run belongs to a newer claim, or has ended: whoever holds this token must stop and
-    publish nothing.
-    """
+    """The run has a newer claim or has ended: the holder of this token must not write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to work on a run until the lease expires."""
+    """The right to work on a run until its lease expires; `token` is the fencing token."""
 
     run_id: str
     token: int
@@ -111,6 +106,7 @@ class RunResults:
 
 
 NOTHING = RunResults()
+"""No results."""
 
 
 def create(connection: Connection, model_id: str, run: NewRun) -> str:
@@ -135,13 +131,13 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
 
 
 def active(connection: Connection, model_id: str) -> RowMapping | None:
-    """The run of the model that has not ended."""
+    """The run of the model that has not ended, if any."""
     query = select(runs).where(runs.c.model_id == model_id, runs.c.state.in_(ACTIVE))
     return connection.execute(query).mappings().first()
 
 
 def get(connection: Connection, run_id: str) -> RowMapping:
-    """One run with the name of its model. Raises `UnknownRun`."""
+    """One run, with its model's name and `served_at`. Raises `UnknownRun`."""
     row = connection.execute(_with_model().where(runs.c.id == run_id)).mappings().first()
     if row is None:
         raise UnknownRun(run_id)
@@ -156,7 +152,7 @@ def page(
     before: str | None = None,
     size: int = 50,
 ) -> list[RowMapping]:
-    """Runs, newest first, those with an id below `before`."""
+    """Runs, newest first, at most `size`; with `before`, those with a lower id."""
     query = _with_model().order_by(runs.c.id.desc()).limit(size)
     if model_id is not None:
         query = query.where(runs.c.model_id == model_id)
@@ -168,27 +164,28 @@ def page(
 
 
 def last_slot(connection: Connection, model_id: str, *, until: float) -> float | None:
-    """The newest schedule slot up to this time, unix seconds, that made a run; later ones are of
-    before a clock was set back.
+    """The newest schedule slot, at most `until`, that started a run; both in unix seconds.
+
+    A later slot was written before the clock was set back.
     """
     where = (runs.c.model_id == model_id, runs.c.slot <= until)
     return connection.execute(select(func.max(runs.c.slot)).where(*where)).scalar()
 
 
 def waiting(connection: Connection) -> list[str]:
-    """Runs that nobody works on: queued, or running on a lease that has expired. Oldest first."""
-    query = select(runs.c.id).where(_nobody_works()).order_by(runs.c.created_at)
+    """The ids of runs without a worker: queued, or with an expired lease. Oldest first."""
+    query = select(runs.c.id).where(_has_no_worker()).order_by(runs.c.created_at)
     return list(connection.execute(query).scalars())
 
 
 def oldest_waiting_seconds(connection: Connection) -> float:
-    """Age of the oldest queued run; 0 when none waits."""
+    """Age of the oldest queued run in seconds; 0 when none is queued."""
     query = select(now() - func.min(runs.c.created_at)).where(runs.c.state == "queued")
     return float(connection.execute(query).scalar() or 0.0)
 
 
 def owned(connection: Connection, owner: str) -> int:
-    """How many runs this owner works on under a valid lease."""
+    """The number of runs that this owner holds a valid lease on."""
     query = select(func.count()).where(
         runs.c.owner == owner, runs.c.state.in_(("running", "cancelling")), not_(_expired())
     )
@@ -196,10 +193,12 @@ def owned(connection: Connection, owner: str) -> int:
 
 
 def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
-    """The run, for this owner alone; None when it has ended, is somebody else's, or has used up its
-    attempts (then it failed).
+    """Claim the run for this owner; None when it has ended or another owner has it.
+
+    A run that has used up its attempts ends as failed, one that was cancelled as cancelled: also
+    None.
     """
-    free = (runs.c.id == run_id) & _nobody_works()
+    free = (runs.c.id == run_id) & _has_no_worker()
     exhausted = {
         "state": "failed",
         "ended_at": now(),
@@ -210,8 +209,13 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
         .where(free, runs.c.state != "cancelling", runs.c.attempt >= MOST_ATTEMPTS)
         .values(**exhausted, token=runs.c.token + 1)
     )
-    told = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
-    cancelled = update(runs).where(free, runs.c.state == "cancelling").values(**told)
+    ended = {
+        "state": "cancelled",
+        "ended_at": now(),
+        "detail": CANCELLED,
+        "token": runs.c.token + 1,
+    }
+    cancelled = update(runs).where(free, runs.c.state == "cancelling").values(**ended)
     if connection.execute(exhausted_runs).rowcount or connection.execute(cancelled).rowcount:
         run_events.append_end(connection, run_id)
         return None
@@ -238,7 +242,7 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
 
 
 def enter_stage(connection: Connection, claim: Claim, stage: str, *, lease_seconds: float) -> str:
-    """The state of the run, which begins this stage. Raises `LeaseLost`."""
+    """Record that the run begins this stage, with a heartbeat; its state. Raises `LeaseLost`."""
     state = heartbeat(connection, claim, stage=stage, progress=None, lease_seconds=lease_seconds)
     run_events.append(connection, claim.run_id, "stage", {"stage": stage, "attempt": claim.attempt})
     return state
@@ -252,7 +256,7 @@ def heartbeat(
     progress: dict[str, Any] | None,
     lease_seconds: float,
 ) -> str:
-    """The state of the run, after a sign of life that renews the lease. Raises `LeaseLost`."""
+    """Renew the lease, with the run's stage and progress; the run's state. Raises `LeaseLost`."""
     values = {
         "stage": stage,
         "progress": progress,
@@ -272,11 +276,10 @@ def heartbeat(
 def finish(
     connection: Connection, claim: Claim, *, state: str, results: RunResults = NOTHING
 ) -> None:
-    """End the run with its results. Raises `LeaseLost` and `RunCancelled`, and then nothing has
-    changed.
+    """End the run with its results. Raises `LeaseLost` and `RunCancelled`; nothing changes then.
 
-    A run that somebody cancelled ends `cancelled` and no other way: of cancelling and ending, what
-    commits first holds.
+    A run that was cancelled can only end as `cancelled`: of cancelling and ending, the first to
+    commit holds.
     """
     values = {
         "state": state,
@@ -285,9 +288,11 @@ def finish(
         "lease_expires_at": None,
         **results.columns,
     }
-    willing = () if state == "cancelled" else (runs.c.state == "running",)
+    not_cancelled = () if state == "cancelled" else (runs.c.state == "running",)
     if (
-        connection.execute(update(runs).where(*_held(claim), *willing).values(**values)).rowcount
+        connection.execute(
+            update(runs).where(*_held(claim), *not_cancelled).values(**values)
+        ).rowcount
         == 0
     ):
         lock_claim(connection, claim)
@@ -296,14 +301,15 @@ def finish(
 
 
 def lock_claim(connection: Connection, claim: Claim) -> None:
-    """The run is this claim's until the transaction ends. Raises `LeaseLost`."""
+    """Lock the run's row until the transaction ends, if the claim holds it. Raises `LeaseLost`."""
     if connection.execute(select(runs.c.id).where(*_held(claim)).with_for_update()).first() is None:
         raise LeaseLost(claim.run_id)
 
 
 def overdue_seconds(connection: Connection, claim: Claim) -> float:
-    """How long ago the lease of the claim has expired, below 0 before; infinite when the run has
-    ended or is somebody else's.
+    """Seconds since the claim's lease expired, negative before.
+
+    Infinite when the run has ended or has a newer claim.
     """
     found = connection.execute(
         select(now() - runs.c.lease_expires_at).where(*_held(claim))
@@ -312,7 +318,7 @@ def overdue_seconds(connection: Connection, claim: Claim) -> float:
 
 
 def note(connection: Connection, claim: Claim, results: RunResults) -> None:
-    """Write what a stage found into the run. Raises `LeaseLost`."""
+    """Write the results of a stage into the run's row. Raises `LeaseLost`."""
     if (
         connection.execute(update(runs).where(*_held(claim)).values(**results.columns)).rowcount
         == 0
@@ -321,28 +327,27 @@ def note(connection: Connection, claim: Claim, results: RunResults) -> None:
 
 
 def release(connection: Connection, claim: Claim) -> None:
-    """End the lease at once, since the trainer is known to be dead; does nothing when the run is no
-    longer the claim's.
-    """
+    """Expire the claim's lease now, since its trainer is dead, if the claim is the newest."""
     connection.execute(update(runs).where(*_held(claim)).values(lease_expires_at=now() - 1.0))
 
 
 def cancel(connection: Connection, run_id: str) -> None:
-    """A run that nobody works on ends now, a running one at its next sign of life. Raises
-    `UnknownRun`, `RunEnded`.
+    """Cancel the run: at once when it has no worker, else at its next heartbeat.
+
+    Raises `UnknownRun`, `RunEnded`.
     """
     free = {"state": "cancelled", "ended_at": now(), "detail": CANCELLED, "token": runs.c.token + 1}
     if connection.execute(
-        update(runs).where(runs.c.id == run_id, _nobody_works()).values(**free)
+        update(runs).where(runs.c.id == run_id, _has_no_worker()).values(**free)
     ).rowcount:
         run_events.append_end(connection, run_id)
         return
-    told = (
+    cancelling = (
         update(runs)
         .where(runs.c.id == run_id, runs.c.state == "running")
         .values(state="cancelling")
     )
-    row = connection.execute(told.returning(runs.c.attempt)).first()
+    row = connection.execute(cancelling.returning(runs.c.attempt)).first()
     if row is not None:
         run_events.append(
             connection, run_id, "state", {"state": "cancelling", "attempt": row.attempt}
@@ -351,19 +356,21 @@ def cancel(connection: Connection, run_id: str) -> None:
         raise RunEnded(state)
 
 
-def _nobody_works() -> Any:
-    """Queued, or on a lease that has expired."""
+def _has_no_worker() -> Any:
+    """The condition that a run is queued or its lease has expired."""
     return or_(runs.c.state == "queued", runs.c.state.in_(("running", "cancelling")) & _expired())
 
 
 def _expired() -> Any:
-    """When the clock was set back, a trainer that lives soon says so by it; the lease of a dead one
-    would last for hours.
+    """The condition that a lease has expired, or is from before the database's clock was set back.
+
+    A live trainer soon writes a new heartbeat; a dead one's lease would last for hours.
     """
     return or_(runs.c.lease_expires_at < now(), runs.c.heartbeat_at > now() + SET_BACK_SECONDS)
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:
+    """The conditions that a run is this claim's and has not ended."""
     return (
         runs.c.id == claim.run_id,
         runs.c.token == claim.token,
@@ -372,6 +379,7 @@ def _held(claim: Claim) -> tuple[Any, ...]:
 
 
 def _with_model() -> Any:
+    """The query for runs with their model's name and `served_at`."""
     served = (
         select(func.min(promotions.c.served_at))
         .where(promotions.c.run_id == runs.c.id)

@@ -1,6 +1,4 @@
-"""Results of the stages that a run has finished: artifacts, named by digest, for another attempt to
-go on from.
-"""
+"""Finished stages of runs: the artifact of each result, from which another attempt continues."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ def finished(connection: Connection, run_id: str) -> dict[str, str]:
 
 
 def finish(connection: Connection, claim: Claim, stage: str, digest: str) -> None:
-    """Remember the artifact that holds the stage's result. Raises `LeaseLost`, and then nothing has
-    changed.
-    """
+    """Record the artifact that holds the stage's result. Raises `LeaseLost`."""
     lock_claim(connection, claim)
     connection.execute(
         delete(run_stages).where(run_stages.c.run_id == claim.run_id, run_stages.c.stage == stage)
@@ -31,16 +27,14 @@ def finish(connection: Connection, claim: Claim, stage: str, digest: str) -> Non
 
 
 def left_over(connection: Connection) -> list[RowMapping]:
-    """The stored stages of runs that have ended: nobody will go on from them."""
+    """The stored stages of runs that have ended: no attempt will continue from them."""
     joined = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
     query = select(run_stages).select_from(joined).where(runs.c.state.in_(ENDED))
     return list(connection.execute(query).mappings())
 
 
 def is_needed(connection: Connection, digest: str) -> bool:
-    """Whether a standing version, a model, a run that goes on or one's pseudo-labels refer to or
-    borrow from it.
-    """
+    """Whether a stored version, a model, a run that has not ended, or pseudo-labels refer to it."""
     going_on = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
     references = (
         select(versions.c.number).where(
@@ -59,6 +53,7 @@ def is_needed(connection: Connection, digest: str) -> bool:
 
 
 def delete_stage(connection: Connection, run_id: str, stage: str) -> None:
+    """Delete the record of one stage."""
     connection.execute(
         delete(run_stages).where(run_stages.c.run_id == run_id, run_stages.c.stage == stage)
     )
