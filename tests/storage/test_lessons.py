@@ -222,9 +222,11 @@ def test_only_the_last_windows_and_so_many_rows_teach_and_no_other_inputs_are_re
             history.label(request, {row: 1 for row in range(3)})
         history.run(number)
     read: list[str] = []
-    take, places = history.live.segments.take, history.live.segments.places
+    take, places = history.live.segments.take, history.live.segments.positions
     monkeypatch.setattr(
-        history.live.segments, "places", lambda key, asked: read.append(key) or places(key, asked)
+        history.live.segments,
+        "positions",
+        lambda key, asked: read.append(key) or places(key, asked),
     )
     taken: list[int] = []
     monkeypatch.setattr(

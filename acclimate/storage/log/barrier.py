@@ -1,4 +1,4 @@
-"""The barrier over all replicas: each seals its open journal and acknowledges the number asked for.
+"""The seal barrier: every live replica seals its open journal and acknowledges a number.
 
 Functions that take a connection work inside the caller's transaction.
 """
@@ -14,15 +14,14 @@ from acclimate.storage.database import Database
 from acclimate.storage.registry import models, replicas
 
 MOST_SECONDS = 12.0
-"""A replica that neither acknowledges nor misses its heartbeat for so long is not waited for; its
-rows go to the next window.
-"""
+"""Longest wait for a live replica that does not acknowledge; its rows go to the next window."""
 POLL_SECONDS = 0.05
 
 
 def request_seal(connection: Connection, model_id: str) -> int:
-    """The number that every live replica acknowledges once all it has logged so far is sealed and
-    registered.
+    """Raise the seal number of the model; returns it. Raises `ModelDeleted`.
+
+    Each live replica acknowledges it once all rows logged so far are sealed and registered.
     """
     query = (
         update(tables.models)
@@ -37,11 +36,12 @@ def request_seal(connection: Connection, model_id: str) -> int:
 
 
 def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
+    """Record that the replica has sealed and registered all rows logged before seal `number`."""
     replicas.note_sealed(connection, replica, model_id, number)
 
 
 def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
-    """Live replicas that have not yet acknowledged the seal."""
+    """The live replicas that have not acknowledged the seal."""
     return [
         row["replica"]
         for row in replicas.list_live(connection, model_id)
@@ -50,10 +50,9 @@ def unsealed_replicas(connection: Connection, model_id: str, number: int) -> lis
 
 
 def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
-    """Whether live replicas hold so many rows in their journals, and have sealed whatever they were
-    last asked to.
+    """Whether live replicas hold at least `rows` unsealed rows and have acknowledged the last seal.
 
-    A replica that is stuck is therefore asked once.
+    A replica that does not answer is therefore asked once.
     """
     alive = replicas.list_live(connection, model_id)
     asked = int(
@@ -66,10 +65,10 @@ def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
 
 
 def seal(database: Database, model_id: str, *, most_seconds: float = MOST_SECONDS) -> None:
-    """Returns when every live replica has sealed and registered what it had logged, or has proved
-    dead or stuck.
+    """Request a seal; returns when every live replica has acknowledged it.
 
-    After `most_seconds` at the latest. Raises `ModelDeleted`.
+    A replica that is dead or does not answer is waited for at most `most_seconds`. Raises
+    `ModelDeleted`.
     """
     with database.write() as connection:
         number = request_seal(connection, model_id)

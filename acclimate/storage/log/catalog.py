@@ -20,7 +20,7 @@ from acclimate.storage.tables import ACTIVE, runs, segments
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentLine:
-    """One sealed file as the catalog knows it."""
+    """One sealed file as the catalog lists it; times in unix seconds."""
 
     id: str
     model_id: str
@@ -34,7 +34,7 @@ class SegmentLine:
 
     @staticmethod
     def of(sealed: SealedFile, *, model_id: str, replica: str, key: str) -> SegmentLine:
-        """The line of a sealed file that stands in the store under `key`."""
+        """The line of a sealed file that is stored under `key`."""
         return SegmentLine(
             id=sealed.id,
             model_id=model_id,
@@ -49,10 +49,9 @@ class SegmentLine:
 
 
 def register(connection: Connection, line: SegmentLine) -> bool:
-    """Put a sealed segment into the open window; False when it was registered before, which changes
-    nothing.
+    """Put a sealed segment into the open window; False when it was registered before.
 
-    Raises `UnknownModel` when the model is no longer there.
+    Raises `ModelDeleted`.
     """
     models.lock_shared(connection, line.model_id)
     if is_registered(connection, line.id):
@@ -62,7 +61,7 @@ def register(connection: Connection, line: SegmentLine) -> bool:
 
 
 def is_registered(connection: Connection, segment_id: str) -> bool:
-    """Whether the segment was ever put into a window."""
+    """Whether the segment was ever registered."""
     return (
         connection.execute(select(segments.c.id).where(segments.c.id == segment_id)).first()
         is not None
@@ -72,9 +71,7 @@ def is_registered(connection: Connection, segment_id: str) -> bool:
 def segments_of(
     connection: Connection, model_id: str, numbers: Iterable[int] | None
 ) -> list[RowMapping]:
-    """The segments of the given windows (None: of the open one) that still stand in the store, in
-    the order of their ids.
-    """
+    """The stored segments of the given windows (None: of the open one), by id."""
     where = (
         windows.in_open_window(model_id)
         if numbers is None
@@ -87,9 +84,7 @@ def segments_of(
 
 
 def segments_since_window(connection: Connection, model_id: str, number: int) -> list[RowMapping]:
-    """The segments of this window and of all later ones that still stand in the store, in the order
-    of their ids.
-    """
+    """The stored segments of this window and all later ones, by id."""
     here = segments.c.window.is_(None) | (segments.c.window >= number)
     query = select(segments).where(
         segments.c.model_id == model_id, here, segments.c.deleted_at.is_(None)
@@ -100,9 +95,7 @@ def segments_since_window(connection: Connection, model_id: str, number: int) ->
 def segments_since(
     connection: Connection, model_id: str, since: float, *, most: int
 ) -> list[RowMapping]:
-    """The first `most` segments with rows logged at `since` or later that stand in the store, in
-    the order they were begun.
-    """
+    """The first `most` stored segments with rows logged at `since` or later, in the order begun."""
     where = (
         segments.c.model_id == model_id,
         segments.c.last_logged_at >= since,
@@ -125,10 +118,10 @@ def segments_from(
     window: int | None,
     most: int,
 ) -> list[RowMapping]:
-    """Up to `most` segments that stand, of one window or of all, from the one of `after` on.
+    """Up to `most` stored segments of one window or of all, from position `after` on.
 
-    In the order of (registered_at, id), so that what is registered later comes later, whichever
-    window it is in.
+    The order is (registered_at, id): what is registered later comes later, whichever window it is
+    in.
     """
     here = segments.c.window == window
     if window is not None and windows.open_window(connection, model_id)["number"] == window:
@@ -147,24 +140,24 @@ def segments_from(
 
 
 def segment(connection: Connection, segment_id: str) -> RowMapping | None:
-    """The segment, if it still stands in the store."""
+    """The segment, if it is stored."""
     query = select(segments).where(segments.c.id == segment_id, segments.c.deleted_at.is_(None))
     return connection.execute(query).mappings().first()
 
 
 def is_stored(connection: Connection, segment_id: str) -> bool:
-    """False for a segment that was deleted, by the bounds of the log or with its model."""
+    """Whether the segment is stored: no operator and no bound of the log has deleted it."""
     return segment(connection, segment_id) is not None
 
 
 def all_segments(connection: Connection, model_id: str) -> list[RowMapping]:
-    """Every segment that still stands in the store, oldest first: by window, then id."""
+    """Every stored segment of the model, by id, which is the order they were begun in."""
     query = select(segments).where(segments.c.model_id == model_id, segments.c.deleted_at.is_(None))
     return list(connection.execute(query.order_by(segments.c.id)).mappings())
 
 
 def stored_keys(connection: Connection) -> set[str]:
-    """Where every segment of every model stands that still stands in the store."""
+    """The keys of the stored segments of all models."""
     return {
         row.key
         for row in connection.execute(select(segments.c.key).where(segments.c.deleted_at.is_(None)))
@@ -174,8 +167,9 @@ def stored_keys(connection: Connection) -> set[str]:
 def surplus_segments(
     connection: Connection, model_id: str, *, keep_days: float, max_bytes: float
 ) -> list[RowMapping]:
-    """Segments that the bounds of the log no longer keep, oldest first; never one that an active
-    run learns from.
+    """Segments beyond the bounds of the log, oldest first, without those that an active run reads.
+
+    `keep_days` bounds the age of a segment's newest row, `max_bytes` the size of the model's log.
     """
     busy = {
         number
@@ -197,6 +191,7 @@ def surplus_segments(
 
 
 def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
+    """Record that these segments were deleted from the store."""
     connection.execute(
         update(segments).where(segments.c.id.in_(segment_ids)).values(deleted_at=now())
     )
@@ -205,10 +200,9 @@ def mark_deleted(connection: Connection, segment_ids: list[str]) -> None:
 def replace_segment(
     connection: Connection, line: RowMapping, new: SegmentLine | None, *, labelled: int
 ) -> None:
-    """The segment is this file from now on, or nothing is left of it; its window has so many rows
-    and labelled rows fewer.
+    """Replace a segment by `new`, or by nothing, and count its window's rows again.
 
-    Call under `models.lock`.
+    `labelled` of the rows it lost had a label. Call under `models.lock`.
     """
     changed = {"rows": 0, "deleted_at": now()} if new is None else dict(new.__dict__)
     connection.execute(update(segments).where(segments.c.id == line["id"]).values(**changed))

@@ -1,6 +1,4 @@
-"""Copies that this machine holds of a store elsewhere: none stays once nobody may read any more
-what it is a copy of.
-"""
+"""This machine's copies of files of a remote store."""
 
 from __future__ import annotations
 
@@ -12,11 +10,10 @@ from acclimate.storage.runs import stages
 
 
 def purge(database: Database, segments: Segments, artifacts: Artifacts) -> None:
-    """No copy here has rows that were erased or outlived their log's bounds, nor is one of an
-    artifact that nothing refers to.
+    """Delete the copies of segments that are no longer stored, and of artifacts nothing refers to.
 
-    Whoever reads such a file at this moment finishes with it. Where the store is a disk of this
-    machine there are no copies.
+    So no copy has rows that were erased. A process that is reading such a file finishes with it. A
+    store on this machine's disk has no copies.
     """
     logged, kept = segments.copies(), artifacts.copies()
     if not logged and not kept:

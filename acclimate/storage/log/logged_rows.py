@@ -1,6 +1,4 @@
-"""The rows of the log as numpy columns, and the same rows as Arrow record batches. N rows, C
-classes.
-"""
+"""Rows of the log as numpy columns and as Arrow record batches. N rows, C classes."""
 
 from __future__ import annotations
 
@@ -21,12 +19,12 @@ FORMAT = "acclimate journal 1"
 FORMAT_WITH_STATES = "acclimate journal 2"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATE_COLUMNS = {"state": pa.string(), "raw": pa.list_(pa.float32()), "state_content": pa.binary()}
-"""The content of a state stands in the first row of each batch that was answered in it."""
+"""Columns of running state; a state's content stands in the first row of each batch."""
 NULLABLE = frozenset(("subject", *STATE_COLUMNS))
 
 
 class UnknownFormat(ValueError):
-    """The file's schema is not that of a journal this version of acclimate can read."""
+    """The file's schema is not that of a journal this version can read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,16 +48,15 @@ class RequestRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoggedRows:
-    """Rows as they were answered, one entry a row in each column; the arrays are never written to.
+    """Logged rows, one entry a row in each column; arrays are never written to.
 
     prediction_id, version, client (N,) str; subject (N,) str or None; row (N,) int32 is the row's
-    place in its reply; logged_at (N,) float64 unix seconds; x (N, *shape) float32, int64 for
+    index in its reply; logged_at (N,) float64 unix seconds; x (N, *shape) float32, int64 for
     sequences, str objects for text; probabilities (N, C) float32 are the answers that were served.
 
-    Where running state stood behind answers, state (N,) has the id of it or None, and raw (N, C)
-    what the networks said before it was applied, NaN where that is the answer itself. `states` has
-    the content of those states by id, of all that the parts which were logged together needed; a
-    version's own starting state is not among them.
+    With running state: state (N,) is the id of the state behind each answer or None; raw (N, C) is
+    what the networks answered before the state was applied, NaN where both are equal. `states` has
+    the content of those states by id, except a version's own starting state.
     """
 
     prediction_id: Sequence[str]
@@ -113,7 +110,7 @@ class LoggedRows:
         )
 
     def take(self, positions: NDArray[np.integer[Any]]) -> LoggedRows:
-        """The rows at these places, in this order."""
+        """The rows at these positions, in this order."""
         chosen = positions.tolist()
         return LoggedRows(
             prediction_id=[self.prediction_id[i] for i in chosen],
@@ -132,10 +129,9 @@ class LoggedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalSchema:
-    """What the rows of one model look like, and which replica wrote them.
+    """The columns of one model's rows, and the replica that writes them.
 
-    With `states` rows may have running state behind their answers, for which there are three
-    columns more.
+    With `states`, there are three more columns for the running state behind answers.
     """
 
     kind: Literal["vector", "image", "text", "sequence"]
@@ -213,9 +209,7 @@ class JournalSchema:
         return found
 
     def batch(self, rows: LoggedRows) -> pa.RecordBatch:
-        """The rows as one record batch. Raises ValueError naming the column that does not fit the
-        schema.
-        """
+        """The rows as one record batch. Raises ValueError naming the column that does not fit."""
         n = len(rows)
         if rows.x.shape != (n, *self.shape):
             raise ValueError(
@@ -248,9 +242,7 @@ class JournalSchema:
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow)
 
     def rows(self, batches: Sequence[pa.RecordBatch]) -> LoggedRows:
-        """The rows of all batches, in order: the inverse of `batch`. Arrays of numbers are copies
-        that may be written to.
-        """
+        """The rows of all batches, in order: the inverse of `batch`. Numbers are copies."""
         table = pa.Table.from_batches(batches, schema=self.arrow)
         n = table.num_rows
         x = self._texts(table) if self.kind == "text" else _numbers(table, "input")

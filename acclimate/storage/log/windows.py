@@ -1,4 +1,4 @@
-"""Windows of a model's log: numbered from 1, closed in order, one of them open.
+"""Windows of a model's log: numbered from 1, closed in order, the newest one open.
 
 Every function works inside the caller's transaction.
 """
@@ -20,7 +20,7 @@ from acclimate.storage.tables import runs, segments, windows
 
 
 class NotEnoughRows(Exception):
-    """The open window holds fewer rows than a run needs; they stay in it."""
+    """The open window has fewer rows than a run needs; they stay in it."""
 
     def __init__(self, rows: int, needed: int) -> None:
         super().__init__(f"the open window has {rows} rows, a run needs {needed}")
@@ -33,18 +33,17 @@ class UnknownWindow(LookupError):
 
 
 class WindowOpen(Exception):
-    """The window is still open: only closed ones can be learnt from, quarantined or released."""
+    """The window is open: only closed ones can be learnt from, quarantined or released."""
 
 
 class WindowQuarantined(Exception):
-    """A window that is quarantined is not learnt from until somebody releases it."""
+    """The window is quarantined: it is not learnt from until an operator releases it."""
 
 
 def close(connection: Connection, model_id: str, *, closed_by: str, needed: int) -> RowMapping:
-    """Close the open window over the segments registered so far, and open the next one. Raises
-    `NotEnoughRows`.
+    """Close the open window over the segments registered so far, and open the next one.
 
-    Call under `models.lock`, so that of two callers the second counts what the first left.
+    Returns the closed window. Raises `NotEnoughRows`. Call under `models.lock`.
     """
     query = select(segments.c.id, segments.c.digest, segments.c.rows).where(
         in_open_window(model_id)
@@ -69,14 +68,12 @@ def close(connection: Connection, model_id: str, *, closed_by: str, needed: int)
 
 
 def digest_of(digests: Iterable[str]) -> str:
-    """One digest over many, in their order: what a window or a run learnt from."""
+    """One digest over many, in their order."""
     return "sha256:" + hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def open_rows(connection: Connection, model_id: str) -> int:
-    """Rows of the open window: those in segments and those still in the journals of live
-    replicas.
-    """
+    """Rows of the open window: in segments, and in the journals of live replicas."""
     query = select(func.coalesce(func.sum(segments.c.rows), 0)).where(in_open_window(model_id))
     sealed = int(connection.execute(query).scalar_one())
     return sealed + sum(row["open_rows"] or 0 for row in replicas.list_live(connection, model_id))
@@ -89,13 +86,13 @@ def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
 
 
 def newest_closed(connection: Connection, model_id: str) -> RowMapping | None:
-    """The newest window that is no longer open."""
+    """The newest window that is not open, if any."""
     query = select(windows).where(windows.c.model_id == model_id, windows.c.state != "open")
     return connection.execute(query.order_by(windows.c.number.desc()).limit(1)).mappings().first()
 
 
 def open_window(connection: Connection, model_id: str) -> RowMapping:
-    """The window that is open. Raises `ModelDeleted`."""
+    """The open window. Raises `ModelDeleted`."""
     query = select(windows).where(windows.c.model_id == model_id, windows.c.state == "open")
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -113,8 +110,9 @@ def get(connection: Connection, model_id: str, number: int) -> RowMapping:
 
 
 def closed_window(connection: Connection, model_id: str, number: int) -> RowMapping:
-    """A window that may be learnt from again. Raises `UnknownWindow`, `WindowOpen`,
-    `WindowQuarantined`.
+    """One window that may be learnt from again.
+
+    Raises `UnknownWindow`, `WindowOpen`, `WindowQuarantined`.
     """
     window = get(connection, model_id, number)
     if window["state"] == "open":
@@ -125,7 +123,7 @@ def closed_window(connection: Connection, model_id: str, number: int) -> RowMapp
 
 
 def runs_by_window(connection: Connection, model_id: str) -> dict[int, list[str]]:
-    """The ids of the runs that learnt from each window, oldest first."""
+    """The ids of the runs over each window, oldest first."""
     found: dict[int, list[str]] = {}
     query = select(runs.c.id, runs.c.windows).where(runs.c.model_id == model_id).order_by(runs.c.id)
     for run_id, numbers in connection.execute(query):
@@ -161,10 +159,9 @@ def note(connection: Connection, model_id: str, number: int, found: Findings) ->
 
 
 def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
-    """What was seen in the newest diagnosed window that is not quarantined; None before there is
-    one.
+    """The effects seen in the newest diagnosed window that is not quarantined; None without one.
 
-    Of windows older than `before` alone: a window that is learnt from again is not compared with
+    Only windows older than `before` count: a window that is learnt from again is not compared with
     itself.
     """
     older = (windows.c.model_id == model_id, windows.c.number < before)
@@ -210,4 +207,5 @@ def in_open_window(model_id: str) -> ColumnElement[bool]:
 
 
 def _window(statement: Any, model_id: str, number: int) -> Any:
+    """The statement, for this window alone."""
     return statement.where(windows.c.model_id == model_id, windows.c.number == number)
