@@ -19,7 +19,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from acclimate.learning.models import network
+from acclimate.learning.models import architectures
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
@@ -174,7 +174,7 @@ def wake_torch() -> None:
     """Pay what torch imports for its first network, a third of a second of one core, before a
     promotion waits for it.
     """
-    network.Mlp(1, 2, [1], torch.Generator())
+    architectures.Mlp(1, 2, [1], torch.Generator())
 
 
 def recover(equipment: Equipment) -> None:

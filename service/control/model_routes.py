@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.learning.data import SeedSet
-from acclimate.learning.models import network, weights
+from acclimate.learning.models import networks, weights
 from acclimate.learning.seed_split import split
 from acclimate.learning.spec import ModelSpec, Problem
 from acclimate.spec import parse, settings
@@ -257,12 +257,13 @@ def _check_network(held: Equipment, model_spec: ModelSpec) -> None:
         return
     one = replace(model_spec.network, members=1)
     try:
-        network.initialise(
+        networks.initialise(
             model_spec.input, one, rng=np.random.default_rng(0), allowlist=held.settings.allowlist
         )
     except Exception as error:  # the module is the user's and may raise anything
         problem = Problem(
-            "#/model/network", str(error) if isinstance(error, network.BundleError) else repr(error)
+            "#/model/network",
+            str(error) if isinstance(error, networks.BundleError) else repr(error),
         )
         raise Refusal("invalid", "the network cannot be made", problems=[problem]) from error
 

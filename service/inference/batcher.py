@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Rows
-from acclimate.learning.models import answers
 from service.inference.model_slot import Served
 from service.inference.running_state import RunningState, Snapshot
 
@@ -110,7 +109,7 @@ def _work(served: Served, followed: Followed, batch: list[Request]) -> Callable[
     """What the inference thread does for the batch."""
     x = batch[0].x if len(batch) == 1 else np.concatenate([request.x for request in batch])
     if followed is None:
-        return lambda: Answer(served.bundle.probabilities(x))
+        return lambda: Answer(served.bundle.network_probabilities(x))
     counts = np.repeat([request.counts for request in batch], [len(request.x) for request in batch])
     return lambda: _in_state(served, followed, x, counts)
 
@@ -120,7 +119,7 @@ def _in_state(
 ) -> Answer:
     """The answer in the state there is now, which then moves on."""
     snapshot = followed if isinstance(followed, Snapshot) else followed.snapshot
-    answered = answers.answer(served.bundle, snapshot.state, x)
+    answered = served.bundle.predict(x, snapshot.state)
     if isinstance(followed, RunningState):
         followed.advance(answered.seen[counts])
     changed = answered.raw is not answered.probabilities

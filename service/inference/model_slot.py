@@ -9,8 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.spec import ModelSpec
 from acclimate.storage.registry.artifacts import Artifacts
 from service.errors import Refusal
@@ -137,9 +138,9 @@ class ModelSlots:
         `StoreError`.
         """
         manifest, arrays = self._artifacts.read(digest)
-        bundle = network.build(manifest, arrays, allowlist=self._allowlist)
-        network.self_test(bundle)
-        network.warm_up(bundle)
+        bundle = bundle_format.build(manifest, arrays, allowlist=self._allowlist)
+        bundles.self_test(bundle)
+        bundles.warm_up(bundle)
         return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
 
     def asked(self, model_id: str, version: int, digest: str) -> Served:

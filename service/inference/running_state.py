@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from ulid import ULID
 
 from acclimate.learning.data import Floats
-from acclimate.learning.models import modes
 from acclimate.learning.models.modes import Mode, State
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
@@ -170,15 +169,15 @@ class RunningState:
     ) -> None:
         self._model, self._model_id, self._mode = model, model_id, mode
         self._states, self._metrics = states, metrics
-        self._memory = modes.begin(mode)
+        self._memory = mode.begin()
         self.snapshot = Snapshot(id=START, version=version, state=self._memory.state)
-        metrics.follow(model, modes.distance(mode, self.snapshot.state), rows=0)
+        metrics.follow(model, mode.distance(self.snapshot.state), rows=0)
 
     def advance(self, seen: Floats) -> None:
         """Take in what `answers.answer` has seen of rows that are logged; a state that began has a
         new id.
         """
-        before, self._memory = self._memory, modes.advance(self._mode, self._memory, seen)
+        before, self._memory = self._memory, self._mode.advance(self._memory, seen)
         if self._memory.state is before.state:
             return
         self.snapshot = Snapshot(
@@ -186,6 +185,6 @@ class RunningState:
         )
         self._states.remember(self._model_id, self.snapshot)
         self._metrics.follow(
-            self._model, modes.distance(self._mode, self.snapshot.state), rows=self._memory.rows
+            self._model, self._mode.distance(self.snapshot.state), rows=self._memory.rows
         )
         self._metrics.state_renewals.labels(self._model).inc()

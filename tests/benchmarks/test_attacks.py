@@ -37,8 +37,7 @@ def test_neither_one_key_nor_twenty_flip_a_region(scene: Scene, keys: int, sure:
 
 
 def test_without_the_rule_the_same_sender_owns_the_region(scene: Scene) -> None:
-    with attacks.unguarded():
-        played = attacks.play(scene, 2, keys=20, sure=0.9)
+    played = attacks.play(scene, 2, keys=20, sure=0.9, limits=attacks.UNGUARDED)
     assert played.flipped[-1] > 0.9
     assert min(played.served) > 0.95
 
@@ -59,8 +58,7 @@ def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those
 ):
     made = attacks.gas(24)
     scene = replace(made, stream=replace(made.stream, windows=made.stream.windows[:3]))
-    with attacks.unguarded():
-        before = attacks.play(scene, 24, keys=20, sure=0.9)
+    before = attacks.play(scene, 24, keys=20, sure=0.9, limits=attacks.UNGUARDED)
     played = attacks.play(scene, 24, keys=20, sure=0.9)
     assert max(played.flipped) < 0.1
     assert played.taught[0] < 0.1 * played.rows[0] < before.taught[0]

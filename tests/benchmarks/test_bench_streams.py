@@ -232,9 +232,9 @@ def test_every_method_starts_from_the_version_that_the_loop_begins_with(
     ).student
     assert begun is not None
     x = stream.windows[0].x
-    expected = begun.probabilities(x)
-    assert np.array_equal(starts.anchor(task).probabilities(x), expected)  # trained here
-    assert np.array_equal(starts.anchor(task).probabilities(x), expected)  # read back
+    expected = begun.network_probabilities(x)
+    assert np.array_equal(starts.anchor(task).network_probabilities(x), expected)  # trained here
+    assert np.array_equal(starts.anchor(task).network_probabilities(x), expected)  # read back
     assert np.array_equal(Ours(task, 12).answers(x), expected)
 
 
@@ -261,7 +261,7 @@ def test_a_watch_takes_back_a_version_that_answers_otherwise_than_it_did_when_it
         Task.of("tiny", 0, classes.stream(first, [])).with_network(args={"hidden": [8]}, members=1),
         2,
     )
-    expected = Behaviour.of(learner.anchor.probabilities(x))
+    expected = Behaviour.of(learner.anchor.network_probabilities(x))
     for temperature, version in ((1.0, 2), (50.0, 2)):
         student = replace(learner.anchor, temperature=temperature)
         learner.promote(Turn(student=student, expected={"student": expected}))

@@ -16,7 +16,7 @@ from running import Service, audit_log, wait_for
 from sklearn.datasets import load_digits
 
 from acclimate.learning.evaluation.behaviour import Behaviour
-from acclimate.learning.models import network
+from acclimate.learning.models import bundle_format
 from acclimate.storage.database import Database
 from acclimate.storage.registry import models, versions
 from acclimate.storage.registry.artifacts import Artifacts
@@ -41,17 +41,17 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         model_id = models.named(connection, name)["id"]
         parent = versions.get(connection, model_id, int(version))
     manifest, arrays = artifacts.read(parent["digest"])
-    good = network.build(manifest, arrays)
+    good = bundle_format.build(manifest, arrays)
     changed = dict(arrays)
     last = [key for key in arrays if key.endswith("bias") and arrays[key].shape == (10,)]
     assert len(last) == len(good.members), sorted(arrays)
     for key in last:
         changed[key] = arrays[key] + np.float32(40) * (np.arange(10) == 7).astype(np.float32)
-    bad = network.with_self_test(network.build(manifest, changed), stream()[0][:20])
-    assert (bad.probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
+    bad = bundle_format.build(manifest, changed).with_self_test(stream()[0][:20])
+    assert (bad.network_probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
     expected = {
-        "student": Behaviour.of(bad.probabilities(rows)),
-        "champion": Behaviour.of(good.probabilities(rows)),
+        "student": Behaviour.of(bad.network_probabilities(rows)),
+        "champion": Behaviour.of(good.network_probabilities(rows)),
     }
     gate = {
         "gate": "class_flow",
@@ -66,7 +66,7 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
             connection,
             model_id,
             versions.NewVersion(
-                digest=artifacts.write(*network.pack(bad)),
+                digest=artifacts.write(*bundle_format.pack(bad)),
                 promoted=False,
                 parent=int(version),
                 run_id=parent["run_id"],

@@ -9,7 +9,7 @@ from turned_digits import DIGITS, Digits, digits, spec
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import SeedSet
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 
 
 @pytest.fixture(scope="session", autouse=True)

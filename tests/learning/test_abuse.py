@@ -9,7 +9,7 @@ import pytest
 from turned_digits import Digits, accuracy, learn
 
 from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.training.pseudo_labels import choose
 
 COPIES = 10_000

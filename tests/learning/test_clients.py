@@ -12,7 +12,6 @@ from turned_digits import window_of
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import TAUGHT, UNLABELLED, Window
-from acclimate.learning.models import rescale
 from acclimate.learning.screening import client_quota
 from acclimate.learning.spec import Gates, Policy
 from acclimate.learning.training.pseudo_labels import choose

@@ -12,7 +12,7 @@ import pytest
 from turned_digits import Digits, learn
 
 from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Window
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import Policy
 
@@ -81,7 +81,7 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
 ) -> None:
     window = attacked(stream, heap, sent_by_two_of_six())
-    said = anchor.probabilities(window.x).argmax(axis=1)
+    said = anchor.network_probabilities(window.x).argmax(axis=1)
     other = said.copy()
     other[:10] = (other[:10] + 1) % 10
     found = contamination.find(window, parts, anchor, anchor, Policy())
@@ -132,7 +132,7 @@ def pushed(stream: Digits, anchor: Bundle) -> Floats:
     mixed = (0.4 * some[0] + 0.6 * some[1] + rng.uniform(0, 2, size=(40 * MADE, 64))).astype(
         np.float32
     )
-    return mixed[anchor.probabilities(mixed).argmax(axis=1) == 1][:MADE]
+    return mixed[anchor.network_probabilities(mixed).argmax(axis=1) == 1][:MADE]
 
 
 def turned_and_heaped(turned: Floats, heap: Floats, labels: Integers | None = None) -> Window:

@@ -10,7 +10,6 @@ from turned_digits import DIGITS, learn, spec, window_of
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import UNLABELLED, Part, Window
 from acclimate.learning.evaluation import gates
-from acclimate.learning.models import network
 from acclimate.learning.results import Gate, Verdict
 from acclimate.learning.spec import Gates
 
@@ -111,7 +110,7 @@ def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test
     judge, lesson, parts, change, failing
 ):
     student = damaged(lesson[2].student, change)
-    for challenger in (student, network.with_self_test(student, parts.train.x)):
+    for challenger in (student, student.with_self_test(parts.train.x)):
         verdict = judge(challenger)
         assert not verdict.passed
         found = by_name(verdict)
@@ -156,7 +155,10 @@ def contest(lesson, anchor, gains, losses, ties, **known):
     round, and both say the same.
     """
     x, _, turn = lesson
-    old, new = anchor.probabilities(x).argmax(axis=1), turn.student.probabilities(x).argmax(axis=1)
+    old, new = (
+        anchor.network_probabilities(x).argmax(axis=1),
+        turn.student.network_probabilities(x).argmax(axis=1),
+    )
     differ, same = np.flatnonzero(old != new), np.flatnonzero(old == new)
     assert len(differ) >= gains + losses and len(same) >= ties
     labels = np.full(len(x), UNLABELLED)
@@ -244,8 +246,8 @@ def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, lesson
 def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, lesson, anchor):
     differ = int(
         (
-            anchor.probabilities(lesson[0]).argmax(1)
-            != lesson[2].student.probabilities(lesson[0]).argmax(1)
+            anchor.network_probabilities(lesson[0]).argmax(1)
+            != lesson[2].student.network_probabilities(lesson[0]).argmax(1)
         ).sum()
     )
     gate = by_name(judge(lesson[2].student, window=contest(lesson, anchor, 0, min(differ, 12), 4)))[
@@ -268,7 +270,7 @@ def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_s
 
 def test_labels_of_earlier_windows_that_came_late_judge_too(judge, lesson, anchor):
     window = contest(lesson, anchor, 0, 0, 5)
-    x, y = lesson[0][:40], lesson[2].student.probabilities(lesson[0][:40]).argmax(axis=1)
+    x, y = lesson[0][:40], lesson[2].student.network_probabilities(lesson[0][:40]).argmax(axis=1)
     verdict = judge(lesson[2].student, window=replace(window, late=Part(x=x, y=y)))
     assert by_name(verdict)["audited_accuracy"].n == 45
 
@@ -313,7 +315,7 @@ def test_the_calibration_error_of_a_calibrated_answer_is_near_0_after_debiasing(
     """
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 16, (100, 64)).astype(np.float32)
-    answers = anchor.probabilities(x)
+    answers = anchor.network_probabilities(x)
     raws, values = [], []
     for draw in range(40):
         y = np.array([rng.choice(10, p=row / row.sum()) for row in answers.astype(np.float64)])

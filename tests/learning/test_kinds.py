@@ -12,8 +12,8 @@ from turned_digits import DIGITS, accuracy, learn, spec, window_of
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import Integers, Past, Rows, SeedSet
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 
 CLASSES = ("ham", "spam", "other")
@@ -87,8 +87,8 @@ def test_words_that_are_slowly_replaced_are_followed(spec):
     x, y = windows[-1]
     assert promoted >= 3
     assert served > accuracy(anchor, x, y) + 0.05
-    again = network.build(*network.pack(champion), device="cpu")
-    assert (again.probabilities(x) == champion.probabilities(x)).all()
+    again = bundle_format.build(*bundle_format.pack(champion), device="cpu")
+    assert (again.network_probabilities(x) == champion.network_probabilities(x)).all()
 
 
 def test_a_repeated_text_teaches_once():

@@ -11,7 +11,7 @@ from turned_digits import Digits, window_of
 from acclimate.learning.data import Past, SeedSet
 from acclimate.learning.drift import abrupt_shift
 from acclimate.learning.drift.detector import diagnose
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import Policy
 from acclimate.learning.stats import knn

@@ -9,7 +9,8 @@ from safetensors.numpy import load, save
 from torch import nn
 from turned_digits import DIGITS
 
-from acclimate.learning.models import network
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format, networks
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
@@ -48,7 +49,7 @@ BROUGHT = f"{__name__}:brought"
 def initialise(
     name: str, *, allowlist: tuple[str, ...] = (), **args: object
 ) -> tuple[nn.Module, ...]:
-    return network.initialise(
+    return networks.initialise(
         DIGITS,
         NetworkSpec(network=name, args=args),
         rng=np.random.default_rng(0),
@@ -57,15 +58,15 @@ def initialise(
 
 
 def test_a_version_survives_pack_json_safetensors_and_build_bit_for_bit(anchor, stream):
-    manifest, arrays = network.pack(anchor)
-    again = network.build(json.loads(json.dumps(manifest)), load(save(arrays)), device="cpu")
-    assert network.pack(again)[0] == manifest
-    for name, array in network.pack(again)[1].items():
+    manifest, arrays = bundle_format.pack(anchor)
+    again = bundle_format.build(json.loads(json.dumps(manifest)), load(save(arrays)), device="cpu")
+    assert bundle_format.pack(again)[0] == manifest
+    for name, array in bundle_format.pack(again)[1].items():
         assert array.dtype == arrays[name].dtype
         assert array.tobytes() == arrays[name].tobytes(), name
-    assert (again.probabilities(stream.x) == anchor.probabilities(stream.x)).all()
-    network.self_test(again)
-    network.warm_up(again)
+    assert (again.network_probabilities(stream.x) == anchor.network_probabilities(stream.x)).all()
+    bundles.self_test(again)
+    bundles.warm_up(again)
 
 
 def test_the_answer_is_the_mean_of_the_members_calibrated_softmax(anchor, stream):
@@ -75,29 +76,31 @@ def test_the_answer_is_the_mean_of_the_members_calibrated_softmax(anchor, stream
         for logits in anchor.member_logits(x)
     ]
     np.testing.assert_allclose(
-        anchor.probabilities(x), torch.stack(by_hand).mean(0).numpy(), atol=1e-6
+        anchor.network_probabilities(x), torch.stack(by_hand).mean(0).numpy(), atol=1e-6
     )
-    np.testing.assert_allclose(anchor.probabilities(x).sum(axis=1), 1, atol=1e-5)
-    assert anchor.probabilities(x).dtype == np.float32
+    np.testing.assert_allclose(anchor.network_probabilities(x).sum(axis=1), 1, atol=1e-5)
+    assert anchor.network_probabilities(x).dtype == np.float32
     assert anchor.member_probabilities(x).shape == (3, 50, 10)
 
 
 def test_a_row_has_the_same_answer_in_any_batch(anchor, stream):
     x = np.concatenate([stream.x, stream.x])  # 1,800 rows: more than one internal batch
-    together = anchor.probabilities(x)
+    together = anchor.network_probabilities(x)
     for size in (1, 7, 64):
         np.testing.assert_allclose(
-            anchor.probabilities(x[1100 : 1100 + size]), together[1100 : 1100 + size], atol=1e-6
+            anchor.network_probabilities(x[1100 : 1100 + size]),
+            together[1100 : 1100 + size],
+            atol=1e-6,
         )
 
 
 def test_no_rows_have_no_answers(anchor):
-    assert anchor.probabilities(np.empty((0, 64), dtype=np.float32)).shape == (0, 10)
+    assert anchor.network_probabilities(np.empty((0, 64), dtype=np.float32)).shape == (0, 10)
 
 
 def test_rows_of_another_shape_are_refused(anchor):
     with pytest.raises(ValueError, match=r"\[63\] given, \[64\] expected"):
-        anchor.probabilities(np.zeros((2, 63), dtype=np.float32))
+        anchor.network_probabilities(np.zeros((2, 63), dtype=np.float32))
 
 
 def test_members_are_drawn_differently_and_leave_the_global_generator_alone():
@@ -141,24 +144,24 @@ def test_sealed_members_need_no_gradients(anchor):
     ],
 )
 def test_a_damaged_artifact_is_refused_and_named(anchor, change, message):
-    manifest, arrays = network.pack(anchor)
+    manifest, arrays = bundle_format.pack(anchor)
     change(manifest, arrays)
-    with pytest.raises(network.BundleError, match=message):
-        network.build(manifest, arrays, device="cpu")
+    with pytest.raises(networks.BundleError, match=message):
+        bundle_format.build(manifest, arrays, device="cpu")
 
 
 def test_the_self_test_notices_one_layer_of_one_member_two_thousandths_larger(anchor):
-    manifest, arrays = network.pack(anchor)
+    manifest, arrays = bundle_format.pack(anchor)
     arrays["member.1.layers.0.weight"] *= np.float32(1.002)
-    with pytest.raises(network.BundleError, match="self-test answers differ"):
-        network.self_test(network.build(manifest, arrays, device="cpu"))
+    with pytest.raises(networks.BundleError, match="self-test answers differ"):
+        bundles.self_test(bundle_format.build(manifest, arrays, device="cpu"))
 
 
 def test_the_self_test_refuses_weights_that_are_not_finite(anchor):
-    manifest, arrays = network.pack(anchor)
+    manifest, arrays = bundle_format.pack(anchor)
     arrays["member.0.layers.2.bias"][5] = np.nan
-    with pytest.raises(network.BundleError, match="1 weights are not finite"):
-        network.self_test(network.build(manifest, arrays, device="cpu"))
+    with pytest.raises(networks.BundleError, match="1 weights are not finite"):
+        bundles.self_test(bundle_format.build(manifest, arrays, device="cpu"))
 
 
 def test_the_self_test_refuses_a_version_without_stored_answers(anchor):
@@ -167,20 +170,20 @@ def test_the_self_test_refuses_a_version_without_stored_answers(anchor):
         selftest_x=anchor.selftest_x[:0],
         selftest_probabilities=anchor.selftest_probabilities[:0],
     )
-    with pytest.raises(network.BundleError, match="no self-test rows"):
-        network.self_test(bare)
+    with pytest.raises(networks.BundleError, match="no self-test rows"):
+        bundles.self_test(bare)
 
 
 def test_a_network_brought_from_the_allow_list_is_built_and_packed(anchor):
-    members = network.seal(initialise(BROUGHT, allowlist=(BROUGHT,), width=4))
+    members = networks.seal(initialise(BROUGHT, allowlist=(BROUGHT,), width=4))
     spec = NetworkSpec(network=BROUGHT, args={"width": 4})
-    own = network.with_self_test(
-        replace(anchor, network_spec=spec, members=members), np.zeros((16, 64), np.float32)
+    own = replace(anchor, network_spec=spec, members=members).with_self_test(
+        np.zeros((16, 64), np.float32)
     )
-    again = network.build(*network.pack(own), allowlist=(BROUGHT,), device="cpu")
-    network.self_test(again)
-    with pytest.raises(network.BundleError, match="ACCLIMATE_NETWORK_ALLOWLIST"):
-        network.build(*network.pack(own), device="cpu")
+    again = bundle_format.build(*bundle_format.pack(own), allowlist=(BROUGHT,), device="cpu")
+    bundles.self_test(again)
+    with pytest.raises(networks.BundleError, match="ACCLIMATE_NETWORK_ALLOWLIST"):
+        bundle_format.build(*bundle_format.pack(own), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -196,16 +199,16 @@ def test_a_network_brought_from_the_allow_list_is_built_and_packed(anchor):
     ],
 )
 def test_a_network_that_cannot_serve_is_refused(name, args, message):
-    with pytest.raises(network.BundleError, match=message):
+    with pytest.raises(networks.BundleError, match=message):
         initialise(name, allowlist=(name,), **args)
 
 
 def test_building_leaves_the_given_arrays_alone(anchor, stream):
-    manifest, arrays = network.pack(anchor)
+    manifest, arrays = bundle_format.pack(anchor)
     kept = copy.deepcopy(arrays)
     for array in arrays.values():
         array.flags.writeable = False  # as a memory map gives them
-    network.build(manifest, arrays, device="cpu").probabilities(stream.x[:5])
+    bundle_format.build(manifest, arrays, device="cpu").network_probabilities(stream.x[:5])
     assert all((arrays[name] == kept[name]).all() for name in kept)
 
 
@@ -255,27 +258,29 @@ def test_a_version_of_every_kind_answers_its_rows_and_comes_back_as_it_was(kind,
     spec, name, args = KINDS[kind]
     network_spec = NetworkSpec(network=name, args=args, members=2)
     x = some_rows(spec, 40)
-    members = network.seal(network.initialise(spec, network_spec, rng=np.random.default_rng(0)))
-    bundle = network.Bundle(
+    members = networks.seal(networks.initialise(spec, network_spec, rng=np.random.default_rng(0)))
+    bundle = bundles.Bundle(
         input_spec=spec,
         network_spec=network_spec,
         members=members,
-        encoding=network.fit_encoding(x, spec, network_spec),
+        encoding=networks.fit_encoding(x, spec, network_spec),
         strength=0.5,
         temperature=1.5,
         selftest_x=x[:0],
         selftest_probabilities=np.empty((0, 3), np.float32),
     )
-    bundle = network.with_self_test(bundle, x)
+    bundle = bundle.with_self_test(x)
     artifacts = Artifacts(Store(f"file://{tmp_path}/store", tmp_path / "cache"))
-    again = network.build(*artifacts.read(artifacts.write(*network.pack(bundle))), device="cpu")
-    network.self_test(again)
-    network.warm_up(again)
-    answers = again.probabilities(x)
-    assert (answers == bundle.probabilities(x)).all()
-    np.testing.assert_allclose(answers[:7], again.probabilities(x[:7]), atol=1e-6)
+    again = bundle_format.build(
+        *artifacts.read(artifacts.write(*bundle_format.pack(bundle))), device="cpu"
+    )
+    bundles.self_test(again)
+    bundles.warm_up(again)
+    answers = again.network_probabilities(x)
+    assert (answers == bundle.network_probabilities(x)).all()
+    np.testing.assert_allclose(answers[:7], again.network_probabilities(x[:7]), atol=1e-6)
     assert len({row.tobytes() for row in answers}) > 1
-    assert network.pack(again)[0] == network.pack(bundle)[0]
+    assert bundle_format.pack(again)[0] == bundle_format.pack(bundle)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -283,7 +288,7 @@ def test_every_built_in_network_draws_from_its_own_generator(kind):
     spec, name, args = KINDS[kind]
     before = torch.get_rng_state()
     drawn = [
-        network.initialise(
+        networks.initialise(
             spec, NetworkSpec(network=name, args=args, members=2), rng=np.random.default_rng(0)
         )
         for _ in range(2)

@@ -13,7 +13,9 @@ from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import UNLABELLED, Past, Window
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.evaluation.simulation_report import Act, Rehearsal
-from acclimate.learning.models import answers, network, weights
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format, weights
+from acclimate.learning.models.running import Running
 from acclimate.learning.results import STAGES
 from acclimate.learning.spec import Gates, Policy
 
@@ -64,14 +66,14 @@ def test_a_turn_repeats_bit_for_bit_with_the_same_seed_and_differs_with_another(
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
     first, again, other = (learn(window, parts, anchor, anchor, run=run) for run in (4, 4, 5))
     (manifest, arrays), (manifest_again, arrays_again) = (
-        network.pack(first.student),
-        network.pack(again.student),
+        bundle_format.pack(first.student),
+        bundle_format.pack(again.student),
     )
     assert manifest == manifest_again
     assert all(arrays[name].tobytes() == arrays_again[name].tobytes() for name in arrays)
     assert first.verdict == again.verdict
     assert first.drift == again.drift
-    changed = network.pack(other.student)[1]
+    changed = bundle_format.pack(other.student)[1]
     assert any(arrays[name].tobytes() != changed[name].tobytes() for name in arrays)
 
 
@@ -105,7 +107,10 @@ def test_a_turn_resumed_from_stored_stages_equals_an_unbroken_one(stream, parts,
     )
     assert set(stored) == {"diagnose", "pseudo_label", "train", "calibrate"}
     assert resumed.verdict == unbroken.verdict
-    arrays, expected = network.pack(resumed.student)[1], network.pack(unbroken.student)[1]
+    arrays, expected = (
+        bundle_format.pack(resumed.student)[1],
+        bundle_format.pack(unbroken.student)[1],
+    )
     assert all(arrays[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
@@ -113,8 +118,8 @@ def test_a_finished_student_carries_a_self_test_that_it_passes(stream, parts, an
     turn = learn(
         window_of(stream.turned(7, rng=np.random.default_rng(1))[0]), parts, anchor, anchor
     )
-    assert len(turn.student.selftest_x) == network.SELF_TEST_ROWS
-    network.self_test(turn.student)
+    assert len(turn.student.selftest_x) == bundles.SELF_TEST_ROWS
+    bundles.self_test(turn.student)
 
 
 def test_a_window_of_one_class_teaches_nothing_and_is_answered_with_a_running_prior(
@@ -345,6 +350,6 @@ def test_what_is_expected_of_a_student_is_how_it_answers_rows_that_nobody_asked_
     drawn = window.held_out[window.held_out_labels == UNLABELLED]
     assert len(drawn) == len(window.held_out) - 30 > 0
     assert turn.expected == {
-        "student": Behaviour.of(answers.Running(turn.student).answer(drawn)),
-        "champion": Behaviour.of(anchor.probabilities(drawn)),
+        "student": Behaviour.of(Running(turn.student).answer(drawn)),
+        "champion": Behaviour.of(anchor.network_probabilities(drawn)),
     }

@@ -14,7 +14,7 @@ def choose(window: Window, champion, parts) -> PseudoLabels:
 def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor, parts, stream):
     window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
     labels = choose(window, anchor, parts)
-    limits = pseudo_labels.thresholds(anchor.probabilities(window.x))
+    limits = pseudo_labels.thresholds(anchor.network_probabilities(window.x))
     kept = labels.accepted
     assert 0 < kept.sum() < len(kept)
     assert (labels.votes[kept] == 3).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acclimate.learning.data import Part, Window
-from acclimate.learning.models import answers, encoding, network, rescale
+from acclimate.learning.models import encoding, networks
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.learning.training.student import bring
 
@@ -18,7 +18,7 @@ def bundle():
     rng = np.random.default_rng(0)
     spec = InputSpec(kind="vector", shape=(4,), classes=("a", "b"))
     x = rng.normal(size=(200, 4)).astype(np.float32)
-    member = network.initialise(spec, NetworkSpec(network="mlp", members=1), rng=rng)[0]
+    member = networks.initialise(spec, NetworkSpec(network="mlp", members=1), rng=rng)[0]
     weights = {name: value.numpy() for name, value in member.state_dict().items()}
     brought = bring(
         spec,
@@ -48,8 +48,8 @@ def test_rows_that_were_shifted_and_stretched_are_read_as_they_were(bundle):
 def test_what_is_read_so_is_answered_as_the_version_answers_in_its_starting_state(bundle):
     rows = np.random.default_rng(2).normal(loc=1.0, size=(32, 4)).astype(np.float32)
     follows = rescale.following(bundle, rows)
-    served = answers.answer(follows, follows.mode.start, rows).probabilities
-    assert np.allclose(bundle.probabilities(rescale.read(follows, rows)), served, atol=1e-4)
+    served = follows.predict(rows, follows.mode.start).probabilities
+    assert np.allclose(bundle.network_probabilities(rescale.read(follows, rows)), served, atol=1e-4)
 
 
 def test_another_mode_reads_rows_as_they_came_and_keeps_labelled_rows_of_earlier_windows(bundle):

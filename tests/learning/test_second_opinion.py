@@ -5,7 +5,8 @@ import pytest
 from turned_digits import accuracy, learn, window_of
 
 from acclimate.learning.evaluation import second_opinion
-from acclimate.learning.models import modes, network
+from acclimate.learning.models import modes
+from acclimate.learning.models.modes import PriorAdapted
 from acclimate.learning.results import Drift
 
 
@@ -30,7 +31,7 @@ def test_the_recall_of_the_seed_weighted_by_the_windows_shares_is_near_the_truth
 def test_a_running_prior_is_asked_as_it_answers_once_it_knows_the_shares(parts, anchor):
     shares = np.full(10, 0.01)
     shares[3] = 0.91
-    following = network.with_mode(anchor, modes.prior(modes.class_shares(parts.train.y, 10)))
+    following = anchor.with_mode(PriorAdapted.of(modes.class_priors(parts.train.y, 10)))
     plain, told = (
         second_opinion.from_seed(each, parts.judging, drift("prior", shares))
         for each in (anchor, following)

@@ -11,7 +11,7 @@ import pytest
 
 from acclimate.learning import stage_results
 from acclimate.learning.data import Part, Past, PseudoLabels, SeedSet, Snapshot
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.pipeline import begin, plain_step
 from acclimate.learning.results import Drift, Effect, Gate, Verdict
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec

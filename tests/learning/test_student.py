@@ -6,7 +6,7 @@ import pytest
 import torch
 from turned_digits import window_of
 
-from acclimate.learning.models import network
+from acclimate.learning.models import bundle_format
 from acclimate.learning.training import recipes, student
 from acclimate.learning.training.pseudo_labels import choose
 from acclimate.learning.training.replay import Replay
@@ -36,9 +36,9 @@ def train(champion, lesson, parts, *, recipe=None, tick=lambda done, total: None
 
 
 def test_the_champion_is_left_as_it_was(anchor, lesson, parts):
-    before = copy.deepcopy(network.pack(anchor)[1])
+    before = copy.deepcopy(bundle_format.pack(anchor)[1])
     trained = train(anchor, lesson, parts)
-    for name, array in network.pack(anchor)[1].items():
+    for name, array in bundle_format.pack(anchor)[1].items():
         assert array.tobytes() == before[name].tobytes(), name
     assert not torch.equal(trained.members[0].layers[0].weight, anchor.members[0].layers[0].weight)
     assert not any(

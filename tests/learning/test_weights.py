@@ -15,8 +15,9 @@ from turned_digits import DIGITS, Digits, learn, spec, window_of
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import Part, SeedSet
-from acclimate.learning.models import network, weights
-from acclimate.learning.models.network import BundleError
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format, weights
+from acclimate.learning.models.networks import BundleError
 from acclimate.learning.spec import NetworkSpec
 
 NETWORK = f"{__name__}:brought"
@@ -108,8 +109,8 @@ def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_
     with torch.inference_mode():
         outside = module.eval()(torch.from_numpy(stream.x)).numpy()
     np.testing.assert_allclose(first.member_logits(stream.x)[0], outside, atol=1e-5)
-    again = network.build(*network.pack(first), allowlist=(NETWORK,), device="cpu")
-    assert (again.probabilities(stream.x) == first.probabilities(stream.x)).all()
+    again = bundle_format.build(*bundle_format.pack(first), allowlist=(NETWORK,), device="cpu")
+    assert (again.network_probabilities(stream.x) == first.network_probabilities(stream.x)).all()
     window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
     student = learn(window, seeds, first, first).student
     assert len(student.members) == 3
@@ -130,7 +131,7 @@ def test_weights_that_do_not_fit_make_no_version(parts, trained):
 
 
 def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(
-    anchor: network.Bundle,
+    anchor: bundles.Bundle,
 ) -> None:
     grown = replace(anchor, members=tuple(copy.deepcopy(member) for member in anchor.members))
     with torch.no_grad():
@@ -144,7 +145,7 @@ def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_memb
 
 
 def test_a_student_says_what_it_comes_of(
-    stream: Digits, parts: SeedSet, anchor: network.Bundle
+    stream: Digits, parts: SeedSet, anchor: bundles.Bundle
 ) -> None:
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     taught = Part(x=x[:20], y=y[:20])

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
-from acclimate.learning.models import answers
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.running import Running
 from acclimate.learning.spec import Gates, InputSpec, ModelSpec, NetworkSpec, Policy
 
 DIGITS = InputSpec(kind="vector", shape=(64,), classes=tuple(str(digit) for digit in range(10)))
@@ -69,7 +69,7 @@ def window_of(
 
 
 def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:
-    return float((answers.Running(bundle).answer(x).argmax(axis=1) == y).mean())
+    return float((Running(bundle).answer(x).argmax(axis=1) == y).mean())
 
 
 def learn(

@@ -16,9 +16,9 @@ from digits_model import rows as exported
 from running import Service, wait_for
 from small_model import create
 
-from acclimate.learning.models import answers, modes, network
-from acclimate.learning.models.modes import Mode
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.modes import Mode, PriorAdapted, Standardised
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
@@ -50,7 +50,7 @@ class Following:
         with self.database.write() as connection:
             model_id = models.named(connection, NAME)["id"]
             first = versions.get(connection, model_id, 1)
-            manifest, arrays = network.pack(network.with_mode(self.bundle(1), mode))
+            manifest, arrays = bundle_format.pack(self.bundle(1).with_mode(mode))
             lent = {"weights_digest": first["digest"], "mode": mode.name}
             number = versions.add(
                 connection,
@@ -74,7 +74,7 @@ class Following:
     def bundle(self, number: int) -> Bundle:
         with self.database.read() as connection:
             row = versions.get(connection, models.named(connection, NAME)["id"], number)
-        return network.build(*self.artifacts.read(row["digest"]), device="cpu")
+        return bundle_format.build(*self.artifacts.read(row["digest"]), device="cpu")
 
     def wait_for_version(self, version: str) -> None:
         wait_for(lambda: self.ask(np.zeros((1, 4)), log=False)["version"] == version)
@@ -140,7 +140,7 @@ def served(reply: dict[str, Any]) -> np.ndarray:
     return np.array([row["probabilities"] for row in reply["predictions"]])
 
 
-MODES = {"prior": modes.prior((0.3, 0.4, 0.3)), "standardise": modes.standardise(4)}
+MODES = {"prior": PriorAdapted.of((0.3, 0.4, 0.3)), "standardise": Standardised.of(4)}
 
 
 @pytest.mark.parametrize("mode", list(MODES))
@@ -206,7 +206,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
             known = (
                 bundle.mode.start if state == "start" else bundle.mode.unpacked(rows.states[state])
             )
-            answer = answers.answer(bundle, known, rows.x[place : place + 1])
+            answer = bundle.predict(rows.x[place : place + 1], known)
             # Alone and not in its batch: float32 rounds another way.
             assert np.abs(answer.probabilities[0] - rows.probabilities[place]).max() <= 1e-5
             if rows.version[place] == version:
@@ -246,8 +246,7 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     assert (found.id, found.version) == (state, int(version))
     assert (
         np.abs(
-            answers.answer(bundle, found.state, x).probabilities
-            - following.again(version, x, state=state)
+            bundle.predict(x, found.state).probabilities - following.again(version, x, state=state)
         ).max()
         < 1e-6
     )
@@ -272,7 +271,7 @@ def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_i
     following: Following,
 ) -> None:
     start = np.array([0.6, 0.2, 0.2])
-    version = following.publish(modes.prior(MODES["prior"].source, start=start))
+    version = following.publish(PriorAdapted.of(MODES["prior"].source, start=start))
     x = traffic(40, 5)
     replies = [following.ask(x) for _ in range(3)]
     assert [reply["state"] == "start" for reply in replies] == [True, False, False]

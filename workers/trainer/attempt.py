@@ -12,8 +12,10 @@ import torch
 from acclimate.learning import stage_results
 from acclimate.learning.data import UNLABELLED, SeedSet, Snapshot, Window
 from acclimate.learning.evaluation.simulation_report import Rehearsal
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle, BundleError
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.networks import BundleError
 from acclimate.learning.pipeline import Turn, begin, run_seed, stage_rng, turn
 from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
@@ -190,7 +192,7 @@ class Trainer:
         with self.database.read() as connection:
             digest = versions.get(connection, self.task.model["id"], number)["digest"]
         manifest, arrays = self.artifacts.read(digest)
-        return network.build(manifest, arrays, allowlist=self.settings.allowlist)
+        return bundle_format.build(manifest, arrays, allowlist=self.settings.allowlist)
 
     def publish(self, found: Turn) -> None:
         """Write the artifact, then commit version, verdict, epoch and the run's end at once.
@@ -210,9 +212,9 @@ class Trainer:
 
     def write_student(self, found: Turn) -> Published:
         """The artifact of the student, where there is one whose weights are finite."""
-        if found.student is None or network.non_finite_weights(found.student):
+        if found.student is None or bundles.non_finite_weights(found.student):
             return Published(digest=None)
-        manifest, arrays = network.pack(found.student)
+        manifest, arrays = bundle_format.pack(found.student)
         manifest |= {
             "run": self.task.run["id"],
             "parent": self.task.run["parent_version"],

@@ -1,0 +1,497 @@
+"""Every decision limit of learning: unit, what it protects, where the number comes from.
+
+A limit decides what is learnt, refused, promoted or reported. Engineering constants (batch sizes,
+numbers of draws) and hyperparameters of methods stay beside their code or in the recipe; the limits
+of gates that an operator may change are `spec.Gates`. `Thresholds.off` switches rules off by name,
+so that a benchmark can show what each one earns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from acclimate.learning.data import Json
+
+RULES = {
+    # diagnosis
+    "single_peek": "drift of the inputs counts at the level of one window while priors stand still",
+    "layers": "drift that only the last layers show is reported as covariate drift, not learnt",
+    "scale": "drift of offset and scale is learnt by the anchor in the window's own scale",
+    "prior_mode": "the anchor follows the class priors where nothing else moved",
+    "late_return": "a version that learnt stays until the drift is clearly over",
+    "labels": "labels that contradict version 1 on undrifted inputs raise the alarm `concept`",
+    "unknown_class": "labels of none of the classes raise the alarm `new_class`",
+    # screening
+    "client_support": "rows of a drifted window that few clients send teach nothing",
+    "contamination": "rows denser than the seed set allows teach nothing while half may be its own",
+    "contradiction": "rows that version 1 contradicts teach nothing while the seed's traffic rules",
+    # selection
+    "duplicate": "a copy of a row teaches nothing",
+    "isolated": "a row without neighbours teaches nothing",
+    "as_served": "both readings of a row, in the window's scale and in the served one, must agree",
+    "disagreement": "all members must give a row the same label",
+    "low_confidence": "a row needs the confidence of its class's adaptive threshold",
+    "client_share": "one client teaches at most its share of the accepted rows",
+    # alarms
+    "agreement": "the members' agreement fell in one step",
+    "confidence_step": "the confidence of version 1 fell in one step",
+    "class_shares_step": "the priors nearest to drifted inputs changed in one step",
+    "both_steps": "agreement and confidence fell together in one step",
+    "neighbours": "a lower limit for both, where trusted neighbours contradict version 1",
+    "standing": "while an alarm stands, less is enough for the next",
+    # training
+    "agreement_temperature": "a student is no surer than it agrees with its teacher",
+    "simulation": "only what a simulated drift of the seed set gained is learnt",
+    # gates: each gate is a rule of its own name (`gates.NAMES`); these change gates
+    "drift_margin": "margins of gates against the anchor widen with drift",
+    # estimate
+    "second_opinion": "an estimate that a second estimator contradicts is refused",
+    "frozen_fall": "no estimate for version 1 where its confidence fell",
+    "expected_fall": "no estimate where confidence fell below what the version showed when judged",
+    # promotion monitor
+    "rollback_confidence": "a promotion whose live confidence fell is rolled back",
+    "rollback_classes": "a promotion whose live classes moved is rolled back",
+}
+"""What each rule does, by name."""
+
+GATES = (
+    "finite_weights",
+    "self_test",
+    "enough_evidence",
+    "accuracy_against_anchor",
+    "class_recall",
+    "max_ece",
+    "class_flow",
+    "agreement_with_champion",
+    "audited_accuracy",
+    "audited_gain",
+    "mode_accuracy",
+)
+"""Gates, each a rule too: one that is switched off informs and does not bind."""
+
+
+def limit(value: float, *, unit: str, protects: str, source: str) -> Any:
+    """A field of `Thresholds`."""
+    return field(default=value, metadata={"unit": unit, "protects": protects, "source": source})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """All decision limits, each documented by its metadata; `off` names rules that do not apply.
+
+    Raises `ValueError` on an unknown rule.
+    """
+
+    off: frozenset[str] = frozenset()
+
+    # diagnosis
+    series_error: float = limit(
+        0.05,
+        unit="probability",
+        protects="a model without drift from a single false finding, however long it runs",
+        source="convention; spent as 1 / (k (k + 1)) at window k (Foster and Stine 2008)",
+    )
+    single_peek_error: float = limit(
+        0.05,
+        unit="probability",
+        protects="from late detection: one undrifted window of 20 may be learnt for nothing",
+        source="docs/evidence.md: a student of an undrifted window cost 0.0 points on six streams",
+    )
+    drift_full_ratio: float = limit(
+        4.0,
+        unit="label-shift residual over its limit",
+        protects="gates' margins from growing without bound",
+        source="largest ratio of the gradual streams",
+    )
+    drift_least_amount: float = limit(
+        0.25,
+        unit="share of full drift",
+        protects="challengers of slight but certain drift from margins of none",
+        source="decision on drift as far as it changes answers",
+    )
+    drift_over_share: float = limit(
+        0.75,
+        unit="share of the limit of drift",
+        protects="a version that learnt from being given up by chance at the limit",
+        source="decision on versions that learnt; swings on shuffles 20 to 25",
+    )
+    priors_moved: float = limit(
+        0.15,
+        unit="total variation",
+        protects="from following priors that hardly moved",
+        source="prior-vector and prior-words, shuffles 20 to 25",
+    )
+    priors_moved_by_chance: float = limit(
+        1.25,
+        unit="multiple of what chance shows",
+        protects="the same on small windows",
+        source="prior-vector and prior-words, shuffles 20 to 25",
+    )
+    scale_explains: float = limit(
+        0.5,
+        unit="share of the residual",
+        protects="other drift from being read in the window's own scale",
+        source="half: more of the drift goes than stays",
+    )
+    folded_columns: float = limit(
+        0.5,
+        unit="share of log-scaled columns",
+        protects="vectors that are no sensor readings from being rescaled",
+        source="half: most columns are read as logarithms",
+    )
+    label_rows: int = limit(
+        10,
+        unit="labels",
+        protects="the alarm `concept` from chance of very few labels",
+        source="the betting bound needs at least 8 wrong of 8 at level 0.025",
+    )
+    unknown_share: float = limit(
+        0.05,
+        unit="share of labelled rows",
+        protects="from an alarm for a few rows of none of the classes",
+        source="convention: what ordinary traffic may hold",
+    )
+    unknown_rows: int = limit(
+        3,
+        unit="labels",
+        protects="the alarm `new_class` from slips of those who label",
+        source="two slips in one window are ordinary",
+    )
+
+    # alarms
+    agreement_fall: float = limit(
+        0.10,
+        unit="share of rows, beyond chance",
+        protects="from pseudo-labels after an abrupt shift",
+        source="9 of 9 alarms true over the gradual streams of shuffles 20 to 29",
+    )
+    confidence_fall: float = limit(
+        0.14,
+        unit="mean confidence of version 1",
+        protects="from pseudo-labels after an abrupt shift that members agree on",
+        source="above the largest step of the gradual streams, shuffles 20 to 29",
+    )
+    priors_step: float = limit(
+        0.55,
+        unit="total variation between two windows",
+        protects="from pseudo-labels where drifted inputs look like other classes at once",
+        source="above the largest step of the gradual streams, shuffles 20 to 29",
+    )
+    both_steps: float = limit(
+        1.6,
+        unit="sum of both falls, each over its own limit",
+        protects="from an abrupt shift just below both limits",
+        source="largest sum of the gradual streams 1.5, shuffles 20 to 29",
+    )
+    both_steps_contradicted: float = limit(
+        1.3,
+        unit="sum of both falls, each over its own limit",
+        protects="from the same where trusted neighbours contradict version 1",
+        source="the missed jump of seed 6 had 1.45; chosen on shuffles 20 to 29",
+    )
+    contradicted_step: float = limit(
+        0.15,
+        unit="share of rows",
+        protects="gradual drift from the lower limit",
+        source="gradual streams of shuffles 20 to 29 stay below",
+    )
+    standing_share: float = limit(
+        0.7,
+        unit="share of an alarm's limit",
+        protects="from learning in the window after an alarm that chance brings just below it",
+        source="jump streams, shuffles 20 to 25",
+    )
+
+    # screening
+    majority: float = limit(
+        0.5,
+        unit="share of the window",
+        protects="what a minority of the traffic sends from passing for drift of all of it",
+        source="derivation: who sends less than half cannot empty a frequent set of rows",
+    )
+    support_share: float = limit(
+        0.5,
+        unit="share of the rows that a client's traffic would give",
+        protects="clients from counting as senders of a neighbourhood by a stray row",
+        source="half of the expected count; Poisson tail corrects for chance",
+    )
+    support_margin: float = limit(
+        0.09,
+        unit="share of the traffic",
+        protects="the decision from neighbourhoods too small to tell a majority",
+        source="smallest margin that windows of 500 rows with 20 clients resolve",
+    )
+    support_certainty: float = limit(
+        0.98,
+        unit="probability",
+        protects="the same",
+        source="one of 50 draws on either side",
+    )
+    support_rows: int = limit(
+        40,
+        unit="rows",
+        protects="from neighbourhoods of a handful",
+        source="smallest neighbourhood whose half is not chance (20 rows)",
+    )
+    support_wide_share: float = limit(
+        0.2,
+        unit="share of the window",
+        protects="from a heap whose middle has no neighbours but its own",
+        source="largest attack of 40 per cent has half of it within reach",
+    )
+    support_largest_share: float = limit(
+        0.4,
+        unit="share of the window",
+        protects="the neighbourhood from being most of the window",
+        source="below a majority",
+    )
+    contamination_ratio: float = limit(
+        2.0,
+        unit="density over that of the seed set",
+        protects="from rows heaped where the seed set has few",
+        source="derivation: while half is the seed's, no set of rows doubles without contamination",
+    )
+    contamination_errors: float = limit(
+        2.0,
+        unit="standard errors",
+        protects="ordinary rows from chance",
+        source="about 95 per cent on either side",
+    )
+    spread_share: float = limit(
+        0.5,
+        unit="share of the contamination's excess",
+        protects="drift that comes from everywhere from passing for contamination",
+        source="half of the mean excess: the client sends it as well",
+    )
+    outlier_rows: int = limit(
+        100,
+        unit="rows",
+        protects="rows from being called outliers by a handful of trusted ones",
+        source="the largest of fewer distances is no estimate of the tail",
+    )
+
+    # selection
+    accepted_share: float = limit(
+        0.1,
+        unit="share of the window",
+        protects="from a student of a few rows",
+        source="synthetic and digits, shuffles 20 to 25",
+    )
+    accepted_rows: int = limit(
+        8,
+        unit="rows",
+        protects="the same in small windows",
+        source="as many as a class of the seed set needs",
+    )
+
+    # simulation
+    simulated_gain: float = limit(
+        0.03,
+        unit="accuracy",
+        protects="models that cannot learn by themselves from trying",
+        source="noisy answers gained up to 0.025, turning moons 0.036 in the mean of all acts",
+    )
+    simulated_worst: float = limit(
+        -0.10,
+        unit="accuracy",
+        protects="the same, in any single simulated drift",
+        source="synthetic streams, shuffles 20 to 25",
+    )
+    simulated_loss: float = limit(
+        0.30,
+        unit="share of version 1's margin over chance",
+        protects="the simulation from drift too slight or too strong to show anything",
+        source="loss of version 1 at the end of the gradual streams",
+    )
+
+    # gates
+    held_out_rows: int = limit(
+        20,
+        unit="rows",
+        protects="from comparing answers on a handful of rows",
+        source="a share of 0.75 is known within 0.19 at 95 per cent",
+    )
+    audited_rows: int = limit(
+        10,
+        unit="labels",
+        protects="challengers from being refused by very few labels",
+        source="the betting bound decides nothing below 8",
+    )
+    recall_rows: int = limit(
+        20,
+        unit="rows of a class",
+        protects="from a recall of five rows",
+        source="one row of twenty is 5 points",
+    )
+    gate_errors: float = limit(
+        1.645,
+        unit="standard errors",
+        protects="from promoting a challenger that is worse by the margin",
+        source="convention: one-sided 95 per cent, normal approximation",
+    )
+    audit_error: float = limit(
+        0.05,
+        unit="probability",
+        protects="the same over all challengers that are judged on the same labels",
+        source="convention; Ville's inequality holds at any peek",
+    )
+    audit_first_share: float = limit(
+        0.75,
+        unit="share of the error that the first peek may spend",
+        protects="later challengers from having no error left",
+        source="geometric spending",
+    )
+
+    # estimate
+    estimate_rows: int = limit(
+        50,
+        unit="rows",
+        protects="readers from an estimate of a handful",
+        source="sampling error of 0.14 at 95 per cent",
+    )
+    estimate_errors: float = limit(
+        1.96,
+        unit="standard errors",
+        protects="readers from sampling error",
+        source="convention: two-sided 95 per cent, normal approximation",
+    )
+    opinions_apart: float = limit(
+        0.15,
+        unit="accuracy, beyond chance",
+        protects="readers from an estimate that another estimator contradicts",
+        source="decision on estimates: coverage 98 per cent of 1,735 windows",
+    )
+    error_above: float = limit(
+        0.18,
+        unit="accuracy",
+        protects="readers: how far confidence was above accuracy under drift",
+        source="decision on estimates",
+    )
+    error_above_at_rest: float = limit(
+        0.11,
+        unit="accuracy",
+        protects="the same without drift",
+        source="decision on estimates",
+    )
+    error_below: float = limit(
+        0.10,
+        unit="accuracy",
+        protects="readers: how far confidence was below accuracy",
+        source="decision on estimates",
+    )
+    new_fall: float = limit(
+        0.10,
+        unit="mean confidence or agreement",
+        protects="readers from estimates of versions that do not track the drift",
+        source="decision on estimates",
+    )
+
+    # promotion monitor and triggers
+    behaviour_errors: float = limit(
+        3.0,
+        unit="standard errors",
+        protects="from repeated comparisons of live answers",
+        source="0.1 per cent a comparison",
+    )
+    monitor_rows: int = limit(
+        100,
+        unit="rows",
+        protects="a new version from being judged by its first requests",
+        source="decision on the rollback monitor",
+    )
+    monitor_early_fall: float = limit(
+        0.35,
+        unit="mean confidence",
+        protects="from a version that answers far less surely, before all rows are in",
+        source="decision on the rollback monitor: above bursts of ordered traffic",
+    )
+    monitor_early_shift: float = limit(
+        0.50,
+        unit="total variation of classes",
+        protects="from a version that collapsed, before all rows are in",
+        source="decision on the rollback monitor: above bursts of ordered traffic",
+    )
+    monitor_fall: float = limit(
+        0.25,
+        unit="mean confidence",
+        protects="from a version that answers far less surely",
+        source="decision on the rollback monitor: above the gradual streams",
+    )
+    monitor_shift: float = limit(
+        0.30,
+        unit="total variation of classes",
+        protects="from a version that collapsed",
+        source="decision on the rollback monitor: above the gradual streams",
+    )
+    trigger_fall: float = limit(
+        0.02,
+        unit="mean confidence, beyond chance",
+        protects="workers from runs that would find no drift",
+        source="a run calls less than this no drift",
+    )
+    trigger_shift: float = limit(
+        0.10,
+        unit="total variation of classes, beyond chance",
+        protects="the same",
+        source="below every limit of an alarm",
+    )
+    trigger_pause_seconds: float = limit(
+        600.0,
+        unit="seconds",
+        protects="workers from drift that teaches nothing; doubles with each such run",
+        source="the default schedule",
+    )
+    trigger_longest_pause_seconds: float = limit(
+        86_400.0,
+        unit="seconds",
+        protects="a model from waiting for ever",
+        source="one day",
+    )
+
+    # versions
+    self_test_tolerance: float = limit(
+        1e-4,
+        unit="probability",
+        protects="replicas from serving a version that answers otherwise than where it was trained",
+        source="float32 sums in another order stay below 1e-5",
+    )
+    augmentation_loss: float = limit(
+        0.05,
+        unit="accuracy, beyond one standard error",
+        protects="rows from augmentation that changes what they are",
+        source="decision on augmentation",
+    )
+    swing_error: float = limit(
+        0.01,
+        unit="probability at each renewal",
+        protects="a running prior from forgetting by chance",
+        source="decision on running priors; each costs six renewals of a short memory",
+    )
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.off - RULES.keys() - set(GATES))
+        if unknown:
+            known = ", ".join([*RULES, *GATES])
+            raise ValueError(f"unknown rule {unknown[0]!r}; known: {known}")
+
+    def on(self, rule: str) -> bool:
+        """Whether the rule applies."""
+        return rule not in self.off
+
+    def as_json(self) -> Json:
+        """Values alone, as the digest of a run's configuration takes them."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"off": sorted(self.off)}
+
+
+DEFAULT = Thresholds()
+
+
+def document(thresholds: Thresholds = DEFAULT) -> list[Json]:
+    """Each limit with its unit, what it protects and its source, for API and reference."""
+    return [
+        {"name": each.name, "value": getattr(thresholds, each.name), **each.metadata}
+        for each in fields(thresholds)
+        if each.name != "off"
+    ]
