@@ -133,7 +133,7 @@ class Fingerprinted(Ours):
     def _take_bundle(self, bundle: bundles.Bundle) -> None:
         _, arrays = bundle_format.pack(bundle)
         self._take(bundle.temperature, bundle.strength)
-        self.verdicts.update(bundle.mode.name.encode())
+        self.verdicts.update(bundle.serving_mode.encode())
         for name in sorted(arrays):
             array = arrays[name]
             content = str(array.tolist()) if array.dtype == object else array.tobytes()

@@ -130,7 +130,7 @@ class Ours:
             outcome=letter(outcome),
             detail="; ".join(part for part in (undone, outcome.detail) if part),
             replaced=None if replaced is None else replaced.running.answer,
-            told={**told, "mode": self.serving.bundle.mode.name},
+            told={**told, "mode": self.serving.bundle.serving_mode},
         )
 
     def run(self, window: Window, number: int) -> Outcome:

@@ -63,6 +63,11 @@ class Bundle:
         """The starting state of the mode; None in plain mode."""
         return self.mode.start
 
+    @property
+    def serving_mode(self) -> str:
+        """The name of the mode, for records and reports."""
+        return self.mode.name
+
     def predict(self, x: Rows, state: State | None = None) -> Answer:
         """The version's answer to raw rows x (N, *shape) in a state of its mode.
 
