@@ -51,9 +51,15 @@ class Task:
             "policy": asdict(self.policy),
             "gates": asdict(self.gates),
             "thresholds": DEFAULT.as_json(),
-            "recipe": asdict(recipes.named(self.run["recipe"])),
+            "recipe": _recipe(self.run["recipe"]),
         }
         return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _recipe(name: str) -> Json:
+    """The values of a recipe; its name alone where no recipe has it."""
+    found = recipes.RECIPES.get(name)
+    return {"name": name} if found is None else asdict(found)
 
 
 @dataclass(frozen=True, kw_only=True)
