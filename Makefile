@@ -61,8 +61,8 @@ $(FAULTS)/%.passed: $(VENV)/.ready $(shell find acclimate service workers migrat
 soak: setup ## twenty minutes of swaps under load: memory, descriptors, threads, keys, and their slopes
 	@exec $(VENV)/bin/python -m pytest -m soak -s tests/faults/test_soak.py
 
-bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, FLAGS="--seeds 0"); resumes
-	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
+bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, ABLATE=rule,... without each rule, FLAGS="--seeds 0"); resumes
+	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(ABLATE),--ablate "$(ABLATE)") $(FLAGS)
 
 surfaces: setup ## write down anew what others rely on (tests/house/surfaces); the difference belongs into the review
 	@PYTHONPATH=. $(VENV)/bin/python tests/house/surfaces.py
