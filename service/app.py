@@ -55,8 +55,10 @@ from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
 from service.state import Equipment
-from service.sync.champion_follower import ChampionFollower
-from service.sync.log_shipping import Shipper
+from service.sync.heartbeat import Heartbeat
+from service.sync.log_shipping import LogShipper
+from service.sync.loops import SyncLoops
+from service.sync.model_sync import ModelSync
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -76,11 +78,16 @@ def build(settings: Settings) -> FastAPI:
         app.state.equipment = equipment
         equipment.recorder.start()
         wake_torch()
-        await asyncio.to_thread(recover, equipment)
+        loops = SyncLoops(
+            heartbeat=equipment.heartbeat,
+            model_sync=equipment.model_sync,
+            log_shipper=equipment.log_shipper,
+        )
+        await asyncio.to_thread(recover, equipment, loops)
         background = [
             asyncio.create_task(task)
             for task in (
-                equipment.follower.follow(),
+                loops.run(),
                 equipment.keyring.keep_fresh(),
                 forget_copies(equipment),
             )
@@ -132,16 +139,15 @@ def equip(settings: Settings) -> Equipment:
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
-    shipper = Shipper(
+    log_shipper = LogShipper(
         replica=settings.replica, database=database, segments=segments, recorder=recorder
     )
     states = States(database, segments)
-    follower = ChampionFollower(
+    heartbeat = Heartbeat(replica=settings.replica, database=database, recorder=recorder)
+    model_sync = ModelSync(
         replica=settings.replica,
         database=database,
         slots=slots,
-        recorder=recorder,
-        shipper=shipper,
         states=states,
         metrics=metrics,
     )
@@ -155,15 +161,16 @@ def equip(settings: Settings) -> Equipment:
         states=states,
         batcher=Batcher(),
         recorder=recorder,
-        shipper=shipper,
-        follower=follower,
+        heartbeat=heartbeat,
+        model_sync=model_sync,
+        log_shipper=log_shipper,
         doorbell=Doorbell(settings.broker_address),
         label_queue=LabelQueue(database, segments),
         metrics=metrics,
         rate_limit=RateLimit(
             settings.rate_limit_rows,
             most_request_rows=settings.max_request_rows,
-            replicas=lambda: follower.live_replicas,
+            replicas=lambda: heartbeat.live_replicas,
         ),
         planner=Planner(database, segments, artifacts, slots),
         run_logs=RunLogs(store),
@@ -177,7 +184,7 @@ def wake_torch() -> None:
     network.Mlp(1, 2, [1], torch.Generator())
 
 
-def recover(equipment: Equipment) -> None:
+def recover(equipment: Equipment, loops: SyncLoops) -> None:
     """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
     load what there is to serve.
 
@@ -190,9 +197,9 @@ def recover(equipment: Equipment) -> None:
             with equipment.database.read() as connection:
                 schema.require(connection)
             _recover_journals(equipment)
-            equipment.follower.keep_up()
-            equipment.follower.beat()
-            equipment.follower.load_new_champions()
+            loops.keep_up()
+            loops.heartbeat.beat()
+            loops.model_sync.load_champions()
             return
         except Unavailable as error:
             logger.warning("waiting for the database", error=str(error).splitlines()[0])
@@ -221,7 +228,7 @@ def retire(equipment: Equipment) -> None:
     """
     try:
         for model_id in equipment.recorder.open_rows():
-            equipment.shipper.seal(model_id)
+            equipment.log_shipper.seal(model_id)
         with equipment.database.write() as connection:
             catalog.forget(connection, equipment.settings.replica)
     except Exception as error:
@@ -245,7 +252,7 @@ def _recover_journals(equipment: Equipment) -> None:
             continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
-            equipment.shipper.take(model_folder.name, sealed)
+            equipment.log_shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
             equipment.metrics.quarantined.inc()
             logger.error(

@@ -22,8 +22,9 @@ from service.inference.rate_limit import RateLimit
 from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics
-from service.sync.champion_follower import ChampionFollower
-from service.sync.log_shipping import Shipper
+from service.sync.heartbeat import Heartbeat
+from service.sync.log_shipping import LogShipper
+from service.sync.model_sync import ModelSync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,9 @@ class Equipment:
     states: States
     batcher: Batcher
     recorder: Recorder
-    shipper: Shipper
-    follower: ChampionFollower
+    heartbeat: Heartbeat
+    model_sync: ModelSync
+    log_shipper: LogShipper
     doorbell: Doorbell
     label_queue: LabelQueue
     metrics: ServingMetrics

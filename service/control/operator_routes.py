@@ -34,7 +34,7 @@ class NewKey(BaseModel):
 @router.get("/api/v1/status", operation_id="get_status")
 def get_status(held: Held, key: Viewing) -> dict[str, Any]:
     """Is it healthy, is it learning, is it safe, each with its reasons in words."""
-    if held.follower.silent:
+    if held.heartbeat.silent:
         return status.without_database()
     try:
         with held.database.read() as connection:

@@ -106,7 +106,7 @@ async def ready(held: Held) -> dict[str, Any]:
     """
     silent = [
         name
-        for name, away in (("database", held.follower.silent), ("store", held.shipper.stuck))
+        for name, away in (("database", held.heartbeat.silent), ("store", held.log_shipper.stuck))
         if away
     ]
     degraded = {"degraded": f"does not answer: {', '.join(silent)}"} if silent else {}
