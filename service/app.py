@@ -43,7 +43,7 @@ from service.control import (
 )
 from service.control.description import describe
 from service.control.label_queue import LabelQueue
-from service.control.notifier import Doorbell
+from service.control.notifier import RunNotifier
 from service.control.planner import Planner
 from service.headers import Headers
 from service.inference import predict_route, v2_routes
@@ -54,7 +54,7 @@ from service.inference.rate_limit import RateLimit
 from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
-from service.state import Equipment
+from service.state import ServiceState
 from service.sync.heartbeat import Heartbeat
 from service.sync.log_shipping import LogShipper
 from service.sync.loops import SyncLoops
@@ -74,22 +74,22 @@ def build(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        equipment = equip(settings)
-        app.state.equipment = equipment
-        equipment.recorder.start()
+        state = build_state(settings)
+        app.state.service = state
+        state.recorder.start()
         wake_torch()
         loops = SyncLoops(
-            heartbeat=equipment.heartbeat,
-            model_sync=equipment.model_sync,
-            log_shipper=equipment.log_shipper,
+            heartbeat=state.heartbeat,
+            model_sync=state.model_sync,
+            log_shipper=state.log_shipper,
         )
-        await asyncio.to_thread(recover, equipment, loops)
+        await asyncio.to_thread(recover, state, loops)
         background = [
             asyncio.create_task(task)
             for task in (
                 loops.run(),
-                equipment.keyring.keep_fresh(),
-                forget_copies(equipment),
+                state.keyring.keep_fresh(),
+                forget_copies(state),
             )
         ]
         try:
@@ -97,7 +97,7 @@ def build(settings: Settings) -> FastAPI:
         finally:
             for task in background:
                 task.cancel()
-            await asyncio.to_thread(retire, equipment)
+            await asyncio.to_thread(retire, state)
 
     app = FastAPI(
         title="acclimate",
@@ -127,7 +127,7 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def equip(settings: Settings) -> Equipment:
+def build_state(settings: Settings) -> ServiceState:
     """Everything that this process holds, made of its settings."""
     database = Database(settings.database_address, patience=PATIENCE)
     store = Store(settings.store_address, settings.cache)
@@ -151,7 +151,7 @@ def equip(settings: Settings) -> Equipment:
         states=states,
         metrics=metrics,
     )
-    return Equipment(
+    return ServiceState(
         settings=settings,
         database=database,
         segments=segments,
@@ -164,7 +164,7 @@ def equip(settings: Settings) -> Equipment:
         heartbeat=heartbeat,
         model_sync=model_sync,
         log_shipper=log_shipper,
-        doorbell=Doorbell(settings.broker_address),
+        notifier=RunNotifier(settings.broker_address),
         label_queue=LabelQueue(database, segments),
         metrics=metrics,
         rate_limit=RateLimit(
@@ -184,7 +184,7 @@ def wake_torch() -> None:
     network.Mlp(1, 2, [1], torch.Generator())
 
 
-def recover(equipment: Equipment, loops: SyncLoops) -> None:
+def recover(state: ServiceState, loops: SyncLoops) -> None:
     """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
     load what there is to serve.
 
@@ -194,9 +194,9 @@ def recover(equipment: Equipment, loops: SyncLoops) -> None:
     """
     while True:
         try:
-            with equipment.database.read() as connection:
+            with state.database.read() as connection:
                 schema.require(connection)
-            _recover_journals(equipment)
+            _recover_journals(state)
             loops.keep_up()
             loops.heartbeat.beat()
             loops.model_sync.load_champions()
@@ -206,55 +206,53 @@ def recover(equipment: Equipment, loops: SyncLoops) -> None:
             time.sleep(1.0)
 
 
-async def forget_copies(equipment: Equipment) -> None:
+async def forget_copies(state: ServiceState) -> None:
     """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends
     by an error.
     """
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
-            await asyncio.to_thread(
-                copies.forget, equipment.database, equipment.segments, equipment.artifacts
-            )
+            await asyncio.to_thread(copies.forget, state.database, state.segments, state.artifacts)
         except Exception as error:  # the database may be away; the next time is soon
             logger.warning(
                 "copies of the store were not looked through", error=type(error).__name__
             )
 
 
-def retire(equipment: Equipment) -> None:
+def retire(state: ServiceState) -> None:
     """Stop in good order: what is recorded is sealed and registered where the database answers,
     else left to the successor.
     """
     try:
-        for model_id in equipment.recorder.open_rows():
-            equipment.log_shipper.seal(model_id)
-        with equipment.database.write() as connection:
-            catalog.forget(connection, equipment.settings.replica)
+        for model_id in state.recorder.open_rows():
+            state.log_shipper.seal(model_id)
+        with state.database.write() as connection:
+            catalog.forget(connection, state.settings.replica)
     except Exception as error:
         logger.warning("open journals are left to the successor", error=type(error).__name__)
-    equipment.recorder.close()
-    equipment.batcher.close()
-    equipment.planner.close()
-    equipment.keyring.close()
-    equipment.doorbell.close()
-    equipment.database.close()
+    state.recorder.close()
+    state.batcher.close()
+    state.planner.close()
+    state.keyring.close()
+    state.notifier.close()
+    state.database.close()
 
 
-def _recover_journals(equipment: Equipment) -> None:
-    folder = equipment.settings.journals
+def _recover_journals(state: ServiceState) -> None:
+    folder = state.settings.journals
     folder.mkdir(parents=True, exist_ok=True)
     for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        with equipment.database.read() as connection:
+        with state.database.read() as connection:
             deleted = deletion.was_deleted(connection, model_folder.name)
         if deleted:
             shutil.rmtree(model_folder)
             continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
-            equipment.log_shipper.take(model_folder.name, sealed)
+            state.log_shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
-            equipment.metrics.quarantined.inc()
+            state.metrics.quarantined.inc()
             logger.error(
                 "part of a journal is damaged and kept aside",
                 model=model_folder.name,
@@ -272,9 +270,9 @@ class Server(uvicorn.Server):
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        equipment: Equipment | None = getattr(self._app.state, "equipment", None)
-        if equipment is not None:
-            equipment.stopping.set()
+        state: ServiceState | None = getattr(self._app.state, "service", None)
+        if state is not None:
+            state.stopping.set()
         super().handle_exit(sig, frame)
 
 

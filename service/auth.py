@@ -126,7 +126,7 @@ class Scope:
                 "send the header Authorization: Bearer KEY",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        key = await request.app.state.equipment.keyring.find(secret.strip())
+        key = await request.app.state.service.keyring.find(secret.strip())
         if key is None:
             raise Refusal(
                 "unauthorized",

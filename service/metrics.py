@@ -236,10 +236,10 @@ def serve_openly(app: FastAPI, host: str, port: int) -> None:
 
     class Everything:
         def collect(self) -> Iterator[Metric]:
-            equipment = getattr(app.state, "equipment", None)
-            if equipment is not None:
-                yield from equipment.metrics.collect()
-                yield from LearningCollector(equipment.database).collect()
+            state = getattr(app.state, "service", None)
+            if state is not None:
+                yield from state.metrics.collect()
+                yield from LearningCollector(state.database).collect()
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Everything())

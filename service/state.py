@@ -14,7 +14,7 @@ from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.run_logs import RunLogs
 from service.auth import Keyring
 from service.control.label_queue import LabelQueue
-from service.control.notifier import Doorbell
+from service.control.notifier import RunNotifier
 from service.control.planner import Planner
 from service.inference.batcher import Batcher
 from service.inference.model_slot import ModelSlots
@@ -28,7 +28,7 @@ from service.sync.model_sync import ModelSync
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equipment:
+class ServiceState:
     """Made once in `app.lifespan`, handed to every route; its parts live and stop together."""
 
     settings: Settings
@@ -43,7 +43,7 @@ class Equipment:
     heartbeat: Heartbeat
     model_sync: ModelSync
     log_shipper: LogShipper
-    doorbell: Doorbell
+    notifier: RunNotifier
     label_queue: LabelQueue
     metrics: ServingMetrics
     planner: Planner
@@ -53,7 +53,7 @@ class Equipment:
     """Set when this process is asked to stop: answers that wait for something end then."""
 
 
-def equipment(request: Request) -> Equipment:
+def service_state(request: Request) -> ServiceState:
     """A route's dependency."""
-    found: Equipment = request.app.state.equipment
+    found: ServiceState = request.app.state.service
     return found

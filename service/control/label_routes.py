@@ -16,10 +16,10 @@ from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import StoreMissing
 from service.auth import Scope
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["labels"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Labelling = Annotated[Key, Depends(Scope("feedback"))]
 MOST_LABELS = 10_000
 SEAL_SECONDS = 3.0
@@ -30,27 +30,29 @@ Address = tuple[str, int]
 
 
 @router.post("/feedback", operation_id="give_feedback")
-async def give_feedback(name: str, request: Request, held: Held, key: Labelling) -> dict[str, Any]:
+async def give_feedback(
+    name: str, request: Request, state: State, key: Labelling
+) -> dict[str, Any]:
     """Labels of rows that were answered: a class name, its index, or null for none of the classes.
 
     The last word about a row counts, whoever said it; a source that repeats itself is a duplicate
     and changes nothing. What is accepted counts for every run that is asked for afterwards.
     """
-    held.rate_limit.admit(key.id)
+    state.rate_limit.admit(key.id)
     try:
         entries = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise Refusal("bad-request", f"not JSON: {error}") from None
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_LABELS:
         raise Refusal("invalid", f"send a list of 1 to {MOST_LABELS} labels")
-    held.rate_limit.charge(key.id, len(entries))
-    return await run_in_threadpool(_accept, held, name, entries)
+    state.rate_limit.charge(key.id, len(entries))
+    return await run_in_threadpool(_accept, state, name, entries)
 
 
 @router.get("/label-queue", operation_id="get_label_queue", response_class=Response)
 def get_label_queue(
     name: str,
-    held: Held,
+    state: State,
     key: Labelling,
     limit: Annotated[int, Query(ge=1, le=500)] = 25,
     include: Literal["input"] | None = None,
@@ -62,11 +64,11 @@ def get_label_queue(
     asked for so far; `value` is its inverse: for how many rows of the window a label stands. Needs
     the scope feedback, since it shows rows.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         row = registry.model(connection, name)
         _, policy = registry.policy(connection, row["id"])
     try:
-        items, rows = held.label_queue.ask(row, limit=limit, with_input=include == "input")
+        items, rows = state.label_queue.ask(row, limit=limit, with_input=include == "input")
     except SegmentDamaged as error:
         raise Refusal("unavailable", str(error), headers={"Retry-After": "2"}) from error
     document = {"items": items, "reason": _reason(row, policy, rows, len(items))}
@@ -92,11 +94,11 @@ def _reason(row: Any, policy: Any, rows: int, items: int) -> str | None:
     return None
 
 
-def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
-    model = held.slots.model(name)
+def _accept(state: ServiceState, name: str, entries: list[Any]) -> dict[str, Any]:
+    model = state.slots.model(name)
     read = [_label(entry, model.spec.input.classes) for entry in entries]
     standing = _segments_of_rows(
-        held, model.id, {(label["prediction_id"], label["row"]) for label, _ in read if label}
+        state, model.id, {(label["prediction_id"], label["row"]) for label, _ in read if label}
     )
     good: list[tuple[int, Label]] = []
     rejected = []
@@ -111,7 +113,7 @@ def _accept(held: Equipment, name: str, entries: list[Any]) -> dict[str, Any]:
                     "reason": problem or "no logged row has this prediction_id and row",
                 }
             )
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         # One giver of labels at a time: two that say the same thing at once are an acceptance and a
         # duplicate.
         registry.lock(connection, model.id)
@@ -152,7 +154,9 @@ def _label(entry: Any, classes: tuple[str, ...]) -> tuple[dict[str, Any] | None,
     return {"prediction_id": id, "row": row, "label": label, "source": source}, None
 
 
-def _segments_of_rows(held: Equipment, model_id: str, asked: set[Address]) -> dict[Address, str]:
+def _segments_of_rows(
+    state: ServiceState, model_id: str, asked: set[Address]
+) -> dict[Address, str]:
     """The id of the segment in which each row stands, the newest where an id was sent again.
 
     Replicas are asked to seal only where a row is missing, so that labels of older rows wait for
@@ -163,22 +167,22 @@ def _segments_of_rows(held: Equipment, model_id: str, asked: set[Address]) -> di
     seen: set[str] = set()
     for sealed in (False, True):
         if sealed and missing:
-            barrier.seal(held.database, model_id, most_seconds=SEAL_SECONDS)
-        with held.database.read() as connection:
+            barrier.seal(state.database, model_id, most_seconds=SEAL_SECONDS)
+        with state.database.read() as connection:
             lines = catalog.all_segments(connection, model_id)
         for line in sorted(lines, key=lambda line: line["last_logged_at"], reverse=True):
             if missing and line["id"] not in seen:
                 seen.add(line["id"])
-                here = (_find(held, line["key"], missing) & asked) - found.keys()
+                here = (_find(state, line["key"], missing) & asked) - found.keys()
                 if here:
                     found |= dict.fromkeys(here, line["id"])
                     missing = {id for id, row in asked if (id, row) not in found}
     return found
 
 
-def _find(held: Equipment, key: str, prediction_ids: set[str]) -> set[Address]:
+def _find(state: ServiceState, key: str, prediction_ids: set[str]) -> set[Address]:
     try:
-        return held.segments.find(key, prediction_ids)
+        return state.segments.find(key, prediction_ids)
     except StoreMissing:  # the bounds of the log took it away meanwhile
         return set()
     except SegmentDamaged as error:

@@ -24,10 +24,10 @@ from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.control import documents, seed_file, weights_file
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Operating = Annotated[Key, Depends(Scope("operate"))]
 Ruling = Annotated[Key, Depends(Scope("admin"))]
@@ -45,7 +45,7 @@ class Learning(BaseModel):
 
 
 @router.post("", status_code=202, operation_id="create_model")
-async def create_model(request: Request, held: Held, key: Ruling) -> Response:
+async def create_model(request: Request, state: State, key: Ruling) -> Response:
     """Register a model: multipart parts `spec` (TOML), `seed` (.npz, .parquet, .csv), and `weights`
     (safetensors) if the spec names some. The answer is the run for version 1.
     """
@@ -60,33 +60,33 @@ async def create_model(request: Request, held: Held, key: Ruling) -> Response:
     ]
     if problems:
         raise Refusal("invalid", "the request is wrong", problems=problems)
-    run = await run_in_threadpool(_register, held, key, **parts)
-    await held.doorbell.ring(run["id"])
+    run = await run_in_threadpool(_register, state, key, **parts)
+    await state.notifier.notify(run["id"])
     return JSONResponse(
         run, 202, headers={"Location": f"/api/v1/runs/{run['id']}", "Retry-After": "2"}
     )
 
 
 @router.get("", operation_id="list_models")
-def list_models(held: Held, key: Viewing) -> dict[str, Any]:
+def list_models(state: State, key: Viewing) -> dict[str, Any]:
     """All models, by name."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         return documents.items(
             _document(connection, row) for row in registry.all_models(connection)
         )
 
 
 @router.get("/{name}", operation_id="get_model")
-def get_model(name: str, held: Held, key: Viewing) -> dict[str, Any]:
+def get_model(name: str, state: State, key: Viewing) -> dict[str, Any]:
     """One model as it stands."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         return _document(connection, registry.model(connection, name))
 
 
 @router.patch("/{name}", operation_id="set_learning")
-def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dict[str, Any]:
+def set_learning(name: str, change: Learning, state: State, key: Operating) -> dict[str, Any]:
     """Pause or resume learning by triggers."""
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         row = registry.model(connection, name)
         registry.set_learning(connection, row["id"], change.learning, change.reason or None)
         audit_log.write(
@@ -100,31 +100,31 @@ def set_learning(name: str, change: Learning, held: Held, key: Operating) -> dic
 
 
 @router.delete("/{name}", status_code=204, operation_id="delete_model")
-def delete_model(name: str, held: Held, key: Ruling) -> Response:
+def delete_model(name: str, state: State, key: Ruling) -> Response:
     """Delete a model with all that belongs to it: versions, seed set, logged rows, windows, runs,
     labels. The audit log stays.
 
     Refused while a run is active. Replicas stop answering within a second; the name is free at
     once.
     """
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         ran = deletion.delete_model(connection, registry.model(connection, name), actor=key.name)
     for run_id, attempts in ran:
-        held.run_logs.delete(run_id, attempts)
-    deletion.sweep(held.database, held.segments, held.artifacts, held.run_logs)
+        state.run_logs.delete(run_id, attempts)
+    deletion.sweep(state.database, state.segments, state.artifacts, state.run_logs)
     return Response(status_code=204)
 
 
 @router.get("/{name}/policy", operation_id="get_policy")
-def get_policy(name: str, response: Response, held: Held, key: Viewing) -> dict[str, Any]:
+def get_policy(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
     """The policy; the ETag is its revision."""
-    return _rules(name, "policy", response, held)
+    return _rules(name, "policy", response, state)
 
 
 @router.get("/{name}/gates", operation_id="get_gates")
-def get_gates(name: str, response: Response, held: Held, key: Viewing) -> dict[str, Any]:
+def get_gates(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
     """The limits of the gates; the ETag is their revision."""
-    return _rules(name, "gates", response, held)
+    return _rules(name, "gates", response, state)
 
 
 @router.put("/{name}/policy", operation_id="set_policy")
@@ -132,14 +132,14 @@ def set_policy(
     name: str,
     change: dict[str, Any],
     response: Response,
-    held: Held,
+    state: State,
     key: Ruling,
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Replace the named settings; the others keep their values. Each change is a revision that
     later runs record.
     """
-    return _revise(name, "policy", change, response, held, key, etag_number(if_match))
+    return _revise(name, "policy", change, response, state, key, etag_number(if_match))
 
 
 @router.put("/{name}/gates", operation_id="set_gates")
@@ -147,14 +147,14 @@ def set_gates(
     name: str,
     change: dict[str, Any],
     response: Response,
-    held: Held,
+    state: State,
     key: Ruling,
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Replace the named limits; the others keep their values. Each change is a revision that later
     runs record.
     """
-    return _revise(name, "gates", change, response, held, key, etag_number(if_match))
+    return _revise(name, "gates", change, response, state, key, etag_number(if_match))
 
 
 def etag_number(if_match: str | None) -> int:
@@ -169,8 +169,8 @@ def etag_number(if_match: str | None) -> int:
     return number
 
 
-def _rules(name: str, kind: str, response: Response, held: Equipment) -> dict[str, Any]:
-    with held.database.read() as connection:
+def _rules(name: str, kind: str, response: Response, state: ServiceState) -> dict[str, Any]:
+    with state.database.read() as connection:
         revision, content = registry.revision(
             connection, registry.model(connection, name)["id"], kind
         )
@@ -183,11 +183,11 @@ def _revise(
     kind: str,
     change: dict[str, Any],
     response: Response,
-    held: Equipment,
+    state: ServiceState,
     key: Key,
     expected: int,
 ) -> dict[str, Any]:
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         row = registry.model(connection, name)
         _, content = registry.revision(connection, row["id"], kind)
         changed = asdict(settings(kind, {**content, **change}))
@@ -219,7 +219,7 @@ Upload = tuple[str, bytes]
 
 
 def _register(
-    held: Equipment, key: Key, *, spec: Upload, seed: Upload, weights: Upload | None
+    state: ServiceState, key: Key, *, spec: Upload, seed: Upload, weights: Upload | None
 ) -> dict[str, Any]:
     """Check everything, write the artifacts of seed set and weights, then model and run in one
     transaction.
@@ -230,30 +230,30 @@ def _register(
         raise Refusal(
             "invalid", "the spec is wrong", problems=[Problem("#/spec", "is not text in UTF-8")]
         ) from None
-    model_spec = parse(text, network_allowlist=held.settings.allowlist)
-    _check_network(held, model_spec)
-    brought = _weights(held, model_spec, weights)
+    model_spec = parse(text, network_allowlist=state.settings.allowlist)
+    _check_network(state, model_spec)
+    brought = _weights(state, model_spec, weights)
     x, y = seed_file.read(*seed, model_spec.input)
     seed_set = split(x, y, model_spec.input, rng=np.random.default_rng(model_spec.policy.seed))
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         if any(row["name"] == model_spec.name for row in registry.all_models(connection)):
             raise registry.ModelExists(model_spec.name)
     found = {"seed set": _arrays(seed_set), **({"weights": brought} if brought else {})}
     digests = {
-        what: held.artifacts.write({"format": 1, "holds": what}, arrays)
+        what: state.artifacts.write({"format": 1, "holds": what}, arrays)
         for what, arrays in found.items()
     }
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         run_id = _insert(connection, model_spec, digests["seed set"], digests.get("weights"), key)
         for what, digest in digests.items():
             # A deleted model may have had the same seed set. From here on no sweep takes it; one
             # before may have.
-            if not held.artifacts.exists(digest):
-                held.artifacts.write({"format": 1, "holds": what}, found[what])
+            if not state.artifacts.exists(digest):
+                state.artifacts.write({"format": 1, "holds": what}, found[what])
         return documents.run(runs.get(connection, run_id))
 
 
-def _check_network(held: Equipment, model_spec: ModelSpec) -> None:
+def _check_network(state: ServiceState, model_spec: ModelSpec) -> None:
     """Make one network of a user's module now: what cannot be made shall be told here, not by a run
     that fails.
     """
@@ -262,7 +262,7 @@ def _check_network(held: Equipment, model_spec: ModelSpec) -> None:
     one = replace(model_spec.network, members=1)
     try:
         network.initialise(
-            model_spec.input, one, rng=np.random.default_rng(0), allowlist=held.settings.allowlist
+            model_spec.input, one, rng=np.random.default_rng(0), allowlist=state.settings.allowlist
         )
     except Exception as error:  # the module is the user's and may raise anything
         problem = Problem(
@@ -271,7 +271,9 @@ def _check_network(held: Equipment, model_spec: ModelSpec) -> None:
         raise Refusal("invalid", "the network cannot be made", problems=[problem]) from error
 
 
-def _weights(held: Equipment, model_spec: ModelSpec, part: Upload | None) -> dict[str, Any] | None:
+def _weights(
+    state: ServiceState, model_spec: ModelSpec, part: Upload | None
+) -> dict[str, Any] | None:
     """The tensors that were brought, which fit the network and are finite; None where the spec
     names none.
     """
@@ -286,7 +288,7 @@ def _weights(held: Equipment, model_spec: ModelSpec, part: Upload | None) -> dic
         )
     found = weights_file.read(part[1])
     arrays = {}
-    problems = weights.check(found.header, model_spec, allowlist=held.settings.allowlist)
+    problems = weights.check(found.header, model_spec, allowlist=state.settings.allowlist)
     if not problems:
         arrays = found.arrays()
         problems = weights.finite(arrays)

@@ -17,10 +17,10 @@ from acclimate.storage.registry.keys import SCOPES, Key
 from service.auth import Scope
 from service.control import documents, learning_metrics, status
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(tags=["operator"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Ruling = Annotated[Key, Depends(Scope("admin"))]
 
@@ -32,25 +32,25 @@ class NewKey(BaseModel):
 
 
 @router.get("/api/v1/status", operation_id="get_status")
-def get_status(held: Held, key: Viewing) -> dict[str, Any]:
+def get_status(state: State, key: Viewing) -> dict[str, Any]:
     """Is it healthy, is it learning, is it safe, each with its reasons in words."""
-    if held.heartbeat.silent:
+    if state.heartbeat.silent:
         return status.without_database()
     try:
-        with held.database.read() as connection:
+        with state.database.read() as connection:
             return status.status_of(connection)
     except Unavailable:
         return status.without_database()
 
 
 @router.post("/api/v1/keys", status_code=201, operation_id="create_key")
-def create_key(body: NewKey, held: Held, key: Ruling) -> JSONResponse:
+def create_key(body: NewKey, state: State, key: Ruling) -> JSONResponse:
     """A new key; its secret is in this answer and nowhere else."""
     unknown = [scope for scope in body.scopes if scope not in SCOPES]
     if unknown:
         detail = f"{unknown[0][:32]!r} is not a scope; known: {', '.join(SCOPES)}"
         raise Refusal("invalid", "the request is wrong", problems=[Problem("#/scopes", detail)])
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         new, secret = keys.create(connection, name=body.name, scopes=body.scopes)
         audit_log.write(
             connection,
@@ -66,26 +66,26 @@ def create_key(body: NewKey, held: Held, key: Ruling) -> JSONResponse:
 
 
 @router.get("/api/v1/keys", operation_id="list_keys")
-def list_keys(held: Held, key: Ruling) -> dict[str, Any]:
+def list_keys(state: State, key: Ruling) -> dict[str, Any]:
     """All keys, oldest first, without their secrets."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         return documents.items(documents.key(row) for row in keys.everyone(connection))
 
 
 @router.delete("/api/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")
-def revoke_key(key_id: str, held: Held, key: Ruling) -> Response:
+def revoke_key(key_id: str, state: State, key: Ruling) -> Response:
     """Revoke a key: here at once, in other replicas within 30 seconds."""
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         if not keys.revoke(connection, key_id):
             raise Refusal("not-found", f"there is no key {key_id[:32]!r} that works")
         audit_log.write(connection, actor=key.name, action="key.revoke", target=key_id)
-    held.keyring.forget()
+    state.keyring.forget()
     return Response(status_code=204)
 
 
 @router.get("/api/v1/audit", operation_id="list_audit")
 def list_audit(
-    held: Held,
+    state: State,
     key: Viewing,
     page_size: Annotated[int, Query(ge=1, le=500)] = 50,
     page_token: str | None = None,
@@ -98,7 +98,7 @@ def list_audit(
             "the request is wrong",
             problems=[Problem("#/page_token", "is not one that a reply gave")],
         )
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         rows = audit_log.page(connection, after=after, size=page_size + 1)
     token = str(rows[page_size - 1]["sequence"]) if len(rows) > page_size else None
     return documents.items((documents.audit_entry(row) for row in rows[:page_size]), token)
@@ -106,22 +106,24 @@ def list_audit(
 
 @router.get("/api/v1/audit/verify", operation_id="verify_audit")
 def verify_audit(
-    held: Held, key: Viewing, expect: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None
+    state: State,
+    key: Viewing,
+    expect: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
 ) -> dict[str, Any]:
     """Is each entry of the audit log held by its hash, and does one have the hash that is expected?
 
     `broken` is the first entry that does not follow from the one before it. Keep `head` where the
     service cannot write: expected later, it proves that nothing up to it was taken away or changed.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         found = audit_log.verify(connection, expect=expect)
     return {"intact": found.broken is None and found.seen, **asdict(found)}
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
-def metrics(held: Held, key: Viewing) -> Response:
+def metrics(state: State, key: Viewing) -> Response:
     """Prometheus text: what the replicas of this machine served, and what the database says of
     learning.
     """
-    text = held.metrics.text() + learning_metrics.text(held.database)
+    text = state.metrics.text() + learning_metrics.text(state.database)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

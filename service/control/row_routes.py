@@ -23,10 +23,10 @@ from service.auth import Scope
 from service.control import documents
 from service.control.run_routes import window_number
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["log"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Ruling = Annotated[Key, Depends(Scope("admin"))]
 SEAL_SECONDS = 4.0
@@ -69,7 +69,7 @@ class Place:
 @router.get("/rows", operation_id="list_rows", response_class=Response)
 def list_rows(
     name: str,
-    held: Held,
+    state: State,
     key: Viewing,
     window: str | None = None,
     fields: str = "",
@@ -86,7 +86,7 @@ def list_rows(
     wanted = {field for field in fields.split(",") if field}
     if wanted - {"input", "prediction"}:
         raise _wrong("fields", "known: input, prediction")
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         row = registry.model(connection, name)
         number = _asked(connection, row["id"], window)
         is_open = number is None or catalog.window(connection, row["id"], number)["state"] == "open"
@@ -95,14 +95,14 @@ def list_rows(
         raise _wrong("page_token", "belongs to another window")
     if page_token is None and is_open:
         # Rows that replicas still hold in open journals become segments first.
-        barrier.seal(held.database, row["id"], most_seconds=SEAL_SECONDS)
-    with held.database.read() as connection:
+        barrier.seal(state.database, row["id"], most_seconds=SEAL_SECONDS)
+    with state.database.read() as connection:
         after = (place.registered_at, place.segment)
         lines = catalog.segments_from(
             connection, row["id"], after, window=place.window, most=page_size + 1
         )
         open_number = catalog.open_window(connection, row["id"])["number"]
-    walk = _Walk(held, row, wanted, open_number)
+    walk = _Walk(state, row, wanted, open_number)
     body, token = walk.page(lines, place, page_size)
     return Response(
         body, media_type="application/x-ndjson", headers={"Next-Page-Token": token} if token else {}
@@ -110,7 +110,7 @@ def list_rows(
 
 
 @router.delete("/subjects/{subject:path}", operation_id="erase_subject")
-def erase_subject(name: str, subject: str, held: Held, key: Ruling) -> dict[str, Any]:
+def erase_subject(name: str, subject: str, state: State, key: Ruling) -> dict[str, Any]:
     """Erase every row of a data subject that was acknowledged before this: from the log, with
     labels and pseudo-labels of it.
 
@@ -118,11 +118,11 @@ def erase_subject(name: str, subject: str, held: Held, key: Ruling) -> dict[str,
     run that learns from such a window is cancelled. It may take 12 s. What the subject sends later
     is logged. Again: the same answer.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model = registry.model(connection, name)
     try:
         found = erasure.erase(
-            held.database, held.segments, held.artifacts, model, subject, actor=key.name
+            state.database, state.segments, state.artifacts, model, subject, actor=key.name
         )
     except (StoreError, SegmentDamaged) as error:
         detail = f"not all of it is erased yet, ask again: {error}"
@@ -146,7 +146,7 @@ def _asked(connection: Any, model_id: str, window: str | None) -> int | None:
 class _Walk:
     """One page of a walk over the segments of a model."""
 
-    held: Equipment
+    state: ServiceState
     model: Any
     wanted: set[str]
     open_number: int
@@ -171,9 +171,9 @@ class _Walk:
 
     def _part(self, line: Any, start: int, stop: int) -> list[bytes]:
         try:
-            rows = self.held.segments.take(line["key"], line["digest"], range(start, stop))
+            rows = self.state.segments.take(line["key"], line["digest"], range(start, stop))
         except (StoreError, SegmentDamaged) as error:
-            with self.held.database.read() as connection:
+            with self.state.database.read() as connection:
                 registry.model(connection, self.model["name"])
                 if not catalog.still_stands(connection, line["id"]):
                     return []

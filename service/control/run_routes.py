@@ -22,10 +22,10 @@ from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.control import documents, run_stream
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Operating = Annotated[Key, Depends(Scope("operate"))]
 LOOK_SECONDS = 0.2
@@ -44,7 +44,7 @@ class Start(BaseModel):
 @router.post("/models/{name}/runs", status_code=202, operation_id="start_run")
 async def start(
     name: str,
-    held: Held,
+    state: State,
     key: Operating,
     body: Start | None = None,
     idempotency_key: Annotated[
@@ -66,12 +66,12 @@ async def start(
     numbers = None if body.windows is None else [window_number(window) for window in body.windows]
     if body.dry_run:
         planning = asyncio.get_running_loop().run_in_executor(
-            held.planner.thread, held.planner.plan, name, numbers
+            state.planner.thread, state.planner.plan, name, numbers
         )
         return JSONResponse(await planning)
     run_id = await run_in_threadpool(
         start_run,
-        held.database,
+        state.database,
         name,
         trigger="operator",
         actor=key.name,
@@ -80,23 +80,23 @@ async def start(
         windows=numbers,
         once=_once(key, idempotency_key, name, body) if idempotency_key is not None else None,
     )
-    return await _accepted(held, run_id)
+    return await _accepted(state, run_id)
 
 
 @router.get("/runs", operation_id="list_runs")
 def list_runs(
-    held: Held,
+    state: State,
     key: Viewing,
     model: str | None = None,
-    state: str | None = None,
+    run_state: Annotated[str | None, Query(alias="state")] = None,
     page_size: Annotated[int, Query(ge=1, le=500)] = 50,
     page_token: str | None = None,
 ) -> dict[str, Any]:
     """Runs, newest first."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model_id = registry.model(connection, model)["id"] if model else None
         rows = runs.page(
-            connection, model_id=model_id, state=state, before=page_token, size=page_size + 1
+            connection, model_id=model_id, state=run_state, before=page_token, size=page_size + 1
         )
     token = rows[page_size - 1]["id"] if len(rows) > page_size else None
     return documents.items((documents.run(row) for row in rows[:page_size]), token)
@@ -104,16 +104,16 @@ def list_runs(
 
 @router.get("/runs/{run_id}", operation_id="get_run")
 async def get_run(
-    run_id: str, held: Held, key: Viewing, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+    run_id: str, state: State, key: Viewing, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> dict[str, Any]:
     """One run; with `wait`, when it has ended, at the latest after so many seconds."""
     deadline = time.monotonic() + wait
     while True:
-        row = await run_in_threadpool(_get, held, run_id)
+        row = await run_in_threadpool(_get, state, run_id)
         if (
             row["state"] not in runs.ACTIVE
             or time.monotonic() >= deadline
-            or held.stopping.is_set()
+            or state.stopping.is_set()
         ):
             return documents.run(row)
         await asyncio.sleep(LOOK_SECONDS)
@@ -122,7 +122,7 @@ async def get_run(
 @router.get("/runs/{run_id}/events", operation_id="follow_run", response_class=StreamingResponse)
 async def follow(
     run_id: str,
-    held: Held,
+    state: State,
     key: Viewing,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
@@ -138,50 +138,50 @@ async def follow(
             "bad-request",
             "Last-Event-ID is not the id of an event: send the last id that came, or none",
         )
-    told, ended = await run_in_threadpool(run_stream.look, held.database, run_id, after)
+    told, ended = await run_in_threadpool(run_stream.look, state.database, run_id, after)
     if ended and not told:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = run_stream.frames(held.database, run_id, after, held.stopping)
+    stream = run_stream.frames(state.database, run_id, after, state.stopping)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 @router.get("/runs/{run_id}/logs", operation_id="get_run_logs", response_class=Response)
 def logs(
-    run_id: str, held: Held, key: Viewing, attempt: Annotated[int | None, Query(ge=1)] = None
+    run_id: str, state: State, key: Viewing, attempt: Annotated[int | None, Query(ge=1)] = None
 ) -> Response:
     """The log lines of every attempt, or of one, as ndjson; those of a run that goes on are some
     seconds old.
     """
-    attempts = _get(held, run_id)["attempt"]
+    attempts = _get(state, run_id)["attempt"]
     if attempt is not None and attempt > attempts:
         raise Refusal("not-found", f"the run had {attempts} attempts so far")
     wanted = range(1, attempts + 1) if attempt is None else (attempt,)
-    lines = b"".join(held.run_logs.read(run_id, number) for number in wanted)
+    lines = b"".join(state.run_logs.read(run_id, number) for number in wanted)
     return Response(lines, media_type="application/x-ndjson")
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202, operation_id="cancel_run")
-def cancel(run_id: str, held: Held, key: Operating) -> dict[str, Any]:
+def cancel(run_id: str, state: State, key: Operating) -> dict[str, Any]:
     """A queued run ends now; a running one at its next sign of life, and publishes nothing."""
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         runs.cancel(connection, run_id)
         audit_log.write(connection, actor=key.name, action="run.cancel", target=run_id)
         return documents.run(runs.get(connection, run_id))
 
 
 @router.post("/runs/{run_id}/retry", status_code=202, operation_id="retry_run")
-async def retry(run_id: str, held: Held, key: Operating) -> JSONResponse:
+async def retry(run_id: str, state: State, key: Operating) -> JSONResponse:
     """A new run on the same windows as an ended one."""
-    row = await run_in_threadpool(_get, held, run_id)
+    row = await run_in_threadpool(_get, state, run_id)
     if row["state"] in runs.ACTIVE:
         raise runs.RunActive(run_id)
     if row["trigger"] == "create" or not row["windows"]:
-        new = await run_in_threadpool(_begin_again, held, row, key)
+        new = await run_in_threadpool(_begin_again, state, row, key)
     else:
         new = await run_in_threadpool(
             start_run,
-            held.database,
+            state.database,
             row["model"],
             trigger="retry",
             actor=key.name,
@@ -189,7 +189,7 @@ async def retry(run_id: str, held: Held, key: Operating) -> JSONResponse:
             recipe=row["recipe"],
             windows=row["windows"],
         )
-    return await _accepted(held, new)
+    return await _accepted(state, new)
 
 
 def window_number(window: str) -> int:
@@ -206,9 +206,9 @@ def _once(key: Key, idempotency_key: str, name: str, body: Start) -> Once:
     return Once(key_id=key.id, idempotency_key=idempotency_key, fingerprint=fingerprint)
 
 
-def _begin_again(held: Equipment, row: Any, key: Key) -> str:
+def _begin_again(state: ServiceState, row: Any, key: Key) -> str:
     """Another try at version 1."""
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         registry.lock(connection, row["model_id"])
         if registry.champion(connection, row["model_id"]) is not None:
             raise Refusal("run-ended", "version 1 exists: there is nothing to try again")
@@ -230,14 +230,14 @@ def _begin_again(held: Equipment, row: Any, key: Key) -> str:
         )
 
 
-async def _accepted(held: Equipment, run_id: str) -> JSONResponse:
-    await held.doorbell.ring(run_id)
-    row = await run_in_threadpool(_get, held, run_id)
+async def _accepted(state: ServiceState, run_id: str) -> JSONResponse:
+    await state.notifier.notify(run_id)
+    row = await run_in_threadpool(_get, state, run_id)
     return JSONResponse(
         documents.run(row), 202, headers={"Location": f"/api/v1/runs/{run_id}", "Retry-After": "2"}
     )
 
 
-def _get(held: Equipment, run_id: str) -> Any:
-    with held.database.read() as connection:
+def _get(state: ServiceState, run_id: str) -> Any:
+    with state.database.read() as connection:
         return runs.get(connection, run_id)

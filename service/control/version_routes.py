@@ -18,10 +18,10 @@ from service.control import documents
 from service.control.model_routes import etag_number
 from service.control.run_routes import window_number
 from service.errors import Refusal
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["history"])
-Held = Annotated[Equipment, Depends(equipment)]
+State = Annotated[ServiceState, Depends(service_state)]
 Viewing = Annotated[Key, Depends(Scope("view"))]
 Operating = Annotated[Key, Depends(Scope("operate"))]
 Ruling = Annotated[Key, Depends(Scope("admin"))]
@@ -49,10 +49,10 @@ class RollBack(BaseModel):
 
 @router.get("/windows", operation_id="list_windows")
 def list_windows(
-    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """All windows, oldest first, the open one last."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
         rows, token = _paged(
             catalog.all_windows(connection, model_id), "number", page_size, page_token
@@ -66,28 +66,28 @@ def list_windows(
 
 @router.post("/windows/{window}/quarantine", operation_id="quarantine_window")
 def quarantine(
-    name: str, window: str, held: Held, key: Operating, body: Reason | None = None
+    name: str, window: str, state: State, key: Operating, body: Reason | None = None
 ) -> dict[str, Any]:
     """Nothing learns from this window until it is released."""
-    return _set_state(held, key, name, window, "quarantined", body)
+    return _set_state(state, key, name, window, "quarantined", body)
 
 
 @router.post("/windows/{window}/release", operation_id="release_window")
 def release(
-    name: str, window: str, held: Held, key: Operating, body: Reason | None = None
+    name: str, window: str, state: State, key: Operating, body: Reason | None = None
 ) -> dict[str, Any]:
     """An operator vouches for the window: runs may learn from it again."""
-    return _set_state(held, key, name, window, "released", body)
+    return _set_state(state, key, name, window, "released", body)
 
 
 @router.get("/versions", operation_id="list_versions")
 def list_versions(
-    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """All versions, oldest first, deleted ones too, with parent, run, windows, gates and
     promotions.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
         rows, token = _paged(
             registry.all_versions(connection, model_id), "number", page_size, page_token
@@ -96,35 +96,35 @@ def list_versions(
 
 
 @router.get("/versions/{version}", operation_id="get_version")
-def get_version(name: str, version: str, held: Held, key: Viewing) -> dict[str, Any]:
+def get_version(name: str, version: str, state: State, key: Viewing) -> dict[str, Any]:
     """One version; `champion` and `previous` are understood."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
         number = version_number(version, registry.aliases(connection, model_id))
         return _versions(connection, model_id, [registry.version(connection, model_id, number)])[0]
 
 
 @router.delete("/versions/{version}", status_code=204, operation_id="delete_version")
-def delete_version(name: str, version: str, held: Held, key: Ruling) -> Response:
+def delete_version(name: str, version: str, state: State, key: Ruling) -> Response:
     """Delete the artifact of a version that is neither champion, previous nor anchor; its number
     stays taken.
 
     From then on no replica answers with it, and nobody can promote it. Again: the same answer.
     """
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         model = registry.model(connection, name)
         number = version_number(version, registry.aliases(connection, model["id"]))
         deletion.delete_version(connection, model, number, actor=key.name)
-    deletion.sweep(held.database, held.segments, held.artifacts, held.run_logs)
+    deletion.sweep(state.database, state.segments, state.artifacts, state.run_logs)
     return Response(status_code=204)
 
 
 @router.get("/promotions", operation_id="list_promotions")
 def list_promotions(
-    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """Every change of champion, oldest first."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         history = registry.history(connection, registry.model(connection, name)["id"])
     rows, token = _paged(history, "epoch", page_size, page_token)
     return documents.items((documents.promotion(row) for row in rows), token)
@@ -132,10 +132,10 @@ def list_promotions(
 
 @router.get("/aliases/{alias}", operation_id="get_alias")
 def get_alias(
-    name: str, alias: str, response: Response, held: Held, key: Viewing
+    name: str, alias: str, response: Response, state: State, key: Viewing
 ) -> dict[str, Any]:
     """The version that `champion`, `previous` or `anchor` names; the ETag is the epoch."""
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         model_id = registry.model(connection, name)["id"]
         aliases, champion = (
             registry.aliases(connection, model_id),
@@ -153,7 +153,7 @@ def set_alias(
     alias: str,
     body: Promote,
     response: Response,
-    held: Held,
+    state: State,
     key: Operating,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def set_alias(
     if alias != "champion":
         raise Refusal("invalid", "only the alias champion can be set; the others follow it")
     expected = etag_number(if_match)
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         model_id = registry.model(connection, name)["id"]
         number = version_number(body.version, registry.aliases(connection, model_id))
         said = {"actor": key.name, "reason": body.reason, "override": body.override}
@@ -182,11 +182,11 @@ def set_alias(
 
 
 @router.post("/rollback", operation_id="roll_back")
-def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str, Any]:
+def roll_back(name: str, body: RollBack, state: State, key: Operating) -> dict[str, Any]:
     """Make the previous version (or `to`) champion again, without broker or workers; learning
     pauses unless told not to.
     """
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         model_id = registry.model(connection, name)["id"]
         to = (
             version_number(body.to, registry.aliases(connection, model_id))
@@ -214,12 +214,12 @@ def roll_back(name: str, body: RollBack, held: Held, key: Operating) -> dict[str
 
 @router.get("/drift", operation_id="get_drift")
 def get_drift(
-    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """What each window's diagnosis found: kind, amount, and every effect with its threshold
     and n.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         windows = catalog.all_windows(connection, registry.model(connection, name)["id"])
     found = [row for row in windows if row["drift"] is not None]
     rows, token = _paged(found, "number", page_size, page_token)
@@ -230,12 +230,12 @@ def get_drift(
 
 @router.get("/calibration", operation_id="get_calibration")
 def get_calibration(
-    name: str, held: Held, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """The calibration gate of every version, on the judging part: value is the debiased error,
     beside it the raw one.
     """
-    with held.database.read() as connection:
+    with state.database.read() as connection:
         found = registry.all_versions(connection, registry.model(connection, name)["id"])
     rows, token = _paged(found, "number", page_size, page_token)
     kept = ("max_ece", "raw_ece")
@@ -297,16 +297,16 @@ def _window(row: Any, open_rows: int, run_ids: dict[int, list[str]]) -> dict[str
 
 
 def _set_state(
-    held: Equipment, key: Key, name: str, window: str, state: str, body: Reason | None
+    state: ServiceState, key: Key, name: str, window: str, to: str, body: Reason | None
 ) -> dict[str, Any]:
     reason = body.reason if body else None
-    with held.database.write() as connection:
+    with state.database.write() as connection:
         model_id = registry.model(connection, name)["id"]
-        row = catalog.set_window_state(connection, model_id, window_number(window), state)
+        row = catalog.set_window_state(connection, model_id, window_number(window), to)
         audit_log.write(
             connection,
             actor=key.name,
-            action=f"window.{state}",
+            action=f"window.{to}",
             target=name,
             window=window,
             reason=reason,
