@@ -19,7 +19,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from acclimate.learning.models import network
+from acclimate.learning.models import architectures
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
@@ -33,18 +33,11 @@ from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
 from service.body_limit import BodyLimit
-from service.control import (
-    label_routes,
-    model_routes,
-    operator_routes,
-    row_routes,
-    run_routes,
-    version_routes,
-)
-from service.control.description import describe
 from service.control.label_queue import LabelQueue
 from service.control.notifier import RunNotifier
 from service.control.planner import Planner
+from service.control.routes import labels, models, operator, rows, runs, versions, windows
+from service.control.routes.openapi import describe
 from service.headers import Headers
 from service.inference import predict_route, v2_routes
 from service.inference.backlog import Backlog
@@ -108,17 +101,18 @@ def build(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    for room in (
+    for routes in (
         predict_route,
         v2_routes,
-        run_routes,
-        version_routes,
-        row_routes,
-        label_routes,
-        model_routes,
-        operator_routes,
+        runs,
+        versions,
+        windows,
+        rows,
+        labels,
+        models,
+        operator,
     ):
-        app.include_router(room.router)
+        app.include_router(routes.router)
     most_model = int(MODEL_UPLOAD_MIB * 2**20)
     app.add_middleware(
         BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds
@@ -181,7 +175,7 @@ def wake_torch() -> None:
     """Pay what torch imports for its first network, a third of a second of one core, before a
     promotion waits for it.
     """
-    network.Mlp(1, 2, [1], torch.Generator())
+    architectures.Mlp(1, 2, [1], torch.Generator())
 
 
 def recover(state: ServiceState, loops: SyncLoops) -> None:

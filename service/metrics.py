@@ -34,7 +34,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from acclimate.learning.data import Floats
 from acclimate.settings import Settings, share_metrics_in
-from service.control.learning_metrics import LearningCollector, families
+from service.learning_metrics import LearningCollector, families
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.body_limit import whole_body
-from service.inference import rows
+from service.inference.parsing import requests
 from service.inference.prediction import measured, predict
 from service.state import ServiceState, service_state
 
@@ -25,7 +25,9 @@ async def predict_rows(name: str, request: Request, state: State, key: Predictin
     with measured(state, name, "api", key):
         body = await whole_body(request, most=state.settings.body_limit)
         served, model = state.slots.champion(name), state.slots.model(name)
-        asked = rows.read_predict(body, model.spec.input, most_rows=state.settings.max_request_rows)
+        asked = requests.read_predict(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         answered = await predict(
             state, model, served, asked, key, log=asked.log is not False, followed=served.running
         )

@@ -19,7 +19,7 @@ from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
 from service.inference.model_slot import Model, Served
-from service.inference.rows import Asked
+from service.inference.parsing.requests import Asked
 from service.metrics import observe_all
 from service.state import ServiceState
 

@@ -10,17 +10,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from acclimate.storage.database import Unavailable
-from acclimate.storage.registry import registry
-from acclimate.storage.registry.artifacts import ArtifactError
 from acclimate.storage.registry.keys import Key
-from acclimate.storage.store import StoreError
 from service.auth import Scope
 from service.body_limit import whole_body
-from service.control import documents
 from service.errors import Refusal, bad_request
-from service.inference import rows
-from service.inference.model_slot import Model, Served
+from service.inference import versions
+from service.inference.model_slot import Model
+from service.inference.parsing import requests
 from service.inference.prediction import Answered, measured, predict
 from service.inference.running_state import POINTER
 from service.state import ServiceState, service_state
@@ -36,7 +32,9 @@ async def infer(name: str, request: Request, state: State, key: Predicting) -> R
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
         served, model = state.slots.champion(name), state.slots.model(name)
-        asked = rows.read_infer(body, model.spec.input, most_rows=state.settings.max_request_rows)
+        asked = requests.read_infer(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         if asked.state is not None:
             raise bad_request(
                 POINTER,
@@ -62,8 +60,10 @@ async def infer_version(
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
         model = state.slots.model(name)
-        served, was_champion = await asyncio.to_thread(_version, state, model, version)
-        asked = rows.read_infer(body, model.spec.input, most_rows=state.settings.max_request_rows)
+        served, was_champion = await asyncio.to_thread(versions.load, state, model, version)
+        asked = requests.read_infer(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         if not was_champion and asked.log is not False:
             raise Refusal(
                 "bad-request",
@@ -131,7 +131,7 @@ async def model_ready(name: str, state: State, key: Predicting) -> dict[str, Any
 )
 async def version_ready(name: str, version: str, state: State, key: Predicting) -> dict[str, Any]:
     """200 when the version can answer; it is loaded for this."""
-    await asyncio.to_thread(_version, state, state.slots.model(name), version)
+    await asyncio.to_thread(versions.load, state, state.slots.model(name), version)
     return {"name": name, "ready": True}
 
 
@@ -146,10 +146,10 @@ async def model_metadata(
     model = state.slots.model(name)
     spec, classes = model.spec.input, len(model.spec.input.classes)
     if version is not None:
-        await asyncio.to_thread(_version, state, model, version)
-        versions = {int(version)}
+        await asyncio.to_thread(versions.load, state, model, version)
+        numbers = {int(version)}
     else:
-        versions = await asyncio.to_thread(_versions, state, model)
+        numbers = await asyncio.to_thread(versions.numbers, state, model)
     outputs = [
         ("probabilities", "FP32", [-1, classes]),
         ("label", "BYTES", [-1]),
@@ -158,7 +158,7 @@ async def model_metadata(
     outputs += [("confidence", "FP32", [-1]), ("abstain", "BOOL", [-1])]
     return {
         "name": name,
-        "versions": [str(number) for number in sorted(versions)],
+        "versions": [str(number) for number in sorted(numbers)],
         "platform": "pytorch_torchscript",
         "inputs": [{"name": "input", "datatype": spec.datatype, "shape": [-1, *spec.shape]}],
         "outputs": [
@@ -178,42 +178,6 @@ async def _json_body(request: Request, state: ServiceState) -> bytes:
             "of every input as JSON",
         )
     return await whole_body(request, most=state.settings.body_limit)
-
-
-def _versions(state: ServiceState, model: Model) -> set[int]:
-    """Champion, previous and what is in memory, less what is deleted; what is in memory while the
-    database does not answer.
-    """
-    numbers = state.slots.versions(model.id)
-    try:
-        with state.database.read() as connection:
-            champion = registry.champion(connection, model.id)
-            if champion is not None:
-                numbers |= {champion.to_version, champion.from_version or champion.to_version}
-            rows = {number: registry.version(connection, model.id, number) for number in numbers}
-            return {number for number, row in rows.items() if row["deleted_at"] is None}
-    except Unavailable:
-        return numbers
-
-
-def _version(state: ServiceState, model: Model, version: str) -> tuple[Served, bool]:
-    """The version, loaded when needed, and whether it was ever champion."""
-    number = documents.number(version)
-    if number is None:
-        raise Refusal("not-found", f"there is no version {version[:32]!r}")
-    with state.database.read() as connection:
-        row = registry.standing_version(connection, model.id, number)
-    try:
-        served = state.slots.asked(model.id, row["number"], row["digest"])
-    except (ArtifactError, StoreError, ValueError) as error:
-        with state.database.read() as connection:
-            registry.standing_version(connection, model.id, number)
-        raise Refusal(
-            "unavailable",
-            f"version {version} cannot be loaded: {error}",
-            headers={"Retry-After": "5"},
-        ) from error
-    return served, row["state"] == "promoted"
 
 
 def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Response:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from acclimate.learning.evaluation.accuracy_estimate import Estimate
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
-from service.control import learning_metrics
+from service import learning_metrics
 
 GIVEN = Estimate(value=0.9, lower=0.7, upper=0.97)
 

@@ -1,28 +1,23 @@
-"""The operator's side of the whole service: lamps, keys, audit log, metrics."""
+"""Routes about the whole service: status, keys, audit log, metrics."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
-from acclimate.learning.spec import Problem
 from acclimate.storage.database import Unavailable
-from acclimate.storage.registry import audit_log, keys
-from acclimate.storage.registry.keys import SCOPES, Key
-from service.auth import Scope
-from service.control import documents, learning_metrics, status
-from service.errors import Refusal
-from service.state import ServiceState, service_state
+from acclimate.storage.registry import audit_log
+from acclimate.storage.registry.keys import SCOPES
+from service import learning_metrics
+from service.control import documents, keys, status
+from service.control.routes.parameters import Ruling, State, Viewing, invalid, page_after
 
 router = APIRouter(tags=["operator"])
-State = Annotated[ServiceState, Depends(service_state)]
-Viewing = Annotated[Key, Depends(Scope("view"))]
-Ruling = Annotated[Key, Depends(Scope("admin"))]
 
 
 class NewKey(BaseModel):
@@ -33,7 +28,7 @@ class NewKey(BaseModel):
 
 @router.get("/api/v1/status", operation_id="get_status")
 def get_status(state: State, key: Viewing) -> dict[str, Any]:
-    """Is it healthy, is it learning, is it safe, each with its reasons in words."""
+    """The health states healthy, learning and safe, each with its reasons."""
     if state.heartbeat.silent:
         return status.without_database()
     try:
@@ -45,40 +40,25 @@ def get_status(state: State, key: Viewing) -> dict[str, Any]:
 
 @router.post("/api/v1/keys", status_code=201, operation_id="create_key")
 def create_key(body: NewKey, state: State, key: Ruling) -> JSONResponse:
-    """A new key; its secret is in this answer and nowhere else."""
+    """Create a key. Its secret is in this answer only."""
     unknown = [scope for scope in body.scopes if scope not in SCOPES]
     if unknown:
         detail = f"{unknown[0][:32]!r} is not a scope; known: {', '.join(SCOPES)}"
-        raise Refusal("invalid", "the request is wrong", problems=[Problem("#/scopes", detail)])
-    with state.database.write() as connection:
-        new, secret = keys.create(connection, name=body.name, scopes=body.scopes)
-        audit_log.write(
-            connection,
-            actor=key.name,
-            action="key.create",
-            target=body.name,
-            id=new.id,
-            scopes=sorted(body.scopes),
-        )
-    return JSONResponse(
-        {"id": new.id, "name": new.name, "scopes": sorted(new.scopes), "key": secret}, 201
-    )
+        raise invalid("#/scopes", detail)
+    new = keys.create(state.database, name=body.name, scopes=body.scopes, actor=key.name)
+    return JSONResponse(new, 201)
 
 
 @router.get("/api/v1/keys", operation_id="list_keys")
 def list_keys(state: State, key: Ruling) -> dict[str, Any]:
     """All keys, oldest first, without their secrets."""
-    with state.database.read() as connection:
-        return documents.items(documents.key(row) for row in keys.everyone(connection))
+    return keys.listed(state.database)
 
 
 @router.delete("/api/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")
 def revoke_key(key_id: str, state: State, key: Ruling) -> Response:
-    """Revoke a key: here at once, in other replicas within 30 seconds."""
-    with state.database.write() as connection:
-        if not keys.revoke(connection, key_id):
-            raise Refusal("not-found", f"there is no key {key_id[:32]!r} that works")
-        audit_log.write(connection, actor=key.name, action="key.revoke", target=key_id)
+    """Revoke a key: at once in this replica, in other replicas within 30 seconds."""
+    keys.revoke(state.database, key_id, actor=key.name)
     state.keyring.forget()
     return Response(status_code=204)
 
@@ -90,14 +70,8 @@ def list_audit(
     page_size: Annotated[int, Query(ge=1, le=500)] = 50,
     page_token: str | None = None,
 ) -> dict[str, Any]:
-    """Who did what when, oldest first; each entry's hash covers the one before it."""
-    after = documents.number(page_token, digits=15) if page_token is not None else 0
-    if after is None:
-        raise Refusal(
-            "invalid",
-            "the request is wrong",
-            problems=[Problem("#/page_token", "is not one that a reply gave")],
-        )
+    """The audit log, oldest first. The hash of each entry covers the entry before it."""
+    after = page_after(page_token, first=0)
     with state.database.read() as connection:
         rows = audit_log.page(connection, after=after, size=page_size + 1)
     token = str(rows[page_size - 1]["sequence"]) if len(rows) > page_size else None
@@ -110,10 +84,10 @@ def verify_audit(
     key: Viewing,
     expect: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
 ) -> dict[str, Any]:
-    """Is each entry of the audit log held by its hash, and does one have the hash that is expected?
+    """Verify the hash chain of the audit log, and that an entry with the hash `expect` exists.
 
-    `broken` is the first entry that does not follow from the one before it. Keep `head` where the
-    service cannot write: expected later, it proves that nothing up to it was taken away or changed.
+    `broken` is the first entry that does not follow from the entry before it. Store `head` outside
+    the service: passed later as `expect`, it proves that no entry up to it was removed or changed.
     """
     with state.database.read() as connection:
         found = audit_log.verify(connection, expect=expect)
@@ -122,8 +96,8 @@ def verify_audit(
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
 def metrics(state: State, key: Viewing) -> Response:
-    """Prometheus text: what the replicas of this machine served, and what the database says of
-    learning.
+    """Prometheus text: the serving metrics of this machine's replicas, and the learning metrics
+    read from the database.
     """
     text = state.metrics.text() + learning_metrics.text(state.database)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
