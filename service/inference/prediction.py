@@ -15,6 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Integers
+from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
@@ -77,8 +78,7 @@ async def predict(
     )
     outcome = "opted_out"
     if log:
-        stored = await state.recorder.record(
-            model,
+        rows = LoggedRows.of_request(
             prediction_id=answered.id,
             version=answered.version,
             logged_at=time.time(),
@@ -90,6 +90,7 @@ async def predict(
             raw=answer.raw,
             states=None if snapshot is None else snapshot.content,
         )
+        stored = await state.recorder.record(model, rows)
         answered = replace(answered, log=stored)
         outcome = "stored"
     _count(state, model, answered, outcome)
