@@ -23,8 +23,7 @@ JUNK_AFTER = 3
 MARK = "permuted on purpose"
 
 SPEC = """\
-# Handwritten digits as images of 8 x 8 points; prepare.py (or `acclimate demo`) writes seed.npz
-# beside this file.
+# Handwritten digits, 8 x 8 pixels; prepare.py or `acclimate demo` writes seed.npz beside it.
 [model]
 name = "{name}"
 network = "cnn"
