@@ -149,9 +149,9 @@ class Client:
             body["parameters"] = dict(parameters)
         if outputs:
             body["outputs"] = [{"name": name} for name in outputs]
-        place = f"/versions/{quote(version, safe='')}" if version else ""
+        by_name = f"/versions/{quote(version, safe='')}" if version else ""
         return self._wire.json(
-            "POST", f"/v2/models/{quote(model, safe='')}{place}/infer", json=body
+            "POST", f"/v2/models/{quote(model, safe='')}{by_name}/infer", json=body
         )
 
     def feedback(self, model: str, labels: Sequence[Mapping[str, Any]]) -> Json:
