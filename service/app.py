@@ -33,18 +33,11 @@ from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
 from service.body_limit import BodyLimit
-from service.control import (
-    label_routes,
-    model_routes,
-    operator_routes,
-    row_routes,
-    run_routes,
-    version_routes,
-)
-from service.control.description import describe
 from service.control.label_queue import LabelQueue
-from service.control.notifier import Doorbell
+from service.control.notifier import RunNotifier
 from service.control.planner import Planner
+from service.control.routes import labels, models, operator, rows, runs, versions, windows
+from service.control.routes.openapi import describe
 from service.headers import Headers
 from service.inference import predict_route, v2_routes
 from service.inference.backlog import Backlog
@@ -54,9 +47,11 @@ from service.inference.rate_limit import RateLimit
 from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
-from service.state import Equipment
-from service.sync.champion_follower import ChampionFollower
-from service.sync.log_shipping import Shipper
+from service.state import ServiceState
+from service.sync.heartbeat import Heartbeat
+from service.sync.log_shipping import LogShipper
+from service.sync.loops import SyncLoops
+from service.sync.model_sync import ModelSync
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
@@ -72,17 +67,22 @@ def build(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        equipment = equip(settings)
-        app.state.equipment = equipment
-        equipment.recorder.start()
+        state = build_state(settings)
+        app.state.service = state
+        state.recorder.start()
         wake_torch()
-        await asyncio.to_thread(recover, equipment)
+        loops = SyncLoops(
+            heartbeat=state.heartbeat,
+            model_sync=state.model_sync,
+            log_shipper=state.log_shipper,
+        )
+        await asyncio.to_thread(recover, state, loops)
         background = [
             asyncio.create_task(task)
             for task in (
-                equipment.follower.follow(),
-                equipment.keyring.keep_fresh(),
-                forget_copies(equipment),
+                loops.run(),
+                state.keyring.keep_fresh(),
+                forget_copies(state),
             )
         ]
         try:
@@ -90,7 +90,7 @@ def build(settings: Settings) -> FastAPI:
         finally:
             for task in background:
                 task.cancel()
-            await asyncio.to_thread(retire, equipment)
+            await asyncio.to_thread(retire, state)
 
     app = FastAPI(
         title="acclimate",
@@ -101,17 +101,18 @@ def build(settings: Settings) -> FastAPI:
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    for room in (
+    for routes in (
         predict_route,
         v2_routes,
-        run_routes,
-        version_routes,
-        row_routes,
-        label_routes,
-        model_routes,
-        operator_routes,
+        runs,
+        versions,
+        windows,
+        rows,
+        labels,
+        models,
+        operator,
     ):
-        app.include_router(room.router)
+        app.include_router(routes.router)
     most_model = int(MODEL_UPLOAD_MIB * 2**20)
     app.add_middleware(
         BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds
@@ -120,7 +121,7 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def equip(settings: Settings) -> Equipment:
+def build_state(settings: Settings) -> ServiceState:
     """Everything that this process holds, made of its settings."""
     database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
@@ -132,20 +133,19 @@ def equip(settings: Settings) -> Equipment:
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
-    shipper = Shipper(
+    log_shipper = LogShipper(
         replica=settings.replica, database=database, segments=segments, recorder=recorder
     )
     states = States(database, segments)
-    follower = ChampionFollower(
+    heartbeat = Heartbeat(replica=settings.replica, database=database, recorder=recorder)
+    model_sync = ModelSync(
         replica=settings.replica,
         database=database,
         slots=slots,
-        recorder=recorder,
-        shipper=shipper,
         states=states,
         metrics=metrics,
     )
-    return Equipment(
+    return ServiceState(
         settings=settings,
         database=database,
         segments=segments,
@@ -155,15 +155,16 @@ def equip(settings: Settings) -> Equipment:
         states=states,
         batcher=Batcher(),
         recorder=recorder,
-        shipper=shipper,
-        follower=follower,
-        doorbell=Doorbell(settings.broker_address),
+        heartbeat=heartbeat,
+        model_sync=model_sync,
+        log_shipper=log_shipper,
+        notifier=RunNotifier(settings.broker_address),
         label_queue=LabelQueue(database, segments),
         metrics=metrics,
         rate_limit=RateLimit(
             settings.rate_limit_rows,
             most_request_rows=settings.max_request_rows,
-            replicas=lambda: follower.live_replicas,
+            replicas=lambda: heartbeat.live_replicas,
         ),
         planner=Planner(database, segments, artifacts, slots),
         run_logs=RunLogs(store),
@@ -177,7 +178,7 @@ def wake_torch() -> None:
     architectures.Mlp(1, 2, [1], torch.Generator())
 
 
-def recover(equipment: Equipment) -> None:
+def recover(state: ServiceState, loops: SyncLoops) -> None:
     """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
     load what there is to serve.
 
@@ -187,67 +188,65 @@ def recover(equipment: Equipment) -> None:
     """
     while True:
         try:
-            with equipment.database.read() as connection:
+            with state.database.read() as connection:
                 schema.require(connection)
-            _recover_journals(equipment)
-            equipment.follower.keep_up()
-            equipment.follower.beat()
-            equipment.follower.load_new_champions()
+            _recover_journals(state)
+            loops.keep_up()
+            loops.heartbeat.beat()
+            loops.model_sync.load_champions()
             return
         except Unavailable as error:
             logger.warning("waiting for the database", error=str(error).splitlines()[0])
             time.sleep(1.0)
 
 
-async def forget_copies(equipment: Equipment) -> None:
+async def forget_copies(state: ServiceState) -> None:
     """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends
     by an error.
     """
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
-            await asyncio.to_thread(
-                copies.purge, equipment.database, equipment.segments, equipment.artifacts
-            )
+            await asyncio.to_thread(copies.purge, state.database, state.segments, state.artifacts)
         except Exception as error:  # the database may be away; the next time is soon
             logger.warning(
                 "copies of the store were not looked through", error=type(error).__name__
             )
 
 
-def retire(equipment: Equipment) -> None:
+def retire(state: ServiceState) -> None:
     """Stop in good order: what is recorded is sealed and registered where the database answers,
     else left to the successor.
     """
     try:
-        for model_id in equipment.recorder.open_rows():
-            equipment.shipper.seal(model_id)
-        with equipment.database.write() as connection:
-            replicas.sign_off(connection, equipment.settings.replica)
+        for model_id in state.recorder.open_rows():
+            state.log_shipper.seal(model_id)
+        with state.database.write() as connection:
+            replicas.sign_off(connection, state.settings.replica)
     except Exception as error:
         logger.warning("open journals are left to the successor", error=type(error).__name__)
-    equipment.recorder.close()
-    equipment.batcher.close()
-    equipment.planner.close()
-    equipment.keyring.close()
-    equipment.doorbell.close()
-    equipment.database.close()
+    state.recorder.close()
+    state.batcher.close()
+    state.planner.close()
+    state.keyring.close()
+    state.notifier.close()
+    state.database.close()
 
 
-def _recover_journals(equipment: Equipment) -> None:
-    folder = equipment.settings.journals
+def _recover_journals(state: ServiceState) -> None:
+    folder = state.settings.journals
     folder.mkdir(parents=True, exist_ok=True)
     for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        with equipment.database.read() as connection:
+        with state.database.read() as connection:
             deleted = deletion.was_deleted(connection, model_folder.name)
         if deleted:
             shutil.rmtree(model_folder)
             continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
-            equipment.shipper.take(model_folder.name, sealed)
+            state.log_shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
-            equipment.metrics.quarantined.inc()
+            state.metrics.quarantined.inc()
             logger.error(
                 "part of a journal is damaged and kept aside",
                 model=model_folder.name,
@@ -265,9 +264,9 @@ class Server(uvicorn.Server):
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        equipment: Equipment | None = getattr(self._app.state, "equipment", None)
-        if equipment is not None:
-            equipment.stopping.set()
+        state: ServiceState | None = getattr(self._app.state, "service", None)
+        if state is not None:
+            state.stopping.set()
         super().handle_exit(sig, frame)
 
 

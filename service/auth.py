@@ -126,7 +126,8 @@ class Scope:
                 "send the header Authorization: Bearer KEY",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        key = await request.app.state.equipment.keyring.find(secret.strip())
+        keyring: Keyring = request.app.state.service.keyring
+        key = await keyring.find(secret.strip())
         if key is None:
             raise Refusal(
                 "unauthorized",

@@ -59,7 +59,7 @@ def serve(settings: Settings) -> None:
             )
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # has no types
+    MultiProcessCollector(registry)
     registry.register(Queue())
     start_http_server(settings.worker_metrics_port or 0, addr=settings.host, registry=registry)
 

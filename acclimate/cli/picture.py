@@ -1,5 +1,5 @@
-"""The picture of a play: served accuracy against the frozen anchor, window by window, with the
-promotions.
+"""The plot of a played stream: accuracy of the served model and of the frozen anchor per window,
+with the promotions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SERVED, FROZEN, SHADE = "#1f6f8b", "#b9b9b9", "#e9c46a"
 
 
 def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
-    """Write the PNG; False when matplotlib (extra `demo`) is not installed.
+    """Write the plot as PNG; returns False when matplotlib (extra `demo`) is not installed.
 
-    A triangle stands after the window whose run was promoted, with the number of the version that
-    serves from there on. Windows with a mark are shaded, named, and left out of both lines.
+    A triangle after a window marks a promotion, with the number of the promoted version. Marked
+    windows are shaded and named, and not part of the two lines.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,12 +48,12 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
             zorder=3,
         )
         axes.plot(at[marked], share[marked], color=colour, ls="", marker="x", ms=6, zorder=3)
-    for place, window in enumerate(windows, start=1):
+    for number, window in enumerate(windows, start=1):
         if window.mark is not None:
-            axes.axvspan(place - 0.5, place + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
-            words = f"{window.mark}\nrun {window.state or 'not made'}"
+            axes.axvspan(number - 0.5, number + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
+            words = f"{window.mark}\nrun {window.state or 'not started'}"
             axes.text(
-                place,
+                number,
                 50,
                 words,
                 rotation=90,
@@ -65,10 +65,10 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
             )
         if window.promoted:
             axes.plot(
-                place + 0.5, 3.5, marker="^", ms=9, color="#2a9d4a", ls="", zorder=5, clip_on=False
+                number + 0.5, 3.5, marker="^", ms=9, color="#2a9d4a", ls="", zorder=5, clip_on=False
             )
             axes.text(
-                place + 0.5,
+                number + 0.5,
                 7.5,
                 window.version_after,
                 ha="center",
@@ -84,13 +84,13 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
             ms=9,
             color="#2a9d4a",
             ls="",
-            label="promotion, with the version that serves from there",
+            label="promotion, with the promoted version",
         )
     axes.set(
         xlim=(0.5, len(windows) + 0.9),
         ylim=(0, 103),
         xlabel="window",
-        ylabel="accuracy, per cent",
+        ylabel="accuracy, %",
         title=title,
     )
     axes.set_xticks(at, [str(window.window) for window in windows])

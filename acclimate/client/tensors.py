@@ -1,4 +1,4 @@
-"""Rows as the wire has them: arrays of numpy without importing it, or lists, nested or not."""
+"""Rows as JSON: from numpy arrays, without importing numpy, or from lists, nested or flat."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ def plain(rows: Any) -> Any:
 
 
 def tensor(rows: Any) -> Json:
-    """Datatype, shape and flat data of rows (N, *shape): BYTES of strings (N,) or (N, 1), INT64 of
-    whole numbers, else FP32.
+    """Datatype, shape and flat data of rows (N, *shape).
+
+    The datatype is BYTES for strings (N,) or (N, 1), INT64 for whole numbers, else FP32.
     """
     if hasattr(rows, "tolist"):
         shape, data = list(rows.shape), rows.reshape(-1).tolist()

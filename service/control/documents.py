@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 Document = dict[str, Any]
 
 

@@ -142,7 +142,7 @@ class _Draw:
         """Each row by its place; those of a segment that the bounds of the log took away are
         missing.
         """
-        found = {}
+        found: dict[int, LoggedRows] = {}
         segments = np.searchsorted(self._starts, places, side="right") - 1
         for segment in np.unique(segments).tolist():
             here = places[segments == segment]

@@ -15,13 +15,14 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Integers
+from acclimate.storage.log.logged_rows import LoggedRows, RequestRows
 from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
 from service.inference.model_slot import Model, Served
-from service.inference.rows import Asked
+from service.inference.parsing.requests import Asked
 from service.metrics import observe_all
-from service.state import Equipment
+from service.state import ServiceState
 
 logger = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class Answered:
 
 
 async def predict(
-    equipment: Equipment,
+    state: ServiceState,
     model: Model,
     served: Served,
     asked: Asked,
@@ -60,8 +61,8 @@ async def predict(
     Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal
     when they could not be logged: then nothing is acknowledged.
     """
-    equipment.rate_limit.charge(key.id, len(asked.x))
-    answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
+    state.rate_limit.charge(key.id, len(asked.x))
+    answer = await state.batcher.answer(served, asked.x, followed, counts=log)
     probabilities, snapshot = answer.probabilities, answer.snapshot
     best = probabilities.argmax(axis=1)
     confidence = probabilities[np.arange(len(best)), best]
@@ -77,8 +78,7 @@ async def predict(
     )
     outcome = "opted_out"
     if log:
-        stored = await equipment.recorder.record(
-            model,
+        rows = RequestRows(
             prediction_id=answered.id,
             version=answered.version,
             logged_at=time.time(),
@@ -90,9 +90,10 @@ async def predict(
             raw=answer.raw,
             states=None if snapshot is None else snapshot.content,
         )
+        stored = await state.recorder.record(model, LoggedRows.of_request(rows))
         answered = replace(answered, log=stored)
         outcome = "stored"
-    _count(equipment, model, answered, outcome)
+    _count(state, model, answered, outcome)
     # Ids and numbers only: no value of a row ever stands in a log line.
     ids = {"model": model.name, "version": answered.version, "prediction": answered.id}
     logger.debug("answered", **ids, rows=len(best), log=answered.log)
@@ -100,7 +101,7 @@ async def predict(
 
 
 @contextmanager
-def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterator[None]:
+def measured(state: ServiceState, name: str, protocol: str, key: Key) -> Iterator[None]:
     """Count the request by its answer and take its time. An unknown model is counted under no name
     of the client's.
 
@@ -108,20 +109,20 @@ def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterat
     much.
     """
     model, started, code = (
-        name if name in equipment.slots.models else "unknown",
+        name if name in state.slots.models else "unknown",
         time.perf_counter(),
         200,
     )
     try:
-        equipment.rate_limit.admit(key.id)
+        state.rate_limit.admit(key.id)
         yield
-        equipment.metrics.duration.labels(model).observe(time.perf_counter() - started)
+        state.metrics.duration.labels(model).observe(time.perf_counter() - started)
     except Exception as error:
         refusal = refusal_of(error)
         code = refusal.status if refusal else getattr(error, "status_code", 500)
         raise
     finally:
-        equipment.metrics.requests.labels(model, str(code), protocol).inc()
+        state.metrics.requests.labels(model, str(code), protocol).inc()
 
 
 def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
@@ -131,8 +132,8 @@ def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
     return np.asarray(1 - confidence.astype(np.float64) > max_risk) & (max_risk > 0)
 
 
-def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
-    metrics, n = equipment.metrics, len(answered.best)
+def _count(state: ServiceState, model: Model, answered: Answered, outcome: str) -> None:
+    metrics, n = state.metrics, len(answered.best)
     metrics.rows.labels(model.name, answered.version).inc(n)
     metrics.logged.labels(model.name, outcome).inc(n)
     metrics.abstained.labels(model.name).inc(int(answered.abstain.sum()))

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from service.errors import Refusal
 from service.inference.backlog import LOOK_SECONDS, Backlog
 from service.metrics import ServingMetrics
@@ -107,14 +107,14 @@ class Recorder:
         self._queue.put(None)
         self._thread.join()
 
-    async def record(self, model: Model, **columns: Any) -> Literal["fsync", "os", "none"]:
-        """What is true of the request's rows now: `fsync` on the disk, `os` written, `none`
-        promised nothing.
+    async def record(self, model: Model, rows: LoggedRows) -> Literal["fsync", "os", "none"]:
+        """Log the rows of one request.
 
-        Raises a 503 refusal when they could not be written; then none of them is in the log.
+        Returns the durability reached: `fsync` on the disk, `os` written to the file, `none` not
+        known. Raises the 503 refusal when the rows could not be written; then none of them is in
+        the log.
         """
         durability = model.spec.log.durability
-        rows = LoggedRows.of_request(RequestRows(**columns))
         size = _bytes(rows)
         if (
             self._waiting_rows + len(rows) > MOST_WAITING_ROWS

@@ -29,9 +29,13 @@ def test_the_bare_word_lists(acclimate: Any, service: Any, answer: Any) -> None:
 @pytest.mark.parametrize(
     ("found", "code", "said"),
     [
-        (WHOLE, 0, f"7 entries, each as it was written; head {HASH}"),
-        ({**WHOLE, "intact": False, "broken": 3}, 1, "entry 3 is not what was written"),
-        ({**WHOLE, "intact": False, "seen": False}, 1, "cut off or written anew"),
+        (WHOLE, 0, f"7 entries, none changed; head {HASH}"),
+        ({**WHOLE, "intact": False, "broken": 3}, 1, "entry 3 was changed, or does not follow"),
+        (
+            {**WHOLE, "intact": False, "seen": False},
+            1,
+            "entries were removed, or the log was rewritten",
+        ),
     ],
 )
 def test_a_log_that_is_not_whole_ends_with_1(

@@ -160,7 +160,7 @@ def test_a_word_for_something_that_is_not_there_is_a_conflict(
 ) -> None:
     service.on(f"GET {MODEL}", answer(200, {"champion": "1", "previous": None}))
     ended = acclimate("rollback", "gas", "previous", "--url", service.url)
-    assert (ended.code, ended.err) == (4, "acclimate: gas has no previous now\n")
+    assert (ended.code, ended.err) == (4, "acclimate: gas has no previous\n")
 
 
 def test_latest_is_the_newest_run_whatever_their_order(

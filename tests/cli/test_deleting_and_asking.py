@@ -79,8 +79,8 @@ def test_a_subject_is_erased_and_the_versions_that_saw_it_are_told(
 ) -> None:
     service.on(f"DELETE {MODEL}/subjects/s-17", answer(200, {"rows": 12, "versions": ["2", "3"]}))
     ended = acclimate("delete", "gas", "--subject", "s-17", "--yes", "--url", service.url)
-    assert ended.code == 0 and "12 rows so far, seen by version 2, 3" in ended.out
+    assert ended.code == 0 and "12 rows so far, learnt by version 2, 3" in ended.out
     both = acclimate(
         "delete", "gas", "--subject", "s-17", "--version", "2", "--yes", "--url", service.url
     )
-    assert both.code == 2 and "one of them" in both.err
+    assert both.code == 2 and "not both" in both.err

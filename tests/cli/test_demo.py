@@ -29,13 +29,13 @@ def test_three_promotions_and_a_refused_window_before_the_last_are_as_promised()
 
 
 def test_two_promotions_are_too_few() -> None:
-    assert demo.judge([PROMOTED, REFUSED, PROMOTED], 1) == ["2 promotions, at least 3 were due"]
+    assert demo.judge([PROMOTED, REFUSED, PROMOTED], 1) == ["2 promotions, expected at least 3"]
 
 
 def test_learning_from_the_junk_is_a_fault() -> None:
     learnt = replace(REFUSED, state="succeeded")
     assert demo.judge([PROMOTED, PROMOTED, learnt, PROMOTED], 0) == [
-        "the run over window 2 (permuted on purpose) ended succeeded, not rejected",
+        "the run over window 2 (permuted on purpose) ended succeeded, expected rejected",
         "the marked window is not quarantined",
     ]
 

@@ -50,7 +50,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.txt", b"1", "unknown kind of file; known: .csv"),
+        ("rows.txt", b"1", "unknown file type; known: .csv"),
         ("rows.npy", b"no array", "not a numpy file"),
         ("rows.parquet", b"no table", "not parquet"),
         ("rows.jsonl", b"[1, 2]\n{", "line 2 is not JSON"),
@@ -69,7 +69,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(
 
 def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.array([[{}]], dtype=object))
-    with pytest.raises(FileError, match="without objects"):
+    with pytest.raises(FileError, match="with Python objects"):
         read_rows(tmp_path / "rows.npy")
 
 
@@ -81,8 +81,8 @@ def test_a_flat_row_is_folded_to_the_shape_of_the_model() -> None:
     ("row", "problem"),
     [
         ([1.0], "has 1 numbers, the model takes 2"),
-        ([1.0, "x"], "not all numbers"),
-        ([1.0, [2.0]], "not all numbers"),
+        ([1.0, "x"], "not all entries are numbers"),
+        ([1.0, [2.0]], "not all entries are numbers"),
         ([1.0, float("inf")], "holds NaN or infinity"),
         ([1.0, None], "holds NaN or infinity"),
     ],

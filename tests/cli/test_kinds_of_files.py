@@ -60,7 +60,7 @@ def test_every_kind_of_file_gives_the_same_strings(tmp_path: Path, kind: str) ->
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.csv", "a,b\n1,2\n", "one column named x or text is needed, it has a, b"),
+        ("rows.csv", "a,b\n1,2\n", "needs one column named x or text; it has a, b"),
         ("rows.csv", "x,text\n1,2\n", "one column named x or text"),
         ("rows.jsonl", '"fine"\n5\n', "line 2 is neither a string nor an object"),
         ("rows.jsonl", '{"comment": "x"}\n', "line 1 is neither a string nor an object"),
@@ -74,7 +74,7 @@ def test_a_file_without_text_is_named(tmp_path: Path, name: str, content: str, w
 
 def test_numbers_are_no_text(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros(3))
-    with pytest.raises(FileError, match="a unicode array is needed, it holds float64"):
+    with pytest.raises(FileError, match="needs a unicode array; this is float64"):
         read_rows(tmp_path / "rows.npy", "text")
     assert shaped(5, (1,), "text") == (None, "not a string")
     assert shaped("half \ud83d", (1,), "text") == (None, "not text in UTF-8")
@@ -103,9 +103,9 @@ def test_ids_of_a_sequence_stay_exact_and_short_ones_short(tmp_path: Path) -> No
     ("row", "problem"),
     [
         ([1, 2, 3, 4], "has 4 ids, the model takes at most 3"),
-        ([1, 2.5], "not all whole numbers"),
-        ([1, "x"], "not all whole numbers"),
-        ([True], "not all whole numbers"),
+        ([1, 2.5], "not all ids are whole numbers"),
+        ([1, "x"], "not all ids are whole numbers"),
+        ([True], "not all ids are whole numbers"),
         (5, "not a list of ids"),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_stream_of_any_kind_is_played_as_it_is(
     ("x", "words"),
     [
         (np.array(["fine", "half \ud83d"]), "row 1 of x is not text in UTF-8"),
-        (np.array([b"a", b"b"]), "x holds .*S1; a stream has numbers, or text as a unicode array"),
+        (np.array([b"a", b"b"]), "x is .*S1; a stream has numbers, or text as a unicode array"),
     ],
 )
 def test_a_stream_of_something_else_is_refused(tmp_path: Path, x: Any, words: str) -> None:

@@ -218,7 +218,7 @@ def test_play_prints_a_table_and_writes_report_and_picture(
     assert ended.code == 0
     assert "promotions 2, rejections 0" in ended.out
     assert (
-        "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 serves"
+        "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 promoted"
         in ended.err
     )
     assert json.loads((tmp_path / "out" / "r.json").read_text())["promotions"] == 2

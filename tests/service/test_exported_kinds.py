@@ -14,7 +14,7 @@ from acclimate.storage.log.journal import Journal
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
-from service.control.row_routes import line_of
+from service.control.rows import line_of
 
 TEXTS = np.array([["Grüße, 世界\n\u2028"], ["NaN"], [""]], dtype=object)
 

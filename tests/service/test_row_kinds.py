@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from acclimate.learning.spec import InputSpec
 from service.errors import Refusal, inference_response
-from service.inference.rows import read_infer, read_predict
+from service.inference.parsing.requests import read_infer, read_predict
 
 GREY = InputSpec(kind="image", shape=(2, 3), classes=("a", "b"))
 COLOUR = InputSpec(kind="image", shape=(3, 2, 2), classes=("a", "b"))

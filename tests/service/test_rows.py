@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from acclimate.learning.spec import InputSpec
 from service.errors import Refusal, inference_response
-from service.inference.rows import OUTPUTS, read_infer, read_predict
+from service.inference.parsing.requests import OUTPUTS, read_infer, read_predict
 
 SPEC = InputSpec(kind="vector", shape=(4,), classes=("a", "b", "c"))
 MOST = 512

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from acclimate.learning.spec import InputSpec
-from service.control.seed_file import read
+from service.control.uploads.seed_file import read
 from service.errors import Refusal
 
 TEXT = InputSpec(kind="text", shape=(1,), classes=("a", "b"))

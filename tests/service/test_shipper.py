@@ -20,7 +20,7 @@ from acclimate.storage.store import Store
 from service.inference.backlog import Backlog
 from service.inference.recorder import Recorder
 from service.metrics import ServingMetrics
-from service.sync.log_shipping import Shipper
+from service.sync.log_shipping import LogShipper
 
 NOW = 1_000_000_000.0
 REPLICA = "api-0"
@@ -38,7 +38,7 @@ class Way:
             folder / "journal", REPLICA, metrics, Backlog(folder / "journal", 2**30, metrics)
         )
         segments = Segments(Store(f"file://{folder / 'store'}", folder / "cache"))
-        self.shipper = Shipper(
+        self.shipper = LogShipper(
             replica=REPLICA, database=database, segments=segments, recorder=self.recorder
         )
         with database.write() as connection:

@@ -22,7 +22,7 @@ from acclimate.storage.registry.labels import Label
 from acclimate.storage.runs import pseudo_labels, runs, stages
 from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
-from service.control import learning_metrics
+from service import learning_metrics
 from workers import pseudo_label_checks, reconciler
 from workers.live_answers import LastChecked
 

@@ -20,7 +20,7 @@ import pyarrow.parquet
 
 from acclimate.learning.spec import InputSpec, Problem
 from service.errors import Refusal
-from service.inference.text_rows import MOST_BYTES
+from service.inference.parsing.text_rows import MOST_BYTES
 
 TEXT_COLUMNS = ("x", "text")
 LARGEST_CHARACTER = 0x10FFFF

@@ -12,7 +12,7 @@ import orjson
 from acclimate.learning.data import Rows
 from acclimate.learning.spec import InputSpec, Problem
 from service.errors import Refusal, bad_request
-from service.inference import number_rows, text_rows
+from service.inference.parsing import number_rows, text_rows
 
 MOST_ID_CHARACTERS = 128
 OUTPUTS = ("probabilities", "label", "class", "confidence", "abstain")
