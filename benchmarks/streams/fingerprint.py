@@ -219,7 +219,10 @@ def main() -> None:
             f"{told['seconds']} s"
         )
     if asked.write:
-        kept = {name: {**told, "seconds": None} for name, told in found.items()}
+        kept = {
+            name: {key: told[key] for key in ("bits", "verdicts", "outcomes")}
+            for name, told in found.items()
+        }
         document = {"machine": machine(), "plays": kept}
         Path(asked.write).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
