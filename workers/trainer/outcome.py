@@ -1,6 +1,4 @@
-"""The outcome of a run as the memory keeps it: what it found of its window, the version it made,
-and whether that is champion.
-"""
+"""Writes the outcome of a run: what it found in its window, its version, and the promotion."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one attempt works on: its claim, the run and its model, and the rules that the run
-    obeys.
-    """
+    """What one attempt works on: its claim, the run and its model, and the rules the run obeys."""
 
     claim: Claim
     run: RowMapping
@@ -94,6 +90,7 @@ def publish(
 
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
+    """Whether the champion is still the run's parent version."""
     champion = promotions.champion(connection, task.model["id"])
     serving: int | None = champion.to_version if champion is not None else None
     return bool(serving == task.run["parent_version"])
@@ -102,7 +99,7 @@ def _parent_still_serves(connection: Connection, task: Task) -> bool:
 def _new_version(
     task: Task, turn: Turn, published: Published, estimates: Mapping[int, Json]
 ) -> NewVersion | None:
-    """The version that this turn made, not yet promoted; None where it made none."""
+    """The version that this turn made, not promoted; None where it made none."""
     if published.digest is None or turn.verdict is None:
         return None
     lineage, rehearsal = turn.lineage, turn.rehearsal
@@ -122,6 +119,7 @@ def _new_version(
 
 
 def _add_version(connection: Connection, task: Task, version: NewVersion) -> int:
+    """Add the version, and promote it if it is to be; returns its number."""
     number = versions.add(connection, task.model["id"], version)
     if not version.promoted:
         return number
@@ -146,10 +144,12 @@ def _add_version(connection: Connection, task: Task, version: NewVersion) -> int
 
 
 def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
-    """How student and champion answered held-out rows, which were drawn at random, and how restless
-    the window's traffic was.
+    """How student and champion answered the held-out rows, with the window's unrest.
+
+    The held-out rows were drawn at random; unrest is how much the traffic's answers vary over time.
     """
-    unrest = max((told["served"]["answers"]["unrest"] for told in estimates.values()), default=0.0)
+    answers_of_windows = [found["served"]["answers"] for found in estimates.values()]
+    unrest = max((answers["unrest"] for answers in answers_of_windows), default=0.0)
     known = {name: answers.as_json() for name, answers in turn.expected.items()}
     return {
         name: {**answers, "unrest": max(answers["unrest"], unrest)}
@@ -177,6 +177,7 @@ def _note_window(
 
 
 def _results(task: Task, turn: Turn) -> RunResults:
+    """The results of the turn, as columns of the run."""
     labels, verdict = turn.labels, turn.verdict
     return RunResults(
         detail=turn.detail,

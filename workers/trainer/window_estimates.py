@@ -1,6 +1,4 @@
-"""What the answers of a run's windows tell without a label: the estimate, how the version answered,
-how pseudo-labels lean.
-"""
+"""Accuracy estimates of a run's windows, made of answers alone."""
 
 from __future__ import annotations
 
@@ -26,10 +24,10 @@ FROZEN = 1
 
 
 def of_run(database: Database, segments: Segments, task: Task, turn: Turn) -> dict[int, Json]:
-    """By number of the window: the estimate, with the answers it was made of. Windows that have one
-    keep it.
+    """By window: the accuracy estimate, and the answers it was made of.
 
-    A later run over the same window may know labels of it, the first estimate did not.
+    A window that has an estimate keeps it: a later run over it may know labels, the first estimate
+    did not.
     """
     if turn.drift is None:
         return {}
@@ -47,11 +45,11 @@ def of_run(database: Database, segments: Segments, task: Task, turn: Turn) -> di
             known = versions.get(connection, task.model["id"], version)["expected"] or {}
         expected = Behaviour.from_json(known["student"]) if "student" in known else None
         second = turn.second if version == task.run["parent_version"] else None
-        told = estimate(
+        accuracy = estimate(
             answers, expected=expected, drift=turn.drift, frozen=version == FROZEN, second=second
         )
         found[number] = {
-            **told.as_json(),
+            **accuracy.as_json(),
             "served": {"version": version, "answers": answers.as_json()},
             "pseudo_label_divergence": _divergence(turn.labels),
         }
@@ -59,8 +57,9 @@ def of_run(database: Database, segments: Segments, task: Task, turn: Turn) -> di
 
 
 def _divergence(labels: PseudoLabels | None) -> float | None:
-    """Total variation between the classes of the accepted pseudo-labels and those of all: how the
-    selection leans.
+    """Total variation between the classes of accepted and of all pseudo-labels.
+
+    None where no pseudo-label was accepted.
     """
     if labels is None or not labels.accepted.any():
         return None
