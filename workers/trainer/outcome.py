@@ -144,9 +144,9 @@ def _add_version(connection: Connection, task: Task, version: NewVersion) -> int
 
 
 def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
-    """How student and champion answered the held-out rows, with the window's unrest.
+    """How student and champion answered the held-out rows, which were drawn at random.
 
-    The held-out rows were drawn at random; unrest is how much the traffic's answers vary over time.
+    `unrest` (see `Behaviour`) is the largest of the rows' own and those of the run's windows.
     """
     answers_of_windows = [found["served"]["answers"] for found in estimates.values()]
     unrest = max((answers["unrest"] for answers in answers_of_windows), default=0.0)
