@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from memories import DIGEST, new_model, new_run
+from stored_models import DIGEST, new_model, new_run
 
 from acclimate.learning.data import Floats, Json
 from acclimate.learning.evaluation.behaviour import Behaviour

@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from memories import (
+from sqlalchemy import event, select
+from stored_models import (
     T0,
     at_once,
     expire_lease,
@@ -20,7 +21,6 @@ from memories import (
     new_version,
     segment,
 )
-from sqlalchemy import event, select
 
 from acclimate.storage.database import Database, now
 from acclimate.storage.log import barrier, catalog, windows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memories import new_model, spec
+from stored_models import new_model, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, copies, erasure

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memories import at_once, log_segment, new_model, new_run, new_version, spec
 from sqlalchemy import Connection, func, select, text
+from stored_models import at_once, log_segment, new_model, new_run, new_version, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, windows
@@ -310,7 +310,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
             return "deleted"
 
         def log(connection: Connection, model_id: str = model_id) -> bool:
-            from memories import segment
+            from stored_models import segment
 
             return catalog.register(connection, segment(model_id))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memories import expire_lease, new_model, new_run
 from sqlalchemy import text
+from stored_models import expire_lease, new_model, new_run
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure, windows

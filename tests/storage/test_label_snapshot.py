@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database

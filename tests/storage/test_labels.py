@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
+from stored_models import at_once, log_segment, new_model
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows

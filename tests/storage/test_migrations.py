@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from memories import new_model
 from sqlalchemy import inspect, text
+from stored_models import new_model
 
 from acclimate.storage import schema
 from acclimate.storage.database import Database

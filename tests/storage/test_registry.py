@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from memories import at_once, let_die, new_model, new_version, spec
+from stored_models import at_once, let_die, new_model, new_version, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows

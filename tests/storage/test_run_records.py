@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
+from stored_models import (
+    DIGEST,
+    at_once,
+    expire_lease,
+    log_segment,
+    new_model,
+    new_run,
+    new_version,
+)
 
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database

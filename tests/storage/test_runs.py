@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from memories import at_once, expire_lease, new_model, new_run, new_version
 from sqlalchemy import text
+from stored_models import at_once, expire_lease, new_model, new_run, new_version
 
 from acclimate.storage.database import Database
 from acclimate.storage.registry import models, replicas

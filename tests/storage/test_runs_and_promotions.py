@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from memories import DIGEST, expire_lease, new_model, new_run, new_version
+from stored_models import DIGEST, expire_lease, new_model, new_run, new_version
 
 from acclimate.storage.database import Database
 from acclimate.storage.registry import audit_log, models, promotions, versions

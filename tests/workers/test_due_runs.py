@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from running import wait_for
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock

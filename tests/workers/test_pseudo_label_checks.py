@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database

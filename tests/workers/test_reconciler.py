@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
+from stored_models import new_model, new_run, segment, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, windows

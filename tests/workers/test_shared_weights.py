@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from memories import new_model, new_run
 from sqlalchemy import text
+from stored_models import new_model, new_run
 
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
