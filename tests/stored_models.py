@@ -1,6 +1,4 @@
-"""Small models, versions, runs and segments for the tests of the memory's SQL side, and writers
-that meet.
-"""
+"""Small models, versions, runs and segments in a database, and concurrent writers."""
 
 from __future__ import annotations
 
@@ -118,7 +116,7 @@ def log_segment(database: Database, model_id: str, **values: Any) -> SegmentLine
 
 
 def expire_lease(database: Database, run_id: str) -> None:
-    """What the passing of time does to a run whose trainer is dead."""
+    """Expire the lease of a run, as time does after its trainer died."""
     with database.write() as connection:
         connection.execute(
             text("UPDATE runs SET lease_expires_at = 1.0 WHERE id = :id"), {"id": run_id}
@@ -126,7 +124,7 @@ def expire_lease(database: Database, run_id: str) -> None:
 
 
 def let_die(database: Database, replica: str, *, seconds: float) -> None:
-    """The replica's last sign of life is so many seconds old."""
+    """Make the replica's last heartbeat so many seconds old."""
     with database.write() as connection:
         query = text(
             "UPDATE replicas SET heartbeat_at = heartbeat_at - :seconds WHERE replica = :replica"
@@ -134,19 +132,20 @@ def let_die(database: Database, replica: str, *, seconds: float) -> None:
         connection.execute(query, {"seconds": seconds, "replica": replica})
 
 
-def at_once(database: Database, deeds: list[Callable[[Connection], Any]]) -> list[Any]:
-    """What each deed returned or raised, each in a thread and a transaction of its own, all started
-    together.
-    """
-    start = threading.Barrier(len(deeds))
+def at_once(database: Database, functions: list[Callable[[Connection], Any]]) -> list[Any]:
+    """Call each function in a thread and transaction of its own, started together.
 
-    def act(deed: Callable[[Connection], Any]) -> Any:
+    Returns what each returned or raised.
+    """
+    start = threading.Barrier(len(functions))
+
+    def act(function: Callable[[Connection], Any]) -> Any:
         start.wait(10)
         try:
             with database.write() as connection:
-                return deed(connection)
+                return function(connection)
         except Exception as error:
             return error
 
-    with ThreadPoolExecutor(len(deeds)) as pool:
-        return list(pool.map(act, deeds))
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(act, functions))

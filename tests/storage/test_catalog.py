@@ -1,6 +1,4 @@
-"""The catalog: each segment once, each in exactly one window, and a barrier that waits only for the
-living.
-"""
+"""The catalog: each segment is in one window, and the barrier waits for live replicas alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Another machine's copies of a store that is no disk: they lose what the store lost, and nothing
-else.
-"""
+"""Copies of a remote store on another machine: what the store loses, the copies lose."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Deleting versions and models: nothing that something else needs goes, nothing of theirs stays,
-the record tells of it.
-"""
+"""Deletion of versions and models: all of it goes, nothing else does, and it is recorded."""
 
 from __future__ import annotations
 

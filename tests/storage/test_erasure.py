@@ -1,6 +1,4 @@
-"""Erasing a data subject: no row of it is left anywhere, nothing else is lost, and the record tells
-which versions saw it.
-"""
+"""Erasure of a data subject: its rows go, no others do; versions that saw them are named."""
 
 from __future__ import annotations
 

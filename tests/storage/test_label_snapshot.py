@@ -1,6 +1,4 @@
-"""A label judges once, then it teaches: which rows a run gets with which role, and what is read for
-it.
-"""
+"""The label snapshot of a run: which labels judge, which teach, and which rows are read for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of logged rows: the last word counts, and each row labelled counts once for its window."""
+"""Labels of logged rows: the newest counts, and each labelled row counts once for its window."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The migrations make exactly the tables that the code knows, on both databases, and the
-first key.
-"""
+"""Migrations make exactly the tables of the code, on both databases, and the first admin key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry: models, versions, the pointer that names the champion, and who may move it."""
+"""The registry: models, versions, revisions, and promotions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What stands beside a run: its events, the stages it has finished, the request that started it,
-its logs.
-"""
+"""What is stored beside a run: events, finished stages, the request that started it, log lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Runs: one active a model, one holder each, and a fencing token that makes late writers
-harmless.
-"""
+"""Runs: one active run a model, one holder of its lease, and fencing of late writers."""
 
 from __future__ import annotations
 

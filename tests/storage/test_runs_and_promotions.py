@@ -1,6 +1,4 @@
-"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves what a
-simple model says.
-"""
+"""Claims, crashes, cancellations, publications and rollbacks in any order agree with a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When answers that changed start a run, and when they must not."""
+"""When changed answers start a run, and when they must not."""
 
 from __future__ import annotations
 

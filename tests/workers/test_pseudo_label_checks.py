@@ -1,6 +1,4 @@
-"""Accepted pseudo-labels against labels that came later: counted, exported, and kept no longer than
-the log.
-"""
+"""Accepted pseudo-labels and later labels: counted, exported, and deleted with the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was lost is rung for again, and the log is kept within its bounds."""
+"""The reconciler sends lost messages again, and keeps the log within its bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch counts the right rows, acts once, never against an operator, and waits for nobody."""
+"""A watch counts the rows of its version, acts once, never against an operator, and never waits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A version that differs from another one in its mode alone is stored without weights of
-its own.
-"""
+"""A version that differs in its serving mode alone is stored without weights of its own."""
 
 from __future__ import annotations
 
