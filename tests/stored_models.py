@@ -12,7 +12,7 @@ from ulid import ULID
 
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.registry import models, promotions, versions
 from acclimate.storage.runs import runs
@@ -149,3 +149,29 @@ def at_once(database: Database, functions: list[Callable[[Connection], Any]]) ->
 
     with ThreadPoolExecutor(len(functions)) as pool:
         return list(pool.map(act, functions))
+
+
+def close_window(database: Database, model_id: str, needed: int = 1) -> int:
+    """Close the open window; returns its number."""
+    with database.write() as connection:
+        models.lock(connection, model_id)
+        return windows.close(connection, model_id, closed_by="operator", needed=needed)["number"]
+
+
+def queue_run(database: Database, model_id: str, **changes: Any) -> str:
+    """The id of a new queued run."""
+    with database.write() as connection:
+        models.lock(connection, model_id)
+        return new_run(connection, model_id, **changes)
+
+
+def claim_run(database: Database, run_id: str, owner: str = "worker-0") -> runs.Claim | None:
+    """Claim the run for this owner."""
+    with database.write() as connection:
+        return runs.claim(connection, run_id, owner=owner)
+
+
+def run_row(database: Database, run_id: str) -> dict[str, Any]:
+    """The run's row."""
+    with database.read() as connection:
+        return dict(runs.get(connection, run_id))
