@@ -100,7 +100,7 @@ windows = Table(
     Column("estimate", JSON),
     CheckConstraint("state IN ('open', 'closed', 'quarantined', 'released')", name="state"),
 )
-# One open window a model, whoever closes it.
+# At most one open window a model.
 Index(
     "uq_windows_one_open",
     windows.c.model_id,
