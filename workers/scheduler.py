@@ -24,7 +24,7 @@ def monotonic_schedule(seconds: float) -> schedule:
 class MonotonicScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
     """A scheduler in memory: the database knows which schedule slots have started a run."""
 
-    _unanswered = False
+    _paused = False
 
     def apply_async(
         self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **options: Any
@@ -32,10 +32,10 @@ class MonotonicScheduler(Scheduler):  # type: ignore[misc]  # celery has no type
         """Send the message of a due task, unless `MOST_UNANSWERED` messages wait."""
         queue = self.app.conf.task_default_queue
         waiting = (producer or self.producer).channel.queue_declare(queue=queue).message_count
-        before, self._unanswered = self._unanswered, waiting >= MOST_UNANSWERED
-        if not self._unanswered:
+        was_paused, self._paused = self._paused, waiting >= MOST_UNANSWERED
+        if not self._paused:
             return super().apply_async(entry, producer=producer, advance=advance, **options)
-        if not before:
+        if not was_paused:
             log.warning(
                 "no worker takes messages: no more are sent until one does", waiting=waiting
             )

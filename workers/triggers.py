@@ -73,10 +73,9 @@ def start_due_runs(
             found = _due(connection, model, policy)
             if found is not None:
                 due.append(found)
-            elif (
-                policy.on_drift
-                and (check := _drift_check(connection, model, policy, champion)) is not None
-            ):
+                continue
+            check = _drift_check(connection, model, policy, champion) if policy.on_drift else None
+            if check is not None:
                 checks.append(check)
     for check in checks:
         with suppress(UnknownModel):  # deleted since
