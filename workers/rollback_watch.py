@@ -111,9 +111,9 @@ def _waived(
     if needed == 0:
         return "the policy says watch_rows = 0"
     if watches.served_before(connection, model["id"], promotion.to_version, promotion.epoch):
-        return f"version {promotion.to_version} has been champion before: what it answers is known"
+        return f"version {promotion.to_version} has been champion before: its answers are known"
     if _expected(versions.get(connection, model["id"], promotion.to_version)) is None:
-        return f"nothing is known of what version {promotion.to_version} should answer"
+        return f"version {promotion.to_version} has no expected answers"
     return None
 
 

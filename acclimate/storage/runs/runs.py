@@ -200,7 +200,7 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
     exhausted = {
         "state": "failed",
         "ended_at": now(),
-        "detail": f"no attempt of {MOST_ATTEMPTS} came to an end",
+        "detail": f"none of {MOST_ATTEMPTS} attempts finished",
     }
     exhausted_runs = (
         update(runs)
