@@ -47,7 +47,7 @@ $(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
 
 # Part N has passed, with the code that there is: a part that was broken off, or whose code changed, runs again.
 FAULTS := .bench/faults
-FAULTS_1 := tests/faults/test_recorder_kills.py tests/faults/test_sync_order.py tests/faults/test_kills.py tests/faults/test_stages.py tests/storage/test_runs_and_pointer.py
+FAULTS_1 := tests/faults/test_recorder_kills.py tests/faults/test_sync_order.py tests/faults/test_kills.py tests/faults/test_stages.py tests/storage/test_runs_and_promotions.py
 FAULTS_2 := tests/faults/test_frozen_database.py tests/faults/test_broker.py tests/faults/test_hanging_trainers.py tests/faults/test_forged_messages.py tests/faults/test_clocks.py
 FAULTS_3 := tests/faults/test_replicas.py tests/faults/test_frozen_replica.py tests/faults/test_absent_replica.py tests/faults/test_full_disk.py tests/faults/test_unreachable_store.py tests/faults/test_upgrades.py tests/faults/test_other_machines.py
 

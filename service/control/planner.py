@@ -48,7 +48,7 @@ class Basis:
     numbers: list[int]
     needed: int
     lines: list[RowMapping]
-    words: SnapshotInputs
+    inputs: SnapshotInputs
     simulation: Simulation | None
 
     @property
@@ -128,7 +128,7 @@ class Planner:
                 numbers=numbers,
                 needed=policy.min_window_rows if asked is None else 1,
                 lines=catalog.segments_of(connection, model["id"], asked),
-                words=label_snapshot.inputs_now(connection, model["id"], numbers),
+                inputs=label_snapshot.inputs_now(connection, model["id"], numbers),
                 simulation=_simulation(versions.get(connection, model["id"], 1)),
             )
 
@@ -140,7 +140,7 @@ class Planner:
         found = window_rows.assemble(
             self._segments,
             basis.lines,
-            lambda rows: label_snapshot.snapshot(self._segments, basis.words, rows),
+            lambda rows: label_snapshot.snapshot(self._segments, basis.inputs, rows),
             rng=pipeline.stage_rng(seed, "snapshot"),
             sampling=sampling,
         )

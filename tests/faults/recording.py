@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from memories import spec
+from stored_models import spec
 
 from acclimate.storage.log import journal
 from acclimate.storage.log.logged_rows import LoggedRows

@@ -105,7 +105,7 @@ def test_a_machine_that_freezes_past_its_lease_publishes_nothing_when_it_thaws(
         run["version"] is not None,
     ) == (True, 2, True), run
     assert published(http) == before + 1
-    assert "the run is somebody else's by now; nothing was published" in events(
+    assert "the run belongs to another claim; nothing was published" in events(
         two_workers, "worker-0"
     ) + events(two_workers, "worker-1")
 

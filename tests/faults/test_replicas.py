@@ -1,6 +1,4 @@
-"""Two replicas on one port: they swap together and under load, one that cannot says so, and their
-numbers add up exactly.
-"""
+"""Two replicas on one port: swaps under load, load failures, and exact totals."""
 
 from __future__ import annotations
 
@@ -101,6 +99,19 @@ def swap(http: httpx.Client, version: str, **more: Any) -> None:
     assert reply.status_code == 200, reply.text
 
 
+def probabilities(http: httpx.Client, version: str) -> np.ndarray:
+    """The version's probabilities (64, C) for X."""
+    data = X.ravel().tolist()
+    body = {
+        "parameters": {"log": False},
+        "inputs": [{"name": "input", "shape": [64, 4], "datatype": "FP32", "data": data}],
+        "outputs": [{"name": "probabilities"}],
+    }
+    reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
+    assert reply.status_code == 200, reply.text
+    return np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
+
+
 def versions_answering(service: Service, requests: int = 24) -> set[str]:
     """Versions that answer over as many new connections."""
     row, found = X[:1].tolist(), set()
@@ -175,23 +186,8 @@ def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its
 def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(
     pair: Service,
 ) -> None:
-    truth = {}
     with pair.http() as http:
-        for version in ("1", "2"):
-            tensor = {
-                "name": "input",
-                "shape": [64, 4],
-                "datatype": "FP32",
-                "data": X.ravel().tolist(),
-            }
-            body = {
-                "parameters": {"log": False},
-                "inputs": [tensor],
-                "outputs": [{"name": "probabilities"}],
-            }
-            reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
-            assert reply.status_code == 200, reply.text
-            truth[version] = np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
+        truth = {version: probabilities(http, version) for version in ("1", "2")}
     assert np.abs(truth["1"] - truth["2"]).max() > 1e-3
     answers: list[tuple[str, float]] = []
     failures: list[Any] = []
@@ -355,19 +351,15 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
     pair: Service, short_folder: Path
 ) -> None:
     port = str(free_port())
-    own = {
-        "ACCLIMATE_HOME": str(short_folder / "alone"),
-        "ACCLIMATE_REPLICA": "api_alone",
-        "ACCLIMATE_PORT": port,
-    }
-    own["ACCLIMATE_STORE_URL"] = f"file://{(pair.home / 'store').resolve()}"
     environment = {
         **os.environ,
         "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"],
-        **own,
+        "ACCLIMATE_HOME": str(short_folder / "alone"),
+        "ACCLIMATE_REPLICA": "api_alone",
+        "ACCLIMATE_PORT": port,
+        "ACCLIMATE_STORE_URL": f"file://{(pair.home / 'store').resolve()}",
     }
     alone = Service(home=pair.home, url=f"http://127.0.0.1:{port}")
-
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
@@ -385,10 +377,8 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
         before = totals(scraped(pair))
         with alone.http() as http:
             for _ in range(3):
-                assert (
-                    http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code
-                    == 200
-                )
+                reply = http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False})
+                assert reply.status_code == 200
         assert rows_told() == 15
         assert totals(scraped(pair)) == before
         process.terminate()

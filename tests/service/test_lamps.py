@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows

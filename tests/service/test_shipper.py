@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memories import new_model
+from stored_models import new_model
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog

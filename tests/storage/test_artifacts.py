@@ -1,4 +1,4 @@
-"""What an artifact's digest promises."""
+"""Artifacts: a digest names exactly what was written, and damage is detected."""
 
 import hashlib
 import json

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from memories import at_once
 from sqlalchemy import text
+from stored_models import at_once
 
 from acclimate.storage.database import Database
 from acclimate.storage.registry import audit_log, keys

@@ -1,6 +1,4 @@
-"""Another machine's copies of a store that is no disk: they lose what the store lost, and nothing
-else.
-"""
+"""Copies of a remote store on another machine: what the store loses, the copies lose."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memories import new_model, spec
+from stored_models import new_model, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, copies, erasure

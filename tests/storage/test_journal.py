@@ -1,4 +1,4 @@
-"""What a journal promises while it is written, on good disks and bad."""
+"""A journal while it is written: durability, and errors of the disk."""
 
 import errno
 import hashlib

@@ -1,12 +1,12 @@
-"""Labels of logged rows: the last word counts, and each row labelled counts once for its window."""
+"""Labels of logged rows: the newest counts, and each labelled row counts once for its window."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
+from stored_models import at_once, log_segment, new_model
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows

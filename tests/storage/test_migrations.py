@@ -1,6 +1,4 @@
-"""The migrations make exactly the tables that the code knows, on both databases, and the
-first key.
-"""
+"""Migrations make exactly the tables of the code, on both databases, and the first admin key."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from memories import new_model
 from sqlalchemy import inspect, text
+from stored_models import new_model
 
 from acclimate.storage import schema
 from acclimate.storage.database import Database

@@ -1,11 +1,11 @@
-"""The registry: models, versions, the pointer that names the champion, and who may move it."""
+"""The registry: models, versions, revisions, and promotions."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
-from memories import at_once, let_die, new_model, new_version, spec
+from stored_models import at_once, let_die, new_model, new_version, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows

@@ -1,6 +1,4 @@
-"""What stands beside a run: its events, the stages it has finished, the request that started it,
-its logs.
-"""
+"""What is stored beside a run: events, finished stages, the request that started it, log lines."""
 
 from __future__ import annotations
 
@@ -8,8 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
+from stored_models import (
+    DIGEST,
+    at_once,
+    expire_lease,
+    log_segment,
+    new_model,
+    new_run,
+    new_version,
+)
 
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database

@@ -1,4 +1,4 @@
-"""Sealed files in the store, and rows that were sent twice."""
+"""Segments in the store, and rows that were sent twice."""
 
 import hashlib
 import uuid

@@ -1,6 +1,4 @@
-"""The log of an attempt on its way to the store: the trainer's own lines, whole, and what it costs
-when the store fails.
-"""
+"""The log of an attempt: the trainer's own lines, whole, and a store that fails."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What was lost is rung for again, and the log is kept within its bounds."""
+"""The reconciler sends lost messages again, and keeps the log within its bounds."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
+from stored_models import new_model, new_run, segment, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, windows
@@ -25,19 +25,19 @@ def test_a_queued_run_is_rung_for_until_somebody_takes_it_and_again_when_its_lea
     database: Database,
 ) -> None:
     model_id = new_model(database)
-    rung: list[str] = []
+    notified: list[str] = []
     with database.write() as connection:
         run_id = new_run(connection, model_id)
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id]
     with database.write() as connection:
         assert runs.claim(connection, run_id, owner="worker-0") is not None
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id]
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET lease_expires_at = 1"))
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id, run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id, run_id]
 
 
 def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_and_younger_ones_stay(

@@ -1,14 +1,12 @@
-"""A version that differs from another one in its mode alone is stored without weights of
-its own.
-"""
+"""A version that differs in its serving mode alone is stored without weights of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from memories import new_model, new_run
 from sqlalchemy import text
+from stored_models import new_model, new_run
 
 from acclimate.settings import Settings
 from acclimate.storage.database import Database

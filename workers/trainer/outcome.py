@@ -1,6 +1,4 @@
-"""The outcome of a run as the memory keeps it: what it found of its window, the version it made,
-and whether that is champion.
-"""
+"""Writes the outcome of a run: what it found in its window, its version, and the promotion."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one attempt works on: its claim, the run and its model, and the rules that the run
-    obeys.
-    """
+    """What one attempt works on: its claim, the run and its model, and the rules the run obeys."""
 
     claim: Claim
     run: RowMapping
@@ -104,6 +100,7 @@ def publish(
 
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
+    """Whether the champion is still the run's parent version."""
     champion = promotions.champion(connection, task.model["id"])
     serving: int | None = champion.to_version if champion is not None else None
     return bool(serving == task.run["parent_version"])
@@ -135,6 +132,7 @@ def _new_version(
 
 
 def _add_version(connection: Connection, task: Task, version: NewVersion) -> int:
+    """Add the version, and promote it if it is to be; returns its number."""
     number = versions.add(connection, task.model["id"], version)
     if not version.promoted:
         return number

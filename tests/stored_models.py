@@ -1,6 +1,4 @@
-"""Small models, versions, runs and segments for the tests of the memory's SQL side, and writers
-that meet.
-"""
+"""Small models, versions, runs and segments in a database, and concurrent writers."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from ulid import ULID
 
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.registry import models, promotions, versions
 from acclimate.storage.runs import runs
@@ -118,7 +116,7 @@ def log_segment(database: Database, model_id: str, **values: Any) -> SegmentLine
 
 
 def expire_lease(database: Database, run_id: str) -> None:
-    """What the passing of time does to a run whose trainer is dead."""
+    """Expire the lease of a run, as time does after its trainer died."""
     with database.write() as connection:
         connection.execute(
             text("UPDATE runs SET lease_expires_at = 1.0 WHERE id = :id"), {"id": run_id}
@@ -126,7 +124,7 @@ def expire_lease(database: Database, run_id: str) -> None:
 
 
 def let_die(database: Database, replica: str, *, seconds: float) -> None:
-    """The replica's last sign of life is so many seconds old."""
+    """Make the replica's last heartbeat so many seconds old."""
     with database.write() as connection:
         query = text(
             "UPDATE replicas SET heartbeat_at = heartbeat_at - :seconds WHERE replica = :replica"
@@ -134,19 +132,46 @@ def let_die(database: Database, replica: str, *, seconds: float) -> None:
         connection.execute(query, {"seconds": seconds, "replica": replica})
 
 
-def at_once(database: Database, deeds: list[Callable[[Connection], Any]]) -> list[Any]:
-    """What each deed returned or raised, each in a thread and a transaction of its own, all started
-    together.
-    """
-    start = threading.Barrier(len(deeds))
+def at_once(database: Database, functions: list[Callable[[Connection], Any]]) -> list[Any]:
+    """Call each function in a thread and transaction of its own, started together.
 
-    def act(deed: Callable[[Connection], Any]) -> Any:
+    Returns what each returned or raised.
+    """
+    start = threading.Barrier(len(functions))
+
+    def act(function: Callable[[Connection], Any]) -> Any:
         start.wait(10)
         try:
             with database.write() as connection:
-                return deed(connection)
+                return function(connection)
         except Exception as error:
             return error
 
-    with ThreadPoolExecutor(len(deeds)) as pool:
-        return list(pool.map(act, deeds))
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(act, functions))
+
+
+def close_window(database: Database, model_id: str, needed: int = 1) -> int:
+    """Close the open window; returns its number."""
+    with database.write() as connection:
+        models.lock(connection, model_id)
+        return windows.close(connection, model_id, closed_by="operator", needed=needed)["number"]
+
+
+def queue_run(database: Database, model_id: str, **changes: Any) -> str:
+    """The id of a new queued run."""
+    with database.write() as connection:
+        models.lock(connection, model_id)
+        return new_run(connection, model_id, **changes)
+
+
+def claim_run(database: Database, run_id: str, owner: str = "worker-0") -> runs.Claim | None:
+    """Claim the run for this owner."""
+    with database.write() as connection:
+        return runs.claim(connection, run_id, owner=owner)
+
+
+def run_row(database: Database, run_id: str) -> dict[str, Any]:
+    """The run's row."""
+    with database.read() as connection:
+        return dict(runs.get(connection, run_id))

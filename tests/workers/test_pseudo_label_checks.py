@@ -1,6 +1,4 @@
-"""Accepted pseudo-labels against labels that came later: counted, exported, and kept no longer than
-the log.
-"""
+"""Accepted pseudo-labels and later labels: counted, exported, and deleted with the log."""
 
 from __future__ import annotations
 
@@ -9,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
@@ -72,8 +70,8 @@ class Checked:
             ]
             labels.add(connection, self.model_id, said)
 
-    def look(self) -> float | None:
-        """What the metric says after a look."""
+    def error_ratio(self) -> float | None:
+        """The exported metric after a recount."""
         pseudo_label_checks.recount(self.database, self.artifacts, self.seen)
         for family in text_string_to_metric_families(learning_metrics.text(self.database).decode()):
             if family.name == "acclimate_pseudo_label_error_ratio":
@@ -93,13 +91,13 @@ def checked(database: Database, tmp_path: Path) -> Checked:
 def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exported(
     checked: Checked,
 ) -> None:
-    assert checked.look() is None
+    assert checked.error_ratio() is None
     checked.label({0: 0, 2: 1})  # as accepted
-    assert checked.look() == 0.0
+    assert checked.error_ratio() == 0.0
     checked.label({4: 1, 6: None})  # another class, and none of the classes
-    assert checked.look() == 0.5
+    assert checked.error_ratio() == 0.5
     checked.label({1: 1, 3: 0})  # of rows that were not accepted
-    assert checked.look() == 0.5
+    assert checked.error_ratio() == 0.5
 
 
 def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(
@@ -108,12 +106,12 @@ def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(
     checked.reconcile()
     assert checked.artifacts.exists(checked.digest)
     checked.label({0: 1})
-    assert checked.look() == 1.0
+    assert checked.error_ratio() == 1.0
     with checked.database.write() as connection:
         connection.execute(text("UPDATE runs SET ended_at = ended_at - 8 * 86400"))
     checked.reconcile()
     assert not checked.artifacts.exists(checked.digest)
-    assert checked.look() is None
+    assert checked.error_ratio() is None
 
 
 def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_the_run(
@@ -127,7 +125,7 @@ def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_t
 
 def test_a_lost_artifact_leaves_what_was_counted(checked: Checked) -> None:
     checked.label({0: 1, 2: 1})
-    assert checked.look() == 0.5
+    assert checked.error_ratio() == 0.5
     checked.artifacts.delete(checked.digest)
     checked.label({4: 0})
-    assert checked.look() == 0.5
+    assert checked.error_ratio() == 0.5

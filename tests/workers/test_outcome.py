@@ -1,4 +1,4 @@
-"""What a version is held to later."""
+"""The expected answers that are stored with a version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch counts the right rows, acts once, never against an operator, and waits for nobody."""
+"""A watch counts the rows of its version, acts once, never against an operator, and never waits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def live(database: Database, tmp_path: Path) -> Live:
     return live
 
 
-def look(live: Live, seen: LastChecked | None = None) -> None:
+def poll(live: Live, seen: LastChecked | None = None) -> None:
     rollback_watch.poll(live.database, live.segments, seen or LastChecked())
 
 
@@ -42,10 +42,10 @@ def watch(live: Live, epoch: int = 2) -> Any:
 
 
 def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> None:
-    look(live)
+    poll(live)
     assert watch(live, 1) is None
     live.add_version()
-    look(live)
+    poll(live)
     assert (watch(live)["state"], watch(live)["rows"], watch(live)["needed"]) == (
         "watching",
         0,
@@ -60,7 +60,7 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
     live.add_version(windows=(1,))
     live.log(2, ONE_CLASS)
     for _ in range(3):
-        look(live)
+        poll(live)
     found = history(live)
     assert [(row["kind"], row["actor"], row["to_version"]) for row in found] == [
         ("first", "loop", 1),
@@ -83,10 +83,10 @@ def test_rows_count_once_and_only_if_the_new_version_answered_them(live: Live) -
     live.log(1, ONE_CLASS)
     live.log(2, answers(90), request="again")
     live.log(2, answers(90), request="again")
-    look(live)
+    poll(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("watching", 90)
     live.log(2, answers(110))
-    look(live)
+    poll(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("passed", 200)
 
 
@@ -94,15 +94,15 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
     live: Live,
 ) -> None:
     live.add_version()
-    look(live)
+    poll(live)
     live.log(2, ONE_CLASS[:60], behind_seconds=3600)
     with live.database.write() as connection:
         windows.close(connection, live.model_id, closed_by="operator", needed=1)
     live.log(2, ONE_CLASS[:60], behind_seconds=-3600)
-    look(live)
+    poll(live)
     assert watch(live)["rows"] == 120
     live.log(2, ONE_CLASS, behind_seconds=86_400)
-    look(live)
+    poll(live)
     assert (watch(live)["state"], watch(live)["rows"]) == ("worse", 200)
 
 
@@ -110,12 +110,12 @@ def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> Non
     live.add_version()
     live.log(2, answers(60))
     seen = LastChecked()
-    look(live, seen)
+    poll(live, seen)
     with live.database.write() as connection:
         connection.execute(text("UPDATE segments SET key = 'nowhere'"))
-    look(live, seen)
+    poll(live, seen)
     assert watch(live)["rows"] == 60
-    look(live, LastChecked())
+    poll(live, LastChecked())
     assert watch(live)["rows"] == 0
 
 
@@ -123,18 +123,18 @@ def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_wa
     live: Live,
 ) -> None:
     live.add_version()
-    look(live)
+    poll(live)
     live.log(2, ONE_CLASS)
     with live.database.write() as connection:
         promotions.roll_back(connection, live.model_id, to=None, actor="ann", reason="looks wrong")
-    look(live)
+    poll(live)
     assert watch(live)["state"] == "superseded"
     assert [row["actor"] for row in history(live)] == ["loop", "loop", "ann"]
 
 
 def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
     live.add_version()
-    look(live)
+    poll(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
         model = models.get(connection, live.model_id)
@@ -149,9 +149,9 @@ def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
 
 def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> None:
     live.add_version()
-    look(live)
+    poll(live)
     live.add_version()
-    look(live)
+    poll(live)
     assert [watch(live, epoch)["state"] for epoch in (2, 3)] == ["superseded", "watching"]
 
 
@@ -181,7 +181,7 @@ def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_
             .values(expected=EXPECTED | {"student": own})
         )
     live.log(number, ONE_CLASS)
-    look(live)
+    poll(live)
     assert watch(live)["state"] == "worse"
 
 
@@ -194,7 +194,7 @@ def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_pro
             connection, live.model_id, 1, expected=2, actor="ann", reason="back", override=False
         )
     live.log(1, ONE_CLASS)
-    look(live)
+    poll(live)
     assert (watch(live, 3)["state"], len(history(live))) == ("waived", 3)
 
 
@@ -202,7 +202,7 @@ def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
     live.policy(watch_rows=0)
     live.add_version()
     live.log(2, ONE_CLASS)
-    look(live)
+    poll(live)
     assert (watch(live)["state"], watch(live)["detail"]) == (
         "waived",
         "the policy says watch_rows = 0",
@@ -214,7 +214,7 @@ def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live:
     with live.database.write() as connection:
         connection.execute(text("UPDATE versions SET deleted_at = 1.0 WHERE number = 1"))
     live.log(2, ONE_CLASS)
-    look(live)
+    poll(live)
     assert watch(live)["state"] == "worse" and len(history(live)) == 2
     with live.database.read() as connection:
         model = models.get(connection, live.model_id)
@@ -225,13 +225,13 @@ def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(l
     live.add_version()
     with live.database.write() as connection:
         replicas.heartbeat(connection, "api-0", {live.model_id: 49})
-    look(live)
+    poll(live)
     assert asked(live) == 0
     with live.database.write() as connection:
         replicas.heartbeat(connection, "api-0", {live.model_id: 50})
     started = time.monotonic()
     for _ in range(3):
-        look(live)
+        poll(live)
     assert asked(live) == 1
     assert time.monotonic() - started < 10
 
@@ -245,7 +245,7 @@ def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_
     live: Live,
 ) -> None:
     live.add_version()
-    look(live)
+    poll(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
         found = rollback_watch.open_watch(connection, models.get(connection, live.model_id))

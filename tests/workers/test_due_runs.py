@@ -1,4 +1,4 @@
-"""When answers that changed start a run, and when they must not."""
+"""When changed answers start a run, and when they must not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from running import wait_for
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
@@ -31,11 +31,11 @@ def live(database: Database, tmp_path: Path) -> Live:
     return live
 
 
-def look(live: Live) -> list[str]:
-    """The runs that were rung for."""
-    rung: list[str] = []
-    triggers.start_due_runs(live.database, live.segments, LastChecked(), rung.append)
-    return rung
+def start_due(live: Live) -> list[str]:
+    """Start the runs that are due; their ids."""
+    notified: list[str] = []
+    triggers.start_due_runs(live.database, live.segments, LastChecked(), notified.append)
+    return notified
 
 
 def end(live: Live, run_id: str, state: str) -> None:
@@ -63,14 +63,14 @@ def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_sa
     live: Live,
 ) -> None:
     live.log(1, UNSURE)
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
     assert (newest(live)["trigger"], newest(live)["windows"]) == ("drift", [1])
     assert newest(live)["reason"].startswith("mean confidence fell from 0.900 to 0.700 on 150 rows")
 
 
 def test_answers_as_usual_start_none(live: Live) -> None:
     live.log(1, answers(150))
-    assert look(live) == []
+    assert start_due(live) == []
 
 
 @pytest.mark.parametrize(
@@ -79,28 +79,28 @@ def test_answers_as_usual_start_none(live: Live) -> None:
 def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
     live.policy(**changes)
     live.log(1, UNSURE)
-    assert look(live) == []
+    assert start_due(live) == []
 
 
 def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
         models.set_learning(connection, live.model_id, "paused", "holiday")
-    assert look(live) == []
+    assert start_due(live) == []
     with live.database.write() as connection:
         models.set_learning(connection, live.model_id, "on", None)
         new_run(connection, live.model_id)
-    assert look(live) == []
+    assert start_due(live) == []
 
 
 def test_only_the_champions_own_answers_count(live: Live) -> None:
     live.log(1, UNSURE)
     live.add_version()
-    assert look(live) == []
+    assert start_due(live) == []
     live.log(2, answers(100))
-    assert look(live) == []
+    assert start_due(live) == []
     live.log(2, UNSURE, behind_seconds=-1)
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
 
 
 def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and_then_a_longer_one(
@@ -108,11 +108,11 @@ def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and
 ) -> None:
     for wait in (600, 1200):
         live.log(1, UNSURE)
-        end(live, look(live)[0], "rejected")
+        end(live, start_due(live)[0], "rejected")
         live.log(1, UNSURE)
-        assert look(live) == []
+        assert start_due(live) == []
         pass_by(live, wait - 60)
-        assert look(live) == []
+        assert start_due(live) == []
         pass_by(live, 61)
 
 
@@ -120,11 +120,11 @@ def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_u
     live: Live,
 ) -> None:
     live.log(1, UNSURE)
-    end(live, look(live)[0], "rejected")
+    end(live, start_due(live)[0], "rejected")
     live.log(1, UNSURE)
-    assert look(live) == []
+    assert start_due(live) == []
     pass_by(live, -3600)
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
 
 
 def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
@@ -135,7 +135,7 @@ def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
         run_id = new_run(connection, live.model_id, slot=float(tomorrow))
         connection.execute(text("UPDATE models SET created_at = created_at + 3600"))
     end(live, run_id, "rejected")
-    wait_for(lambda: look(live), 10)
+    wait_for(lambda: start_due(live), 10)
     assert newest(live)["trigger"] == "schedule" and newest(live)["slot"] < tomorrow
 
 
@@ -143,13 +143,13 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
     live: Live,
 ) -> None:
     live.log(1, UNSURE)
-    end(live, look(live)[0], "rejected")
+    end(live, start_due(live)[0], "rejected")
     live.log(1, UNSURE)
-    assert look(live) == []
+    assert start_due(live) == []
     operators = start_run(live.database, RunRequest(model="gas", trigger="operator", actor="ann"))
     end(live, operators, "succeeded")
     live.log(1, UNSURE)
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
 
 
 def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
@@ -159,10 +159,10 @@ def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(liv
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
         windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.log(1, UNSURE)
-    assert look(live) == []
+    assert start_due(live) == []
     with live.database.write() as connection:
         windows.set_state(connection, live.model_id, number, "quarantined")
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
 
 
 def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
@@ -173,13 +173,13 @@ def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -
         windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.add_version()
     live.log(2, UNSURE)
-    assert len(look(live)) == 1
+    assert len(start_due(live)) == 1
 
 
 def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -> None:
     with live.database.write() as connection:
         replicas.heartbeat(connection, "api-0", {live.model_id: 100})
     for _ in range(2):
-        assert look(live) == []
+        assert start_due(live) == []
     with live.database.read() as connection:
         assert models.get(connection, live.model_id)["seal"] == 1

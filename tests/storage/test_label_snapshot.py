@@ -1,6 +1,4 @@
-"""A label judges once, then it teaches: which rows a run gets with which role, and what is read for
-it.
-"""
+"""The label snapshot of a run: which labels judge, which teach, and which rows are read for it."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from live_rows import Live, answers
-from memories import new_run
 from sqlalchemy import text
+from stored_models import new_run
 
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database

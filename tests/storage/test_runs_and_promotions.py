@@ -1,6 +1,4 @@
-"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves what a
-simple model says.
-"""
+"""Claims, crashes, cancellations, publications and rollbacks in any order agree with a model."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from memories import DIGEST, expire_lease, new_model, new_run, new_version
+from stored_models import DIGEST, expire_lease, new_model, new_run, new_version
 
 from acclimate.storage.database import Database
 from acclimate.storage.registry import audit_log, models, promotions, versions
