@@ -1,6 +1,4 @@
-"""The API process, `python -m service.app [--fd N]`: recovers its journals, follows the champion,
-answers.
-"""
+"""The API process, `python -m service.app [--fd N]`."""
 
 from __future__ import annotations
 
@@ -55,22 +53,22 @@ from service.sync.model_sync import ModelSync
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
-"""A seed set may be larger than a request with rows."""
+"""The largest body of a request that creates a model, with its seed set."""
 COPY_SECONDS = 60.0
+"""Pause between two checks of the local copies of a remote store."""
 PATIENCE = 6.0
-"""Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds.
-"""
+"""The longest wait of a request for the database, in seconds; a lock is waited for 5 seconds."""
 
 
 def build(settings: Settings) -> FastAPI:
-    """The application, whole; it touches database and disk only while its lifespan runs."""
+    """The application. It uses the database and the disk only while its lifespan runs."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = build_state(settings)
         app.state.service = state
         state.recorder.start()
-        wake_torch()
+        warm_up_torch()
         loops = SyncLoops(
             heartbeat=state.heartbeat,
             model_sync=state.model_sync,
@@ -122,7 +120,7 @@ def build(settings: Settings) -> FastAPI:
 
 
 def build_state(settings: Settings) -> ServiceState:
-    """Everything that this process holds, made of its settings."""
+    """Build the state of this process from its settings."""
     database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
     metrics, segments, artifacts = (
@@ -171,20 +169,18 @@ def build_state(settings: Settings) -> ServiceState:
     )
 
 
-def wake_torch() -> None:
-    """Pay what torch imports for its first network, a third of a second of one core, before a
-    promotion waits for it.
-    """
+def warm_up_torch() -> None:
+    """Build one network: the first one takes 0.3 s of imports, which would delay a promotion."""
     architectures.Mlp(1, 2, [1], torch.Generator())
 
 
 def recover(state: ServiceState, loops: SyncLoops) -> None:
-    """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
-    load what there is to serve.
+    """Seal and register the journals of this slot's previous process, before the first heartbeat;
+    then load the champions.
 
-    While the database does not answer, or is still an older acclimate's, this waits for it: without
-    it the replica knows neither models nor keys. A store that does not answer is not waited for:
-    what it does not take now, it takes later.
+    Waits while the database does not answer or is not migrated: without it the replica knows
+    neither models nor keys. It does not wait for the store: files that it refuses are retried
+    later.
     """
     while True:
         try:
@@ -201,22 +197,21 @@ def recover(state: ServiceState, loops: SyncLoops) -> None:
 
 
 async def forget_copies(state: ServiceState) -> None:
-    """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends
-    by an error.
+    """Delete this machine's copies of files that a remote store no longer has, periodically until
+    cancelled. Errors are logged.
     """
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
             await asyncio.to_thread(copies.purge, state.database, state.segments, state.artifacts)
-        except Exception as error:  # the database may be away; the next time is soon
-            logger.warning(
-                "copies of the store were not looked through", error=type(error).__name__
-            )
+        except Exception as error:  # the database may be away: retried after COPY_SECONDS
+            logger.warning("copies of the store were not checked", error=type(error).__name__)
 
 
 def retire(state: ServiceState) -> None:
-    """Stop in good order: what is recorded is sealed and registered where the database answers,
-    else left to the successor.
+    """Seal and register the open journals, then stop every part.
+
+    Where that fails, the next process in this slot recovers the journals.
     """
     try:
         for model_id in state.recorder.open_rows():
@@ -224,7 +219,7 @@ def retire(state: ServiceState) -> None:
         with state.database.write() as connection:
             replicas.sign_off(connection, state.settings.replica)
     except Exception as error:
-        logger.warning("open journals are left to the successor", error=type(error).__name__)
+        logger.warning("open journals are left to the next process", error=type(error).__name__)
     state.recorder.close()
     state.batcher.close()
     state.planner.close()
@@ -248,16 +243,14 @@ def _recover_journals(state: ServiceState) -> None:
         for damaged in recovery.quarantined:
             state.metrics.quarantined.inc()
             logger.error(
-                "part of a journal is damaged and kept aside",
+                "part of a journal is damaged and was quarantined",
                 model=model_folder.name,
                 file=damaged.name,
             )
 
 
 class Server(uvicorn.Server):
-    """Asked to stop, it says so to the answers that wait for something, which would else hold it
-    up.
-    """
+    """Signals a stop to the replies that wait for something, so that they do not delay it."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -271,11 +264,12 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
+    """Run one API process until it is stopped."""
     parser = argparse.ArgumentParser(prog="acclimate serve", description=__doc__)
     parser.add_argument(
         "--fd",
         type=int,
-        help="a listening socket that the supervisor hands over; replicas share it",
+        help="a listening socket inherited from the supervisor, shared by the replicas",
     )
     arguments = parser.parse_args()
     settings = server_settings()

@@ -1,5 +1,5 @@
-"""The numbers of learning, read from the database when they are asked for: one truth over replicas
-and restarts.
+"""The learning metrics, read from the database at each scrape: they are the same in every replica
+and survive restarts.
 """
 
 from __future__ import annotations
@@ -35,77 +35,83 @@ PROMOTIONS = (
     ("rollback", "none"),
     ("override", "none"),
 )
-"""What the loop and operators do, by kind and evidence."""
+"""The kinds of promotions with their evidence."""
 DURATIONS = (1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 1800.0)
 
 GAUGES = {
     "drift_statistic": (
-        "What each detector found in the newest diagnosed window.",
+        "Statistic of each drift detector in the newest diagnosed window.",
         ("model", "detector"),
     ),
     "drift_threshold": (
-        "Above this the detector's statistic counts as drift.",
+        "Threshold of the statistic, above which it counts as drift.",
         ("model", "detector"),
     ),
     "drift_detected": ("1 where the statistic is above its threshold.", ("model", "detector")),
     "estimated_accuracy_ratio": (
-        "Estimated accuracy of the answers in the newest closed window, made without a label; "
-        "absent where refused.",
+        "Estimated accuracy in the newest closed window, without labels; absent where no estimate "
+        "is possible.",
         ("model", "estimator"),
     ),
-    "estimated_accuracy_ratio_lower": ("Lower end of its interval.", ("model", "estimator")),
-    "estimated_accuracy_ratio_upper": ("Upper end of its interval.", ("model", "estimator")),
+    "estimated_accuracy_ratio_lower": (
+        "Lower bound of the estimated accuracy.",
+        ("model", "estimator"),
+    ),
+    "estimated_accuracy_ratio_upper": (
+        "Upper bound of the estimated accuracy.",
+        ("model", "estimator"),
+    ),
     "pseudo_label_class_divergence_ratio": (
-        "Total variation between the classes of the accepted pseudo-labels and those of all, "
-        "in the newest closed window.",
+        "Total variation distance between the classes of the accepted pseudo-labels and of all "
+        "pseudo-labels, in the newest closed window.",
         ("model",),
     ),
     "pseudo_label_error_ratio": (
-        "Share of the accepted pseudo-labels of the runs kept that labels which came later "
-        "contradict; absent without any.",
+        "Share of accepted pseudo-labels that later labels contradict; absent without such labels.",
         ("model",),
     ),
     "calibration_error_ratio": (
-        "Debiased calibration error on the judging part, of answers surer than right.",
+        "Debiased calibration error on the judging part, overconfidence only.",
         ("model", "alias"),
     ),
     "replay_rows": (
-        "Trusted rows, by class, that held the champion against forgetting: the seed's, and "
-        "those that people taught.",
+        "Replayed trusted rows of the champion's training by class: of the seed set, and with "
+        "labels.",
         ("model", "class"),
     ),
     "anchor_distance_ratio": (
-        "How far the champion's weights are from the anchor's, in the length of those; 0 for "
-        "the anchor.",
+        "Distance of the champion's weights from the anchor's, relative to their norm; 0 for the "
+        "anchor.",
         ("model",),
     ),
     "runs_active": ("Runs that have not ended, by stage.", ("model", "stage")),
-    "run_heartbeat_timestamp_seconds": ("Last sign of life of the newest run.", ("model",)),
-    "gate_value": ("What each gate measured on the newest judged student.", ("model", "gate")),
+    "run_heartbeat_timestamp_seconds": (
+        "Last heartbeat of the newest run, in unix seconds.",
+        ("model",),
+    ),
+    "gate_value": ("Value of each gate for the newest judged student.", ("model", "gate")),
     "gate_limit": ("The limit of each gate.", ("model", "gate")),
-    "learning_paused": ("1 while learning by itself is paused.", ("model",)),
+    "learning_paused": ("1 while automatic learning is paused.", ("model",)),
     "periodic_task_age_seconds": (
-        "Since the periodic task was last done to its end; absent before.",
+        "Time since the periodic task was last completed; absent before.",
         ("task",),
     ),
-    "queue_oldest_task_age_seconds": ("Age of the oldest run that nobody has taken.", ()),
+    "queue_oldest_task_age_seconds": ("Age of the oldest queued run.", ()),
     "build_info": ("1; the version of the software.", ("version",)),
 }
 COUNTERS = {
     "pseudo_labels": (
-        "Rows by what the selection of pseudo-labels did with them.",
+        "Rows by outcome of the pseudo-label selection: accepted, or the reason for refusal.",
         ("model", "outcome"),
     ),
     "runs": ("Ended runs.", ("model", "trigger", "state")),
     "promotions": ("Changes of champion.", ("model", "kind", "evidence")),
 }
-"""What each metric of learning tells, and its labels."""
+"""Help text and labels of each metric."""
 
 
 def text(database: Database) -> bytes:
-    """Prometheus text of every learning metric; nothing while the database does not answer, rather
-    than old numbers.
-    """
+    """Prometheus text of the learning metrics; empty while the database does not answer."""
     metrics = CollectorRegistry(auto_describe=False)
     metrics.register(LearningCollector(database))
     try:
@@ -115,15 +121,17 @@ def text(database: Database) -> bytes:
 
 
 class LearningCollector:
-    """Reads in one consistent transaction at each scrape."""
+    """Collects the metrics in one transaction at each scrape."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def describe(self) -> list[Metric]:
+        """The metrics without values."""
         return list(families().values())
 
     def collect(self) -> Iterator[Metric]:
+        """The metrics. Raises `Unavailable`."""
         found = families()
         with self._database.read() as connection:
             found["build_info"].add_metric((VERSION,), 1)
@@ -146,7 +154,7 @@ class LearningCollector:
 
 
 def families() -> dict[str, Any]:
-    """Every metric of learning by its name without prefix, empty."""
+    """Every learning metric without values, by its name without prefix."""
     found: dict[str, Any] = {
         name: GaugeMetricFamily(f"acclimate_{name}", help, labels=labels)
         for name, (help, labels) in GAUGES.items()
@@ -162,11 +170,11 @@ def families() -> dict[str, Any]:
 
 
 def _runs(found: dict[str, Any], model: str, rows: list[Any]) -> None:
-    """`rows` are newest first."""
+    """Add the metrics of a model's runs, newest first."""
     ended = [row for row in rows if row["ended_at"] is not None]
     counts = Counter((row["trigger"], row["state"]) for row in ended)
-    # Zeros too, here and of promotions: an alert on an increase would miss the first failure
-    # otherwise.
+    # Zeros are exported too, here and for promotions: an alert on an increase would otherwise miss
+    # the first failure.
     for trigger, state in product(TRIGGERS, ENDED):
         found["runs"].add_metric((model, trigger, state), counts[trigger, state])
     for stage, count in Counter(row["stage"] for row in rows if row["ended_at"] is None).items():

@@ -1,4 +1,4 @@
-"""What one API process holds while it runs."""
+"""The state of an API process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from service.sync.model_sync import ModelSync
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """Made once in `app.lifespan`, handed to every route; its parts live and stop together."""
+    """The parts of an API process, built once by `app.build_state` and given to every route."""
 
     settings: Settings
     database: Database
@@ -50,10 +50,10 @@ class ServiceState:
     rate_limit: RateLimit
     run_logs: RunLogs
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when this process is asked to stop: answers that wait for something end then."""
+    """Set when this process stops: replies that wait for something end then."""
 
 
 def service_state(request: Request) -> ServiceState:
-    """A route's dependency."""
+    """A route's dependency: the state of its process."""
     found: ServiceState = request.app.state.service
     return found

@@ -1,6 +1,4 @@
-"""The rows of the open window that people are asked to label, drawn by `learning.audit` over the
-segments of all replicas.
-"""
+"""Selects the rows of the open window to label, over the segments of all replicas."""
 
 from __future__ import annotations
 
@@ -25,18 +23,16 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 FRESH_SECONDS = 2.0
-"""Journals are sealed for the queue no more often than this, or whoever looks every second would
-fill the log with crumbs.
+"""The shortest pause between two seals of the journals, so that frequent requests do not produce
+many small segments.
 """
 SEAL_SECONDS = 3.0
 MOST_HELD = 4_000_000
-"""Priorities of so many rows stay in memory: 32 MB."""
+"""How many rows' priorities stay in memory: 32 MB."""
 
 
 class LabelQueue:
-    """Safe to ask from many threads. Remembers the priorities of the segments it has read, and
-    nothing else.
-    """
+    """Thread-safe. Caches the priorities of the segments that it has read."""
 
     def __init__(self, database: Database, segments: Segments) -> None:
         self._database = database
@@ -48,8 +44,8 @@ class LabelQueue:
     def ask(
         self, model: RowMapping, *, limit: int, with_input: bool
     ) -> tuple[list[dict[str, Any]], int]:
-        """Up to `limit` items, first things first, and how many rows the open window has of which 5
-        seconds ago were known.
+        """Up to `limit` items in the order of their priority, and the number of rows in the open
+        window that were logged at least 5 seconds ago.
 
         Raises `SegmentDamaged`.
         """
@@ -77,7 +73,7 @@ class LabelQueue:
         if found is None:
             try:
                 ids, rows = self._segments.ids(line["key"])
-            except StoreMissing:  # the bounds of the log took it away meanwhile
+            except StoreMissing:  # deleted meanwhile by the bounds of the log
                 return np.empty(0, dtype=np.uint64)
             found = label_sampling.priorities(ids, rows, key=f"{line['model_id']} {window}")
             with self._lock:
@@ -88,7 +84,7 @@ class LabelQueue:
 
 
 class _Draw:
-    """The rows of one window, oldest first, as places of one long list."""
+    """The rows of one window, oldest first; a place is an index over all its segments."""
 
     def __init__(
         self,
@@ -112,7 +108,7 @@ class _Draw:
             known = labels.labelled(
                 connection, self._model["id"], {id for id, _ in addresses.values()}
             )
-        # A row that is no longer there cannot be asked about either.
+        # A row that no longer exists counts as labelled: it cannot be labelled.
         return np.array(
             [addresses.get(int(place)) in {None, *known} for place in places], dtype=np.bool_
         )
@@ -139,9 +135,7 @@ class _Draw:
         return {**item, "input": documents.input(row.x[0])} if with_input else item
 
     def _rows(self, places: label_sampling.Places) -> dict[int, LoggedRows]:
-        """Each row by its place; those of a segment that the bounds of the log took away are
-        missing.
-        """
+        """The rows by place, without those of segments that were deleted meanwhile."""
         found: dict[int, LoggedRows] = {}
         segments = np.searchsorted(self._starts, places, side="right") - 1
         for segment in np.unique(segments).tolist():

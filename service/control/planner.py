@@ -1,6 +1,4 @@
-"""Says what a run would learn, without one: the same rows, steps and random states as the run, up
-to what needs training.
-"""
+"""Plans a run: its stages before training, with the rows and random states of the run."""
 
 from __future__ import annotations
 
@@ -35,12 +33,12 @@ if TYPE_CHECKING:
 
 Plan = Learnable | NothingToLearn | Quarantined
 MOST_ROWS = 5000
-"""Rows that a plan looks at; of a larger window it draws so many at random."""
+"""How many rows a plan examines; of a larger window it draws this many at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """What a run would stand on, read in one transaction."""
+    """The inputs of a run, read in one transaction."""
 
     model: RowMapping
     policy: Policy
@@ -57,9 +55,7 @@ class Basis:
 
 
 class Planner:
-    """One plan at a time, in a thread of its own: it computes with the champion, and answering goes
-    first.
-    """
+    """Makes one plan at a time, in its own thread, so that serving has priority."""
 
     def __init__(
         self,
@@ -78,11 +74,15 @@ class Planner:
         self.thread.shutdown(wait=False, cancel_futures=True)
 
     def plan(self, name: str, windows: Sequence[int] | None) -> documents.Document:
-        """The plan of a run over the open window, or over closed ones, as a document. Nothing is
-        closed, started or kept.
+        """The plan of a run as a document. Nothing is closed, started or stored.
 
-        Every row acknowledged before this call by a live replica is in it. Raises what `start_run`
-        raises of model and windows.
+        Every row that a live replica acknowledged before this call is considered.
+
+        Args:
+            windows: numbers of closed windows; None for the open window.
+
+        Raises as `start_run` does for model and windows, and the 503 refusal when an input cannot
+        be read.
         """
         champion = self._slots.champion(name)
         if windows is None:
@@ -96,7 +96,7 @@ class Planner:
             parts = SeedSet.of(self._artifacts.read(basis.model["seed_digest"])[1])
             anchor = self._anchor(champion)
         except (ArtifactError, StoreError, SegmentDamaged) as error:
-            raise Refusal("unavailable", f"what the plan needs cannot be read: {error}") from error
+            raise Refusal("unavailable", f"an input of the plan cannot be read: {error}") from error
         inputs = RunInputs(
             window=window,
             seed=parts,
@@ -162,7 +162,7 @@ def _simulation(first: RowMapping) -> Simulation | None:
 def _document(
     basis: Basis, found: Plan | None, *, rows: int, window: Window | None
 ) -> dict[str, Any]:
-    """The plan as JSON; `found` is None where the window has too few rows to be looked at."""
+    """The plan as JSON; `found` is None where the window has too few rows to be examined."""
     labels = found.labels if isinstance(found, Learnable | NothingToLearn) else None
     examined = len(window) if window is not None else 0
     detail = _detail(basis, found)
@@ -197,5 +197,5 @@ def _detail(basis: Basis, found: Plan | None) -> str:
         return f"the window has {basis.rows} rows, a run needs {basis.needed}"
     if isinstance(found, Learnable):
         accepted = int(found.labels.accepted.sum())
-        return f"{accepted} rows would be learnt from; gates judge the student"
+        return f"{accepted} rows would be learnt from; the gates judge the result"
     return found.detail

@@ -1,4 +1,4 @@
-"""Answers over `/api/v1`. Bodies are read by hand, bytes first."""
+"""The route that predicts over `/api/v1`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Predicting = Annotated[Key, Depends(Scope("predict"))]
 
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
 async def predict_rows(name: str, request: Request, state: State, key: Predicting) -> Response:
-    """Answer the rows with the champion, and log them unless the request opts out."""
+    """Predict the rows with the champion, and log them unless `log` is false."""
     with measured(state, name, "api", key):
         body = await whole_body(request, most=state.settings.body_limit)
         served, model = state.slots.champion(name), state.slots.model(name)

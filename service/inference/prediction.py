@@ -1,6 +1,4 @@
-"""One row's way through the voice: answered by one version, then written to the log, then
-acknowledged.
-"""
+"""Answers a request: predicts its rows with one version, logs them, then acknowledges them."""
 
 from __future__ import annotations
 
@@ -29,11 +27,11 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one
-    version.
+    """The answer to one request, from one version: probabilities (N, C), best class (N,),
+    confidence (N,).
 
-    `abstain` (N,): being wrong is likelier than the policy's `max_risk` allows. `state` is the id
-    of the running state behind them, None where there was none.
+    `abstain` (N,): the risk is above the policy's `max_risk`. `state` is the id of the running
+    state of the answer, None without one.
     """
 
     id: str
@@ -56,10 +54,13 @@ async def predict(
     log: bool,
     followed: Followed = None,
 ) -> Answered:
-    """The answer, given only after the log holds its rows as the model's durability says.
+    """The answer, returned after the rows are logged with the model's durability.
 
-    Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal
-    when they could not be logged: then nothing is acknowledged.
+    Args:
+        log: whether the rows are logged; logged rows advance the running state.
+        followed: the running state or the snapshot to answer in, if any.
+
+    Raises the 503 refusal when the rows could not be logged: then none is acknowledged.
     """
     state.rate_limit.charge(key.id, len(asked.x))
     answer = await state.batcher.answer(served, asked.x, followed, counts=log)
@@ -94,7 +95,7 @@ async def predict(
         answered = replace(answered, log=stored)
         outcome = "stored"
     _count(state, model, answered, outcome)
-    # Ids and numbers only: no value of a row ever stands in a log line.
+    # Ids and numbers only: log lines contain no value of a row.
     ids = {"model": model.name, "version": answered.version, "prediction": answered.id}
     logger.debug("answered", **ids, rows=len(best), log=answered.log)
     return answered
@@ -102,11 +103,10 @@ async def predict(
 
 @contextmanager
 def measured(state: ServiceState, name: str, protocol: str, key: Key) -> Iterator[None]:
-    """Count the request by its answer and take its time. An unknown model is counted under no name
-    of the client's.
+    """Count the request by its HTTP status and measure its duration.
 
-    Raises the 429 refusal, before anything of the request is read, for a key that has sent too
-    much.
+    The metrics of an unknown model have the label "unknown". Raises the 429 refusal, before the
+    request is read, for a key above its rate limit.
     """
     model, started, code = (
         name if name in state.slots.models else "unknown",
@@ -126,8 +126,8 @@ def measured(state: ServiceState, name: str, protocol: str, key: Key) -> Iterato
 
 
 def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
-    """Chow (1970): answers whose own calibrated chance of being wrong is larger; none where the
-    policy names no risk.
+    """Chow's rule (1970): which answers (N,) have a risk, 1 - confidence, above `max_risk`; none
+    where that is 0.
     """
     return np.asarray(1 - confidence.astype(np.float64) > max_risk) & (max_risk > 0)
 

@@ -1,6 +1,4 @@
-"""The Open Inference Protocol at `/v2`, JSON. For every path below it `service/errors.py` makes
-errors `{"error": text}`.
-"""
+"""The Open Inference Protocol at `/v2`, in JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ Predicting = Annotated[Key, Depends(Scope("predict"))]
 
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
 async def infer(name: str, request: Request, state: State, key: Predicting) -> Response:
-    """Answer one input tensor with the champion, and log its rows unless the request opts out."""
+    """Predict one input tensor with the champion, and log its rows unless `log` is false."""
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
         served, model = state.slots.champion(name), state.slots.model(name)
@@ -38,7 +36,7 @@ async def infer(name: str, request: Request, state: State, key: Predicting) -> R
         if asked.state is not None:
             raise bad_request(
                 POINTER,
-                "the champion follows its own running state: name a state only with a version",
+                "the champion uses its own running state: a state needs a version by number",
             )
         log = asked.log is not False
         answered = await predict(state, model, served, asked, key, log=log, followed=served.running)
@@ -51,8 +49,9 @@ async def infer(name: str, request: Request, state: State, key: Predicting) -> R
 async def infer_version(
     name: str, version: str, request: Request, state: State, key: Predicting
 ) -> Response:
-    """Answer with the named version, without running state unless `parameters.state` names one that
-    a reply had; the rows are logged only when the request asks for it.
+    """Predict one input tensor with a version by number. `parameters.state` is the id of the
+    running state to use, from an earlier reply; without it none is used. The rows are logged only
+    when `log` is true.
 
     A version that was never champion answers only with `log: false`: nothing is learnt from its
     answers.
@@ -67,12 +66,17 @@ async def infer_version(
         if not was_champion and asked.log is not False:
             raise Refusal(
                 "bad-request",
-                f"version {version} was never champion: ask it with parameters.log false",
+                f"version {version} was never champion: send parameters.log false",
             )
         followed = None
         if asked.state is not None:
-            this = (served.model_id, served.version, served.bundle.mode)
-            followed = await asyncio.to_thread(state.states.find, *this, asked.state)
+            followed = await asyncio.to_thread(
+                state.states.find,
+                served.model_id,
+                served.version,
+                served.bundle.mode,
+                asked.state,
+            )
         answered = await predict(
             state, model, served, asked, key, log=asked.log is True, followed=followed
         )
@@ -93,16 +97,16 @@ async def server_metadata(state: State) -> dict[str, Any]:
 
 @router.get("/v2/health/live", tags=["health"], operation_id="live")
 async def live() -> dict[str, bool]:
-    """The process answers. Open."""
+    """Whether the process answers. Needs no key."""
     return {"live": True}
 
 
 @router.get("/v2/health/ready", tags=["health"], operation_id="ready")
 async def ready(state: State) -> dict[str, Any]:
-    """This replica takes requests; models without a version answer 503 by themselves. Open.
+    """Whether this replica accepts requests. Needs no key. A model without a version answers 503.
 
-    `degraded` is there while database or store do not answer: what is loaded serves, and rows are
-    kept on this replica's disk.
+    `degraded` is present while the database or the store does not answer: loaded versions are
+    served, and rows are kept on this replica's disk.
     """
     silent = [
         name
@@ -115,13 +119,13 @@ async def ready(state: State) -> dict[str, Any]:
 
 @router.get("/v2/models", tags=["inference"], operation_id="list_served_models")
 async def list_served_models(state: State, key: Predicting) -> dict[str, list[str]]:
-    """Names of the models, as KServe lists them."""
+    """The names of the models, in the format of KServe."""
     return {"models": sorted(state.slots.models)}
 
 
 @router.get("/v2/models/{name}/ready", tags=["inference"], operation_id="model_ready")
 async def model_ready(name: str, state: State, key: Predicting) -> dict[str, Any]:
-    """200 when the model's champion is loaded here."""
+    """200 when the model's champion is loaded in this replica."""
     state.slots.champion(name)
     return {"name": name, "ready": True}
 
@@ -130,7 +134,7 @@ async def model_ready(name: str, state: State, key: Predicting) -> dict[str, Any
     "/v2/models/{name}/versions/{version}/ready", tags=["inference"], operation_id="version_ready"
 )
 async def version_ready(name: str, version: str, state: State, key: Predicting) -> dict[str, Any]:
-    """200 when the version can answer; it is loaded for this."""
+    """200 when the version can answer; it is loaded if necessary."""
     await asyncio.to_thread(versions.load, state, state.slots.model(name), version)
     return {"name": name, "ready": True}
 
@@ -142,7 +146,7 @@ async def version_ready(name: str, version: str, state: State, key: Predicting) 
 async def model_metadata(
     name: str, state: State, key: Predicting, version: str | None = None
 ) -> dict[str, Any]:
-    """Inputs and outputs of the model, and the versions worth asking."""
+    """Inputs and outputs of the model, and its available versions."""
     model = state.slots.model(name)
     spec, classes = model.spec.input, len(model.spec.input.classes)
     if version is not None:
@@ -168,9 +172,7 @@ async def model_metadata(
 
 
 async def _json_body(request: Request, state: ServiceState) -> bytes:
-    """The body, whatever its Content-Type: clients of the protocol send none, octet-stream or a
-    form's.
-    """
+    """The body, whatever its Content-Type: clients of the protocol send various ones, or none."""
     if "inference-header-content-length" in request.headers:
         raise Refusal(
             "bad-request",

@@ -101,8 +101,8 @@ def test_learning_is_bad_while_nobody_looks_for_what_is_due(
     found, reasons = lamp(live, "learning")
     assert found == state
     told = (
-        "nobody has looked for due runs and for promotions to take back for 70 s: beat or "
-        "every worker is missing"
+        "due runs and watched promotions were not checked for 70 s: beat or "
+        "every worker is not running"
     )
     assert (told in reasons) == (state == "bad")
     assert lamp(live, "safe")[0] == "ok"
@@ -117,7 +117,7 @@ def test_learning_is_bad_where_nobody_has_ever_looked(live: Live) -> None:
 def test_a_model_that_never_learns_says_so(live: Live) -> None:
     live.policy(learnable="no")
     assert lamp(live, "learning")[1] == [
-        'the policy says learnable = "no": this model is served and watched only'
+        'the policy has learnable = "no": the model is served and monitored, it does not learn'
     ]
 
 
@@ -164,7 +164,7 @@ def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_sa
         )
     assert lamp(live, "safe") == (
         "warn",
-        ["version 2 is being watched: 40 of 500 rows", "nobody looks at it"],
+        ["version 2 is being watched: 40 of 500 rows", "the watch does not run"],
     )
     with live.database.write() as connection:
         watches.note(connection, live.model_id, 2, {"state": "passed"})
@@ -205,7 +205,7 @@ def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None
     watch(live, "worse")
     assert lamp(live, "safe") == (
         "bad",
-        ["version 2 is worse and still serves: lost its confidence"],
+        ["version 2 is worse and still served: lost its confidence"],
     )
 
 

@@ -90,7 +90,7 @@ def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
             "not a readable .npz",
         ),
         ("seed.csv", csv(comment=STRINGS, y=Y), "#/seed", "named x or text; it has comment, y"),
-        ("seed.csv", csv(x=STRINGS, text=STRINGS, y=Y), "#/seed", "one column of text is needed"),
+        ("seed.csv", csv(x=STRINGS, text=STRINGS, y=Y), "#/seed", "needs one column of text"),
         ("seed.csv", csv(x=STRINGS), "#/seed", "'y' is missing"),
         ("seed.csv", b"x,y\n\xff,0\n", "#/seed", "UTF8"),
         ("seed.parquet", parquet(x=[1, 2], y=[0, 1]), "#/seed", "'x' holds int64, not strings"),

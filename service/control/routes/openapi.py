@@ -1,5 +1,5 @@
-"""The OpenAPI document, completed: which refusals a route has, and what bodies and answers hold
-that are written by hand.
+"""Completes FastAPI's OpenAPI document: the refusals of each route, and the bodies and replies that
+are not declared by types.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 PROBLEM: Json = {
     "type": "object",
-    "description": "What was wrong, where, and what would be right (RFC 9457).",
+    "description": "The problem, its position and what is expected (RFC 9457).",
     "required": ["type", "title", "status", "detail", "request_id"],
     "properties": {
         "type": {"type": "string", "enum": [f"/problems/{slug}" for slug in TITLES]},
@@ -115,7 +115,7 @@ BODIES: dict[str, tuple[str, Json]] = {
     "give_feedback": ("application/json", LABELS),
     "create_model": ("multipart/form-data", MODEL),
 }
-"""Of routes that read their body themselves: what it is, by operation."""
+"""Media type and schema of the body, for operations that read it themselves."""
 ANSWERS = {
     "list_rows": "application/x-ndjson",
     "get_run_logs": "application/x-ndjson",
@@ -123,7 +123,7 @@ ANSWERS = {
     "metrics": "text/plain",
     "get_label_queue": "application/json",
 }
-"""Of routes that write their answer themselves: what it is."""
+"""Media type of the reply, for operations that write it themselves."""
 OPEN = ("live", "ready")
 ANY_ROUTE, NAMED, CHANGING, WITH_BODY = (401, 403, 503), (404,), (409,), (400, 408, 413, 415, 422)
 OWN = {
@@ -136,13 +136,11 @@ OWN = {
     "set_policy": (412, 428),
     "set_gates": (412, 428),
 }
-"""Refusals that few routes have."""
+"""Status codes that only these operations have."""
 
 
 def describe(app: FastAPI) -> Json:
-    """The document of the app: FastAPI's own, with refusals as they are, bodies, media types and
-    the key that is needed.
-    """
+    """The OpenAPI document of the app: FastAPI's, with refusals, bodies, media types and keys."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
@@ -171,7 +169,7 @@ def _complete(operation: Json, path: str, method: str) -> None:
     if name == "start_run":
         plan = {"application/json": {"schema": {"type": "object"}}}
         answers["200"] = {
-            "description": "With dry_run: what would be learnt; nothing was started",
+            "description": "With dry_run: the plan of the run; nothing was started",
             "content": plan,
         }
     if name in OPEN:

@@ -1,8 +1,8 @@
-"""Reads an uploaded seed set: .npz with x and y, or .parquet and .csv with a column y beside the
-input. No pickle.
+"""Reads an uploaded seed set: .npz with x and y, or .parquet and .csv with a column y and the
+input. Nothing is unpickled.
 
-The input of a table is one column a number, in row-major order; of text it is one column of
-strings, named x or text.
+In a table, the input is one column per number, in row-major order; for text it is one column of
+strings named x or text.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ UNREADABLE = (
 
 
 def read(name: str, data: bytes, spec: InputSpec) -> tuple[Any, Any]:
-    """(x, y) as the file has them; what they must be is checked by `learning.seed`. Raises the 422
-    refusal.
+    """The arrays (x, y) of the file; `learning.seed_split` checks their content.
 
-    Text comes as objects that are strings of UTF-8, none longer than a request may send.
+    Text is an array of str objects, none longer than in a request. Raises the 422 refusal.
+
+    Args:
+        name: the file's name, whose ending is its format.
     """
     ending = name.rpartition(".")[2].lower()
     try:
@@ -66,7 +68,7 @@ def read(name: str, data: bytes, spec: InputSpec) -> tuple[Any, Any]:
 def _npz(data: bytes) -> tuple[Any, Any]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED_BYTES:
-            raise _wrong(f"it unpacks to more than {MOST_UNPACKED_BYTES // 2**30} GiB")
+            raise _wrong(f"it decompresses to more than {MOST_UNPACKED_BYTES // 2**30} GiB")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         for needed in ("x", "y"):
             if needed not in arrays:
@@ -82,7 +84,7 @@ def _csv(data: bytes, spec: InputSpec) -> Any:
     return pa.csv.read_csv(
         io.BytesIO(data),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        # A comment that says 007 or NA is text, and so is an empty one.
+        # "007", "NA" and empty cells are text.
         convert_options=pa.csv.ConvertOptions(
             column_types=dict.fromkeys(TEXT_COLUMNS, pa.string()), strings_can_be_null=False
         ),
@@ -106,7 +108,7 @@ def _text_column(table: Any) -> Any:
     found = [name for name in table.column_names if name in TEXT_COLUMNS]
     if len(found) != 1:
         raise _wrong(
-            f"one column of text is needed, named x or text; it has "
+            f"needs one column of text, named x or text; it has "
             f"{', '.join(table.column_names[:20])}"
         )
     column = table.column(found[0])
@@ -119,26 +121,24 @@ def _text_column(table: Any) -> Any:
 
 
 def _strings(x: Any) -> Any:
-    """The strings of a text array as objects."""
+    """The array with its strings as str objects. Raises the 422 refusal."""
     if x.dtype.kind == "U" and x.size:
-        _refuse_no_characters(x)
+        _refuse_invalid_characters(x)
     elif x.dtype != object:
         return x
     strings = np.empty(x.shape, dtype=object)
-    for place, text in enumerate(x.reshape(-1).tolist()):
+    for row, text in enumerate(x.reshape(-1).tolist()):
         if not isinstance(text, str):
-            raise _wrong(f"row {place} holds no string; an empty one is legal", "#/seed/x")
+            raise _wrong(f"row {row} is not a string; an empty string is allowed", "#/seed/x")
         size = len(text.encode())
         if size > MOST_BYTES:
-            raise _wrong(f"row {place} has {size} bytes, at most {MOST_BYTES}", "#/seed/x")
-        strings.flat[place] = text
+            raise _wrong(f"row {row} has {size} bytes, at most {MOST_BYTES}", "#/seed/x")
+        strings.flat[row] = text
     return strings
 
 
-def _refuse_no_characters(x: Any) -> None:
-    """A file may hold numbers that stand for no character, of which numpy makes broken strings, or
-    half a surrogate pair.
-    """
+def _refuse_invalid_characters(x: Any) -> None:
+    """Raise the 422 refusal for code points that are no characters, and for lone surrogates."""
     codes = (
         np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).view(np.uint32).reshape(x.size, -1)
     )

@@ -1,5 +1,5 @@
-"""Reads uploaded weights: a safetensors file. What its header says is checked against its bytes
-before any tensor is made.
+"""Reads uploaded weights, a safetensors file. Its header is checked against its size before any
+tensor is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from service.errors import Refusal
 MOST_HEADER_BYTES = 16 * 2**20
 MOST_NAME_CHARACTERS = 256
 MOST_AXES = 8
-# Type and bytes of a number, by the names that safetensors gives them; numpy knows all but the
-# last.
+# numpy's name and the bytes of each dtype of safetensors; numpy itself lacks bfloat16.
 TYPES = {
     **{
         "F64": ("float64", 8),
@@ -35,15 +34,16 @@ TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """The tensors of one file by name: numpy's name of the type, and the shape."""
+    """The tensors of one file: numpy's name of the type and the shape, by tensor name."""
 
     header: dict[str, tuple[str, tuple[int, ...]]]
     _starts: dict[str, int] = field(repr=False)
     _data: bytes = field(repr=False)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The tensors as arrays over the file's own bytes, read-only. Raises `TypeError` for a type
-        that numpy lacks.
+        """The tensors as read-only arrays over the file's bytes, by name.
+
+        Raises `TypeError` for a type that numpy lacks.
         """
         return {name: self._array(name, *entry) for name, entry in self.header.items()}
 
@@ -55,27 +55,23 @@ class WeightsFile:
 
 
 def read(data: bytes) -> WeightsFile:
-    """The file, whole: each tensor's bytes are there, none overlaps another, none is left over.
-    Raises the 422 refusal.
-    """
+    """Read the header and check that the tensors exactly fill the file. Raises the 422 refusal."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
-        raise wrong(
-            f"it is cut off: {len(data)} bytes, of which the header alone would take {length}"
-        )
+        raise wrong(f"it is truncated: it has {len(data)} bytes, its header alone needs {length}")
     if length > MOST_HEADER_BYTES:
         raise wrong(f"its header has {length} bytes, at most {MOST_HEADER_BYTES}")
     try:
         document = orjson.loads(data[8 : 8 + length])
     except orjson.JSONDecodeError as error:
-        raise wrong(f"it is no safetensors file: its header is not JSON ({error})") from None
+        raise wrong(f"it is not a safetensors file: its header is not JSON ({error})") from None
     if not isinstance(document, dict):
-        raise wrong("it is no safetensors file: its header is not an object")
+        raise wrong("it is not a safetensors file: its header is not an object")
     document.pop("__metadata__", None)
     if not document:
-        raise wrong("it holds no tensors")
+        raise wrong("it has no tensors")
     entries = {name: _entry(name, entry) for name, entry in document.items()}
-    _check_places(entries, len(data) - 8 - length)
+    _check_offsets(entries, len(data) - 8 - length)
     return WeightsFile(
         header={name: (kind, shape) for name, (kind, shape, _, _) in entries.items()},
         _starts={name: 8 + length + start for name, (_, _, start, _) in entries.items()},
@@ -87,7 +83,7 @@ Entry = tuple[str, tuple[int, ...], int, int]
 
 
 def _entry(name: str, entry: Any) -> Entry:
-    """Type, shape, and the first byte of a tensor and the one after its last."""
+    """Type, shape, first byte and end of one tensor."""
     if len(name) > MOST_NAME_CHARACTERS:
         raise wrong(f"a tensor's name has {len(name)} characters, at most {MOST_NAME_CHARACTERS}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -96,9 +92,9 @@ def _entry(name: str, entry: Any) -> Entry:
     if not isinstance(kind, str) or kind not in TYPES:
         raise wrong(f"{name!r} has an unknown dtype; known: {', '.join(TYPES)}")
     if not _whole(shape) or len(shape) > MOST_AXES:
-        raise wrong(f"{name!r} has no shape of at most {MOST_AXES} whole numbers")
+        raise wrong(f"the shape of {name!r} is not a list of at most {MOST_AXES} whole numbers")
     if not _whole(offsets) or len(offsets) != 2:
-        raise wrong(f"{name!r} has no data_offsets of two whole numbers")
+        raise wrong(f"the data_offsets of {name!r} are not two whole numbers")
     numpy_name, size = TYPES[kind]
     needed = math.prod(shape) * size
     if offsets[1] - offsets[0] != needed:
@@ -113,15 +109,15 @@ def _whole(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
-def _check_places(entries: dict[str, Entry], size: int) -> None:
-    """Refuse tensors that do not fill the file's bytes one after the other."""
+def _check_offsets(entries: dict[str, Entry], size: int) -> None:
+    """Raise the 422 refusal when the tensors do not fill the file without gaps and overlaps."""
     end = 0
     for name, (_, _, start, stop) in sorted(entries.items(), key=lambda item: item[1][2:]):
         if start != end:
-            raise wrong(f"{name!r} begins at byte {start} where the tensor before it ends at {end}")
+            raise wrong(f"{name!r} begins at byte {start}, the tensor before it ends at byte {end}")
         end = stop
     if end != size:
-        raise wrong(f"it is damaged or cut off: its tensors take {end} bytes, it holds {size}")
+        raise wrong(f"it is damaged or truncated: its tensors need {end} bytes, it has {size}")
 
 
 def wrong(detail: str) -> Refusal:

@@ -1,5 +1,5 @@
-"""Rows of numbers out of parsed JSON: vectors and images as 32-bit floats, sequences as 64-bit
-whole numbers, never rounded.
+"""Rows of numbers from parsed JSON: vectors and images as float32, sequences as int64, never
+rounded.
 """
 
 from __future__ import annotations
@@ -16,35 +16,32 @@ from service.errors import bad_request
 
 FLOAT_DATATYPES = ("FP32", "FP64", "UINT8", "INT32", "INT64")
 ID_DATATYPES = ("INT64", "INT32", "UINT8")
-# The upper limit of INT64 as a float is one too high: what it lets pass beyond is rounded to 32
-# bits all the same.
+# As a float, the upper limit of INT64 is one too high; a value there is rounded to 32 bits anyway.
 WHOLE = {"UINT8": (0.0, 255.0), "INT32": (-(2.0**31), 2.0**31 - 1), "INT64": (-(2.0**63), 2.0**63)}
 LARGEST_ID = {"UINT8": 2**8 - 1, "INT32": 2**31 - 1, "INT64": 2**63 - 1}
 EXACT_FLOAT = 2.0**53
-"""Beyond it JSON's 3e18 stands for several whole numbers."""
+"""Above it a float represents several whole numbers."""
 NO_NUMBER = "every entry must be a number: no null, text, true or false"
 
-Place = tuple[int, ...]
+Position = tuple[int, ...]
 
 
 def floats(rows: list[Any], shape: tuple[int, ...], pointer: str, datatype: str = "FP32") -> Floats:
-    """The nested rows as (N, *shape) float32. Raises the 400 refusal that names the first wrong
-    place.
+    """The nested rows as (N, *shape) float32. Raises the 400 refusal with the position of the first
+    wrong entry.
     """
     return _float32(_entries(rows, shape, pointer), (len(rows), *shape), pointer, datatype)
 
 
 def flat_floats(data: list[Any], shape: tuple[int, ...], pointer: str, datatype: str) -> Floats:
-    """The flat numbers of a tensor as `shape` says, float32. Raises as `floats` does."""
+    """The flat numbers of a tensor in its shape, float32. Raises as `floats` does."""
     entries = _entries(data, (), pointer)
     _count(entries, shape, pointer)
     return _float32(entries, shape, pointer, datatype, flat=True)
 
 
 def sequences(rows: list[Any], length: int, pointer: str) -> Integers:
-    """The lists of ids as (N, length) int64, shorter ones padded with 0 at the end. Raises as
-    `floats` does.
-    """
+    """The lists of ids as (N, length) int64, padded with 0 at the end. Raises as `floats` does."""
     for index, row in enumerate(rows):
         if not isinstance(row, list) or len(row) > length:
             has = f"has {len(row)} entries" if isinstance(row, list) else "is not a list"
@@ -52,13 +49,13 @@ def sequences(rows: list[Any], length: int, pointer: str) -> Integers:
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     ends = np.cumsum(lengths)
 
-    def place(index: int) -> Place:
+    def position(index: int) -> Position:
         row = int(np.searchsorted(ends, index, side="right"))
         return row, index - int(ends[row] - lengths[row])
 
     ids = np.zeros((len(rows), length), dtype=np.int64)
     ids[np.arange(length) < lengths[:, None]] = _ids(
-        list(chain.from_iterable(rows)), "INT64", pointer, place
+        list(chain.from_iterable(rows)), "INT64", pointer, position
     )
     return ids
 
@@ -74,13 +71,16 @@ def whole_sequences(rows: list[Any], length: int, pointer: str, datatype: str) -
 def flat_sequences(
     data: list[Any], shape: tuple[int, ...], pointer: str, datatype: str
 ) -> Integers:
-    """The flat ids of a tensor as `shape` says, int64. Raises as `floats` does."""
+    """The flat ids of a tensor in its shape, int64. Raises as `floats` does."""
     _count(data, shape, pointer)
     return _ids(data, datatype, pointer, lambda index: (index,)).reshape(shape)
 
 
 def _entries(rows: list[Any], sides: tuple[int, ...], pointer: str) -> list[Any]:
-    """The numbers of rows (N, *sides) in row-major order, each axis checked at the speed of C."""
+    """The numbers of rows (N, *sides) in row-major order. Raises as `floats` does.
+
+    Each axis is checked by functions in C; only a misfit is searched in Python.
+    """
     level = rows
     for side in sides:
         if not (set(map(type, level)) == {list} and set(map(len, level)) == {side}):
@@ -91,24 +91,22 @@ def _entries(rows: list[Any], sides: tuple[int, ...], pointer: str) -> list[Any]
             return level
     found = _first_misfit(rows, sides)
     assert found is not None
-    place, has = found
-    raise bad_request(
-        _at(pointer, place), NO_NUMBER if has is None else f"{has}, a row has shape {list(sides)}"
-    )
+    position, has = found
+    detail = NO_NUMBER if has is None else f"{has}, a row has shape {list(sides)}"
+    raise bad_request(_at(pointer, position), detail)
 
 
-def _first_misfit(items: list[Any], sides: tuple[int, ...]) -> tuple[Place, str | None] | None:
-    """Where the first list of a wrong length is and what it has instead, or the first entry that is
-    no number.
+def _first_misfit(items: list[Any], sides: tuple[int, ...]) -> tuple[Position, str | None] | None:
+    """The position of the first list with a wrong length and what it has instead; or of the first
+    entry that is not a number and None.
     """
     for index, item in enumerate(items):
         if not sides:
             if type(item) not in (int, float):
                 return (index,), None
         elif not isinstance(item, list) or len(item) != sides[0]:
-            return (index,), f"has {len(item)} entries" if isinstance(
-                item, list
-            ) else "is not a list"
+            has = f"has {len(item)} entries" if isinstance(item, list) else "is not a list"
+            return (index,), has
         elif (found := _first_misfit(item, sides[1:])) is not None:
             return (index, *found[0]), found[1]
     return None
@@ -129,7 +127,7 @@ def _float32(
     _refuse(~np.isfinite(x), pointer, "is not finite in 32 bits")
     if datatype in WHOLE:
         low, high = WHOLE[datatype]
-        # Rounding silently would answer another question.
+        # Rounding would change the input silently.
         bad = (exact != np.floor(exact)) | (exact < low) | (exact > high)
         _refuse(bad, pointer, f"is not a number of the datatype {datatype}")
     return x.reshape(shape)
@@ -140,8 +138,8 @@ def _refuse(bad: Any, pointer: str, detail: str) -> None:
         raise bad_request(_at(pointer, np.argwhere(bad)[0].tolist()), detail)
 
 
-def _ids(entries: list[Any], datatype: str, pointer: str, place: Any) -> Integers:
-    """The ids as int64. They never pass through a float: 2**24 + 1 is an id of its own."""
+def _ids(entries: list[Any], datatype: str, pointer: str, position: Any) -> Integers:
+    """The ids as int64. They are not converted to floats, which cannot represent every id."""
     largest = LARGEST_ID[datatype]
     if set(map(type, entries)) <= {int}:
         try:
@@ -153,12 +151,12 @@ def _ids(entries: list[Any], datatype: str, pointer: str, place: Any) -> Integer
     for index, entry in enumerate(entries):
         problem = _no_id(entry, largest, datatype)
         if problem is not None:
-            raise bad_request(_at(pointer, place(index)), problem)
+            raise bad_request(_at(pointer, position(index)), problem)
     return np.array([int(entry) for entry in entries], dtype=np.int64)
 
 
 def _no_id(entry: Any, largest: int, datatype: str) -> str | None:
-    """Why the entry is not a whole number from 0 to the largest, if it is not."""
+    """Why the entry is not a whole number in 0..largest; None when it is."""
     if type(entry) not in (int, float):
         return NO_NUMBER
     if entry < 0 or entry != math.floor(entry):
@@ -166,9 +164,9 @@ def _no_id(entry: Any, largest: int, datatype: str) -> str | None:
     if entry > largest:
         return f"is above {largest}, the largest {datatype}"
     if isinstance(entry, float) and entry > EXACT_FLOAT:
-        return "is not exact as a float: write it as a whole number, without point and exponent"
+        return "is not exact as a float: write it without decimal point and exponent"
     return None
 
 
-def _at(pointer: str, place: Iterable[int]) -> str:
-    return "/".join([pointer, *map(str, place)])
+def _at(pointer: str, position: Iterable[int]) -> str:
+    return "/".join([pointer, *map(str, position)])

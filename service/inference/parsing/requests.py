@@ -1,5 +1,5 @@
-"""Reads requests with rows. One bad row refuses the whole request, with where it is and what would
-be right.
+"""Parses requests with rows. One wrong row refuses the whole request, with its position and what is
+expected.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ DATA = "#/inputs/0/data"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The rows x (N, *shape) of one request, and what it wants besides an answer.
+    """The rows x (N, *shape) of one request, and its options.
 
     x is float32; int64 for sequences, padded with 0; str objects (N, 1) for text.
     """
 
     x: Rows
     log: bool | None = None
-    """None where the request does not say."""
+    """None where the request does not set it."""
     subject: str | None = None
     state: str | None = None
-    """The running state to answer in, for a version asked by name."""
+    """The id of the running state to answer in, for a version by number."""
     id: str | None = None
     outputs: tuple[str, ...] = field(default=OUTPUTS)
 
 
 def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
-    """A body of `/api/v1 .../predict`: `{"rows": [...], "log"?, "subject"?}`."""
+    """Parse a body of `/api/v1 .../predict`: `{"rows": [...], "log"?, "subject"?}`.
+
+    Raises the refusals 400, and 413 for more than `most_rows` rows.
+    """
     document = _document(body, ("rows", "log", "subject"))
     if "rows" not in document:
         raise bad_request("#/rows", f"is missing: send a list of {_rows_in_words(spec)}")
@@ -49,10 +52,13 @@ def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
 
 
 def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
-    """A JSON body of `/v2 .../infer`: one input tensor named `input`, nested or flat."""
+    """Parse a JSON body of `/v2 .../infer`: one input tensor named `input`, nested or flat.
+
+    Raises as `read_predict` does.
+    """
     document = _document(body, ("id", "parameters", "inputs", "outputs"))
     parameters = document.get("parameters")
-    if parameters is None:  # KServe's clients send null for what is absent
+    if parameters is None:  # KServe's clients send null for absent members
         parameters = {}
     if not isinstance(parameters, dict):
         raise bad_request("#/parameters", "must be an object")
@@ -70,7 +76,7 @@ def _document(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise bad_request("#", f"not JSON (NaN and Infinity are not): {error}") from None
+        raise bad_request("#", f"not JSON (which has no NaN and Infinity): {error}") from None
     if not isinstance(document, dict):
         raise bad_request("#", "must be an object")
     for key in document:
@@ -92,7 +98,7 @@ def _rows(rows: Any, spec: InputSpec, most_rows: int) -> Rows:
 
 def _rows_in_words(spec: InputSpec) -> str:
     if spec.kind == "text":
-        return "strings, one a row"
+        return "strings, one per row"
     if spec.kind == "sequence":
         return f"rows of at most {spec.size} whole numbers"
     return f"rows of shape {list(spec.shape)}"
@@ -103,14 +109,14 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
         raise bad_request("#/inputs", "give exactly one input tensor, named input")
     tensor = inputs[0]
     if tensor.get("name") != "input":
-        raise bad_request("#/inputs/0/name", "the one input is named input")
+        raise bad_request("#/inputs/0/name", "the name of the input must be input")
     datatype, data = tensor.get("datatype"), tensor.get("data")
     known = _datatypes(spec)
     if datatype not in known:
         one_of = "one of " if len(known) > 1 else ""
         raise bad_request(
             "#/inputs/0/datatype",
-            f"must be {one_of}{', '.join(known)}, for the model's kind is {spec.kind}",
+            f"must be {one_of}{', '.join(known)}, because the model's kind is {spec.kind}",
         )
     shape = _shape(tensor.get("shape"), spec)
     if not isinstance(data, list):
@@ -168,7 +174,7 @@ def _outputs(outputs: Any) -> tuple[str, ...]:
             )
     names = tuple(item["name"] for item in outputs)
     if len(set(names)) < len(names):
-        # A short request could otherwise ask for an answer without bound.
+        # Otherwise a short request could require a reply of any size.
         raise bad_request("#/outputs", "name each output once")
     return names
 
