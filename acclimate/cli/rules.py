@@ -12,6 +12,8 @@ from acclimate.cli import output
 from acclimate.cli.connection import connect
 from acclimate.cli.options import AsJson, Home, Model, Url
 
+RELEASE = ("thresholds", "rules")
+"""Read-only parts of a policy document, shown with --json alone."""
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
@@ -43,6 +45,8 @@ def policy(
         found, etag = client.policy(model)
         if changes:
             found = client.set_policy(model, {**found, **changes}, etag)
+    if not as_json:
+        found = {name: value for name, value in found.items() if name not in RELEASE}
     _print(found, as_json)
 
 

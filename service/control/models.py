@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
+from acclimate.learning import thresholds
+from acclimate.learning.spec import Problem
 from acclimate.spec import settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
@@ -12,6 +14,7 @@ from acclimate.storage.registry import audit_log, deletion, models, promotions, 
 from acclimate.storage.runs import runs
 from service.control import documents
 from service.control.documents import Document
+from service.errors import Refusal
 from service.state import ServiceState
 
 if TYPE_CHECKING:
@@ -64,6 +67,25 @@ def read_settings(database: Database, name: str, kind: Kind) -> tuple[int, dict[
     with database.read() as connection:
         model_id = models.named(connection, name)["id"]
         return revisions.get(connection, model_id, kind)
+
+
+def read_only_policy() -> dict[str, Any]:
+    """The part of a policy document that belongs to the release: decision limits and rules."""
+    return {"thresholds": thresholds.document(), "rules": thresholds.RULES}
+
+
+def writable_policy(change: dict[str, Any]) -> dict[str, Any]:
+    """The settings to change, without read-only ones that are sent back as they are.
+
+    Raises the 422 refusal where a read-only one differs.
+    """
+    fixed = read_only_policy()
+    wrong = [name for name, value in fixed.items() if name in change and change[name] != value]
+    if wrong:
+        detail = "is read-only: it belongs to the release; leave it out"
+        problems = [Problem(f"#/{name}", detail) for name in wrong]
+        raise Refusal("invalid", "the policy is wrong", problems=problems)
+    return {name: value for name, value in change.items() if name not in fixed}
 
 
 def revise_settings(

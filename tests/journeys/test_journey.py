@@ -157,7 +157,7 @@ def test_a_window_of_junk_is_refused_and_quarantined_while_the_champion_stays(
         send(http, name, x)
         run = learn(http, name)
         assert (run["state"], run["promoted"], run["version"]) == ("rejected", False, None)
-        assert run["drift"]["kind"] == "junk"
+        assert run["drift"]["kind"] == "abrupt"
         windows = http.get(f"/api/v1/models/{name}/windows").json()["items"]
         assert [entry["state"] for entry in windows] == ["quarantined", "open"]
         assert windows[0]["id"] == run["window"]["id"]

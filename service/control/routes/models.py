@@ -89,8 +89,13 @@ def delete_model(name: str, state: State, key: Ruling) -> Response:
 
 @router.get("/{name}/policy", operation_id="get_policy")
 def get_policy(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
-    """The policy. The ETag is its revision."""
-    return _settings(state, name, "policy", response)
+    """The policy, and the decision limits of learning, which are read-only. The ETag is the
+    policy's revision.
+
+    `thresholds` has each limit with its unit, what it protects and where the number comes from;
+    `rules` says what each rule of learning does.
+    """
+    return {**_settings(state, name, "policy", response), **models.read_only_policy()}
 
 
 @router.get("/{name}/gates", operation_id="get_gates")
@@ -109,13 +114,19 @@ def set_policy(
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Replace the named settings; the others keep their values. Each change is a new revision,
-    which later runs record.
+    which later runs record. `thresholds` and `rules` are read-only: a document that was read may be
+    sent back with them as they are.
     """
     revision, content = models.revise_settings(
-        state.database, name, "policy", change, expected=etag_number(if_match), actor=key.name
+        state.database,
+        name,
+        "policy",
+        models.writable_policy(change),
+        expected=etag_number(if_match),
+        actor=key.name,
     )
     response.headers["ETag"] = f'"{revision}"'
-    return content
+    return {**content, **models.read_only_policy()}
 
 
 @router.put("/{name}/gates", operation_id="set_gates")
