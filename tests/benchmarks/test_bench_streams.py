@@ -173,9 +173,7 @@ def test_a_demand_passes_fails_or_was_not_measured() -> None:
     assert found["mean accuracy of seven batches", "gas"].verdict == "not measured"
 
 
-def test_a_run_of_cells_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_cells_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = [Cell(row="jump-vector", method="frozen", seed=0)]
     first = list(cells.run_all(plan, jobs=1, folder=tmp_path / "cells"))
@@ -188,9 +186,7 @@ def test_a_run_of_cells_goes_on_where_it_stopped(
     ]
 
 
-def test_a_cell_is_kept_under_the_code_it_hangs_on_and_not_under_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_is_kept_under_the_code_it_hangs_on_and_not_under_words(tmp_path, monkeypatch):
     folder = tmp_path / "benchmarks" / "streams"
     folder.mkdir(parents=True)
     monkeypatch.setattr(sources, "ROOT", tmp_path)
@@ -219,9 +215,7 @@ def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines() -> None:
     assert "acclimate.learning.training.student" in theirs
 
 
-def test_every_method_starts_from_the_version_that_the_loop_begins_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_method_starts_from_the_version_that_the_loop_begins_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stream = catalogue.ALL["synthetic"].build(0)
     task = Task.of("synthetic", 0, stream)
@@ -270,9 +264,7 @@ def test_a_watch_takes_back_a_version_that_answers_otherwise_than_it_did_when_it
         assert learner.serving.version == version  # the third goes back to the second
 
 
-def test_the_labels_of_a_window_judge_in_it_and_teach_in_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_labels_of_a_window_judge_in_it_and_teach_in_the_next(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     classes, rng = Gaussians.placed(0, classes=2, size=4), np.random.default_rng(0)
     first = classes.of(classes.uniform(200, rng), rng)
@@ -291,9 +283,7 @@ def test_the_labels_of_a_window_judge_in_it_and_teach_in_the_next(
     assert len(set(rows)) == AUDITED and (y[rows] == labelled.y).all()
 
 
-def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCLIMATE_STREAMS", str(tmp_path))
     cell = Cell(row="still-vector", method="ours", seed=0)
@@ -318,9 +308,7 @@ def test_what_is_absent_is_skipped_by_name_and_a_report_is_written(
     assert (tmp_path / "r" / "accuracy-still-vector.png").stat().st_size > 1000
 
 
-def test_an_unknown_stream_is_refused_with_those_there_are(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_unknown_stream_is_refused_with_those_there_are(capsys):
     assert command.main(["--only", "digitz"]) == 2
     assert "digits-vector" in capsys.readouterr().err
     assert (

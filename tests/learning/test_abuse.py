@@ -76,9 +76,7 @@ def test_a_window_of_one_row_again_and_again_promotes_no_student_and_says_why(
 
 
 @pytest.mark.parametrize("kept", ["all but threes", "mostly ones"])
-def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
-    stream: Digits, parts: SeedSet, anchor: Bundle, kept: str
-) -> None:
+def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(stream, parts, anchor, kept):
     rng, windows = np.random.default_rng(5), []
     for degrees in (6, 12, 18):
         x, y = stream.turned(degrees, rng=rng)
@@ -93,9 +91,7 @@ def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
     assert accuracy(champion, x, y) >= accuracy(anchor, x, y) - 0.05
 
 
-def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(stream, parts, anchor):
     rng = np.random.default_rng(6)
     windows = [stream.x[rng.permutation(len(stream.x))[:300]] for _ in range(10)]
     _, served = walked(parts, anchor, windows)

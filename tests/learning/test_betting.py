@@ -31,9 +31,7 @@ def paths(gain: float, loss: float, *, seed: int, draws: int) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.02, 0.10, 0.30])
-def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(
-    gain: float,
-) -> None:
+def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(gain):
     gains, losses = paths(gain, gain + MARGIN, seed=int(100 * gain), draws=1000)
     n = np.broadcast_to(np.arange(1, MOST + 1), gains.shape)
     ever = (wealth(gains, losses, n, -MARGIN) >= math.log(1 / betting.ALPHA)).any(axis=1)
@@ -42,9 +40,7 @@ def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_a
     assert ever.sum() <= stats.binom.isf(1e-3, 1000, betting.ALPHA)
 
 
-def test_one_look_at_fixed_rows_would_be_wrong_far_more_often_if_one_looked_after_each_label() -> (
-    None
-):
+def test_one_look_at_fixed_rows_would_be_wrong_far_more_often_if_one_looked_after_each_label():
     """The test above can fail: the usual bound at 95 % does."""
     gains, losses = paths(0.05, 0.05 + MARGIN, seed=1, draws=1000)
     n = np.arange(1, MOST + 1)
@@ -81,9 +77,7 @@ def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> No
     ("n", "gain", "loss", "power"),
     [(25, 0.10, 0.0, 0.45), (50, 0.06, 0.01, 0.75), (100, 0.06, 0.02, 0.9)],
 )
-def test_better_challengers_are_proved_fit_this_often(
-    n: int, gain: float, loss: float, power: float
-) -> None:
+def test_better_challengers_are_proved_fit_this_often(n, gain, loss, power):
     drawn = np.random.default_rng(n).multinomial(n, [gain, 1 - gain - loss, loss], 1000)
     alpha = betting.alpha_of_look(0)
     proved = wealth(drawn[:, 0], drawn[:, 2], np.full(1000, n), -MARGIN) >= math.log(1 / alpha)
@@ -116,9 +110,7 @@ def test_weighing_evidence_brings_no_torch() -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
-def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(
-    share: float,
-) -> None:
+def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(share):
     hits = np.cumsum(np.random.default_rng(7).random((200, 100)) < share, axis=1)
     ever = {"above": 0, "below": 0}
     for path in hits:

@@ -44,9 +44,7 @@ def kept_of(counts: list[int], share: float, *, unaccepted: int = 0) -> list[int
         ([0, 0], 0.5, [0, 0]),
     ],
 )
-def test_no_client_keeps_more_than_its_share_of_what_stays(
-    counts: list[int], share: float, kept: list[int]
-) -> None:
+def test_no_client_keeps_more_than_its_share_of_what_stays(counts, share, kept):
     assert kept_of(counts, share, unaccepted=7) == kept
 
 

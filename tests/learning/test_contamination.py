@@ -1,6 +1,4 @@
-"""Rows that few senders may have made teach nothing, whoever they are is said, and what comes from
-everywhere is drift.
-"""
+"""Rows that few senders may have made teach nothing; what comes from everywhere is drift."""
 
 from __future__ import annotations
 
@@ -9,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from turned_digits import Digits, learn
+from stages import screen
+from turned_digits import Digits, learn, promoted, window_of
 
-from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Window
+from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Senders, Window
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import Policy
@@ -32,8 +31,7 @@ def heap(stream: Digits) -> Floats:
 
 def attacked(stream: Digits, heap: Floats, client: Integers) -> Window:
     x = np.concatenate([stream.x[:HONEST], heap])
-    labels = np.full(len(x), UNLABELLED)
-    return Window.split(x, labels, rng=np.random.default_rng(0), client=client, senders=NAMES)
+    return window_of(x, senders=Senders(client=client, names=NAMES))
 
 
 def sent_by_two_of_six() -> Integers:
@@ -43,26 +41,24 @@ def sent_by_two_of_six() -> Integers:
 def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
 ) -> None:
-    turn = learn(attacked(stream, heap, sent_by_two_of_six()), parts, anchor, anchor)
-    assert turn.drift is not None
-    assert not turn.drift.effects["drifted"].detected
-    assert MADE / (HONEST + MADE) - 0.05 < turn.drift.effects["crowd"].value < 0.6
-    assert turn.drift.crowd is not None
-    assert {sender["client"] for sender in turn.drift.crowd["senders"][:2]} == {"key-4", "key-5"}
-    assert not turn.promoted
-    assert "key-4" in (turn.detail or "")
+    found = learn(attacked(stream, heap, sent_by_two_of_six()), parts, anchor, anchor)
+    assert not found.diagnosis.drift.effects["drifted"].detected
+    assert MADE / (HONEST + MADE) - 0.05 < found.diagnosis.drift.effects["crowd"].value < 0.6
+    assert {sender["client"] for sender in found.diagnosis.drift.contamination["senders"][:2]} == {
+        "key-4",
+        "key-5",
+    }
+    assert not promoted(found)
+    assert "key-4" in found.detail
 
 
-def test_the_same_heap_from_everybody_is_drift(
-    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
-) -> None:
+def test_the_same_heap_from_everybody_is_drift(stream, parts, anchor, heap):
     window = attacked(stream, heap, np.arange(HONEST + MADE) % 6)
-    found = contamination.find(window, parts, anchor, anchor, Policy())
+    found = screen(window, parts, anchor, anchor)
     assert not found.drifted.detected
-    assert not found.rows.any()
-    told = learn(window, parts, anchor, anchor).drift
-    assert told is not None
-    assert told.crowd is None
+    assert not found.dense.any()
+    told = learn(window, parts, anchor, anchor).diagnosis.drift
+    assert told.contamination is None
     assert told.effects["input"].detected
 
 
@@ -71,10 +67,9 @@ def test_of_one_sender_or_unknown_ones_nobody_can_say_that_it_came_from_everywhe
     stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats, client: Integers | None
 ) -> None:
     x = np.concatenate([stream.x[:HONEST], heap])
-    window = Window.split(
-        x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0), client=client
-    )
-    assert contamination.find(window, parts, anchor, anchor, Policy()).rows.sum() > 0.8 * MADE
+    senders = None if client is None else Senders(client=client, names=NAMES)
+    window = window_of(x, senders=senders)
+    assert screen(window, parts, anchor, anchor).dense.sum() > 0.8 * MADE
 
 
 def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
@@ -84,36 +79,32 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     said = anchor.network_probabilities(window.x).argmax(axis=1)
     other = said.copy()
     other[:10] = (other[:10] + 1) % 10
-    found = contamination.find(window, parts, anchor, anchor, Policy())
-    alone, both = (contamination.unvouched(window, found, anchor, label) for label in (said, other))
-    assert alone is not None
-    assert both is not None
-    assert (alone == (found.rows | found.few)[: len(window.x)]).all()
-    assert not found.apart.any()
+    found = screen(window, parts, anchor, anchor)
+    alone, both = (
+        contamination.refused_rows(window, found, anchor, label) for label in (said, other)
+    )
+    assert (alone == (found.dense | found.unsupported)[: len(window.x)]).all()
+    assert not found.set_aside.any()
     assert both[:10].all()
     assert (both[10:] == alone[10:]).all()
 
 
-def test_an_operator_who_released_the_window_vouches_for_all_of_it(
-    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
-) -> None:
-    window = replace(attacked(stream, heap, sent_by_two_of_six()), vouched=True)
-    found = contamination.find(window, parts, anchor, anchor, Policy())
+def test_an_operator_who_released_the_window_vouches_for_all_of_it(stream, parts, anchor, heap):
+    window = replace(attacked(stream, heap, sent_by_two_of_six()), released=True)
+    found = screen(window, parts, anchor, anchor)
     assert (
-        contamination.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
+        contamination.refused_rows(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
         is None
     )
 
 
-def test_where_all_traffic_drifted_version_1_may_be_contradicted(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+def test_where_all_traffic_drifted_version_1_may_be_contradicted(stream, parts, anchor):
     x = stream.turned(20, rng=np.random.default_rng(1))[0]
-    window = Window.split(x, np.full(len(x), UNLABELLED), rng=np.random.default_rng(0))
-    found = contamination.find(window, parts, anchor, anchor, Policy())
+    window = window_of(x)
+    found = screen(window, parts, anchor, anchor)
     assert found.drifted.detected
     assert (
-        contamination.unvouched(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
+        contamination.refused_rows(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
         is None
     )
 
@@ -138,96 +129,75 @@ def pushed(stream: Digits, anchor: Bundle) -> Floats:
 def turned_and_heaped(turned: Floats, heap: Floats, labels: Integers | None = None) -> Window:
     """All of the honest traffic drifted, and 35 % of the window is a heap from two of six keys."""
     x, client = np.concatenate([turned, heap]), sent_by_two_of_six()
-    labels = np.full(len(x), UNLABELLED) if labels is None else labels
-    return Window.split(x, labels, rng=np.random.default_rng(0), client=client, senders=NAMES)
+    return window_of(x, labels=labels, senders=Senders(client=client, names=NAMES))
 
 
 def test_where_all_traffic_drifted_what_few_send_teaches_nothing_and_the_others_do(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
 ) -> None:
     window = turned_and_heaped(turned, pushed)
-    turn = learn(window, parts, anchor, anchor)
-    assert window.client is not None
-    assert turn.drift is not None
-    assert turn.drift.effects["drifted"].detected
-    assert turn.drift.crowd is not None
-    assert {sender["client"] for sender in turn.drift.crowd["senders"][:2]} == {"key-4", "key-5"}
-    assert turn.labels is not None
-    made, accepted = window.client >= 4, turn.labels.accepted
+    found = learn(window, parts, anchor, anchor)
+    assert found.diagnosis.drift.effects["drifted"].detected
+    assert {sender["client"] for sender in found.diagnosis.drift.contamination["senders"][:2]} == {
+        "key-4",
+        "key-5",
+    }
+    made, accepted = window.client >= 4, found.labels.accepted
     assert len(accepted) == len(window.x)
     assert accepted[made].mean() < 0.05
     assert accepted[~made].mean() > 0.5
-    assert turn.labels.refused["few_senders"] > 0.9 * made.sum()
+    assert found.labels.refused["few_senders"] > 0.9 * made.sum()
 
 
-def test_what_few_send_changes_nothing_of_what_the_others_show(
-    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
-) -> None:
+def test_what_few_send_changes_nothing_of_what_the_others_show(turned, parts, anchor, pushed):
     """Agreement is what the next window's alarms go by."""
-    with_heap = learn(turned_and_heaped(turned, pushed), parts, anchor, anchor).drift
+    with_heap = learn(turned_and_heaped(turned, pushed), parts, anchor, anchor).diagnosis.drift
     client = sent_by_two_of_six()[:HONEST]
-    calm = Window.split(
-        turned,
-        np.full(HONEST, UNLABELLED),
-        rng=np.random.default_rng(0),
-        client=client,
-        senders=NAMES,
-    )
-    alone = learn(calm, parts, anchor, anchor).drift
+    calm = window_of(turned, senders=Senders(client=client, names=NAMES))
+    alone = learn(calm, parts, anchor, anchor).diagnosis.drift
     everybody = learn(
         replace(turned_and_heaped(turned, pushed), client=None), parts, anchor, anchor
-    ).drift
-    assert with_heap is not None
-    assert alone is not None
-    assert everybody is not None
+    ).diagnosis.drift
     assert abs(with_heap.agreement - alone.agreement) < 0.02
     assert everybody.agreement < alone.agreement - 0.02
 
 
-def test_rows_that_people_labelled_are_never_what_few_send(
-    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
-) -> None:
+def test_rows_that_people_labelled_are_never_what_few_send(turned, parts, anchor, pushed):
     labels = np.full(HONEST + MADE, UNLABELLED)
     labels[HONEST : HONEST + 30] = 8
     window = turned_and_heaped(turned, pushed, labels)
-    few = contamination.find(window, parts, anchor, anchor, Policy()).few
+    few = screen(window, parts, anchor, anchor).unsupported
     assert few.sum() > 0.6 * (MADE - 30)
     assert not few[len(window.x) :][window.held_out_labels == 8].any()
-    kept = replace(window, apart=few).most
+    kept = replace(window, set_aside=few).measured
     assert (kept.held_out_labels == 8).sum() == 30
     assert len(kept) == len(window) - few.sum()
 
 
-def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(stream, parts, anchor):
     """Two of six keys send the eights and nines of turned traffic, the others everything else."""
     x, y = stream.turned(22, rng=np.random.default_rng(1))
     order = np.argsort(y, kind="stable")
     client = np.where(y[order] >= 8, 4 + np.arange(len(y)) % 2, np.arange(len(y)) % 4)
-    window = Window.split(
-        x[order], np.full(len(y), UNLABELLED), rng=np.random.default_rng(0), client=client
-    )
-    found = contamination.find(window, parts, anchor, anchor, Policy())
+    window = window_of(x[order], senders=Senders(client=client, names=NAMES))
+    found = screen(window, parts, anchor, anchor)
     assert found.drifted.detected
-    assert found.few.mean() < 0.05
+    assert found.unsupported.mean() < 0.05
 
 
-@pytest.mark.parametrize("known", [{"vouched": True}, {"client": None}])
+@pytest.mark.parametrize("known", [{"released": True}, {"client": None}])
 def test_of_a_released_window_and_of_unknown_senders_none_is_few(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats, known: dict[str, Any]
 ) -> None:
     window = replace(turned_and_heaped(turned, pushed), **known)
-    assert not contamination.find(window, parts, anchor, anchor, Policy()).few.any()
+    assert not screen(window, parts, anchor, anchor).unsupported.any()
 
 
-def test_a_policy_that_learns_from_few_senders_has_none(
-    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
-) -> None:
+def test_a_policy_that_learns_from_few_senders_has_none(turned, parts, anchor, pushed):
     window = turned_and_heaped(turned, pushed)
-    assert contamination.find(window, parts, anchor, anchor, Policy()).few.any()
-    turn = learn(window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn"))
-    assert turn.apart is not None
-    assert not turn.apart.any()
-    assert turn.drift is not None
-    assert turn.drift.crowd is None
+    assert screen(window, parts, anchor, anchor).unsupported.any()
+    found = learn(
+        window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn")
+    )
+    assert not found.diagnosis.screening.set_aside.any()
+    assert found.diagnosis.drift.contamination is None

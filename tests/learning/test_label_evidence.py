@@ -33,9 +33,7 @@ def looks(
         yield found
 
 
-def test_twenty_five_labels_a_window_raise_no_alarm_over_fifty_windows_of_the_seeds_accuracy() -> (
-    None
-):
+def test_twenty_five_labels_a_window_raise_no_alarm_over_fifty_windows_of_the_seeds_accuracy():
     for restless in (False, True):
         assert (
             sum(any(one.detected for one in found) for found in looks(series=20, restless=restless))

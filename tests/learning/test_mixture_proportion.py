@@ -32,9 +32,7 @@ def test_traffic_like_the_seeds_may_all_be_untouched_and_has_no_crowd(draw: int)
 
 @pytest.mark.parametrize("draw", range(5))
 @pytest.mark.parametrize("sent", [0.2, 0.4])
-def test_a_heap_leaves_the_share_of_the_others_and_is_found_row_by_row(
-    draw: int, sent: float
-) -> None:
+def test_a_heap_leaves_the_share_of_the_others_and_is_found_row_by_row(draw, sent):
     made = round(600 * sent)
     window = np.concatenate([rows(600 - made, draw), heap(made, draw)])
     seen = mixture_proportion.look(rows(300, 100 + draw), window)

@@ -39,9 +39,7 @@ def test_rows_of_noise_are_isolated_and_ordinary_rows_beside_them_are_not() -> N
 @pytest.mark.parametrize(
     ("classes", "shift"), [((0, 1, 2), 0.0), ((0, 1, 2), 3.0), ((0,), 0.0), ((2,), 0.0)]
 )
-def test_few_ordinary_rows_are_isolated_whatever_drifted(
-    classes: tuple[int, ...], shift: float
-) -> None:
+def test_few_ordinary_rows_are_isolated_whatever_drifted(classes, shift):
     for draw in range(5):
         window = blobs(600, draw=10 + draw, classes=classes, shift=shift)
         assert isolated(window, blobs(400, draw=3)).mean() < 0.02
