@@ -12,6 +12,7 @@ from turned_digits import Digits, learn, promoted, window_of
 
 from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Senders, Window
 from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.results import Drift
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import Policy
 
@@ -34,54 +35,51 @@ def attacked(stream: Digits, heap: Floats, client: Integers) -> Window:
     return window_of(x, senders=Senders(client=client, names=NAMES))
 
 
+def largest_two(drift: Drift) -> set[str]:
+    """The two clients that sent most of the suspect rows."""
+    return {sender["client"] for sender in drift.contamination["senders"][:2]}
+
+
 def sent_by_two_of_six() -> Integers:
     return np.concatenate([np.arange(HONEST) % 4, 4 + np.arange(MADE) % 2])
 
 
-def test_a_heap_that_two_of_six_sent_teaches_nothing_and_they_are_named(
-    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
-) -> None:
+def test_a_heap_of_two_of_six_clients_is_not_learnt_and_names_them(stream, parts, anchor, heap):
     found = learn(attacked(stream, heap, sent_by_two_of_six()), parts, anchor, anchor)
-    assert not found.diagnosis.drift.effects["drifted"].detected
-    assert MADE / (HONEST + MADE) - 0.05 < found.diagnosis.drift.effects["crowd"].value < 0.6
-    assert {sender["client"] for sender in found.diagnosis.drift.contamination["senders"][:2]} == {
-        "key-4",
-        "key-5",
-    }
+    effects = found.diagnosis.drift.effects
+    assert not effects["drifted"].detected
+    assert MADE / (HONEST + MADE) - 0.05 < effects["crowd"].value < 0.6
+    assert largest_two(found.diagnosis.drift) == {"key-4", "key-5"}
     assert not promoted(found)
     assert "key-4" in found.detail
 
 
-def test_the_same_heap_from_everybody_is_drift(stream, parts, anchor, heap):
+def test_the_same_heap_from_all_clients_is_drift(stream, parts, anchor, heap):
     window = attacked(stream, heap, np.arange(HONEST + MADE) % 6)
     found = screen(window, parts, anchor, anchor)
     assert not found.drifted.detected
     assert not found.dense.any()
-    told = learn(window, parts, anchor, anchor).diagnosis.drift
-    assert told.contamination is None
-    assert told.effects["input"].detected
+    drift = learn(window, parts, anchor, anchor).diagnosis.drift
+    assert drift.contamination is None
+    assert drift.effects["input"].detected
 
 
 @pytest.mark.parametrize("client", [None, np.zeros(HONEST + MADE, dtype=np.int64)])
-def test_of_one_sender_or_unknown_ones_nobody_can_say_that_it_came_from_everywhere(
-    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats, client: Integers | None
-) -> None:
+def test_a_heap_of_one_or_unknown_clients_is_suspect(stream, parts, anchor, heap, client):
     x = np.concatenate([stream.x[:HONEST], heap])
     senders = None if client is None else Senders(client=client, names=NAMES)
     window = window_of(x, senders=senders)
     assert screen(window, parts, anchor, anchor).dense.sum() > 0.8 * MADE
 
 
-def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
-    stream: Digits, parts: SeedSet, anchor: Bundle, heap: Floats
-) -> None:
+def test_the_heap_and_what_version_1_contradicts_are_refused(stream, parts, anchor, heap):
     window = attacked(stream, heap, sent_by_two_of_six())
-    said = anchor.network_probabilities(window.x).argmax(axis=1)
-    other = said.copy()
+    predicted = anchor.network_probabilities(window.x).argmax(axis=1)
+    other = predicted.copy()
     other[:10] = (other[:10] + 1) % 10
     found = screen(window, parts, anchor, anchor)
     alone, both = (
-        contamination.refused_rows(window, found, anchor, label) for label in (said, other)
+        contamination.refused_rows(window, found, anchor, label) for label in (predicted, other)
     )
     assert (alone == (found.dense | found.unsupported)[: len(window.x)]).all()
     assert not found.set_aside.any()
@@ -89,13 +87,11 @@ def test_nobody_vouches_for_the_heap_nor_for_what_version_1_contradicts(
     assert (both[10:] == alone[10:]).all()
 
 
-def test_an_operator_who_released_the_window_vouches_for_all_of_it(stream, parts, anchor, heap):
+def test_no_row_of_a_released_window_is_refused(stream, parts, anchor, heap):
     window = replace(attacked(stream, heap, sent_by_two_of_six()), released=True)
     found = screen(window, parts, anchor, anchor)
-    assert (
-        contamination.refused_rows(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
-        is None
-    )
+    label = np.zeros(len(window.x), dtype=np.int64)
+    assert contamination.refused_rows(window, found, anchor, label) is None
 
 
 def test_where_all_traffic_drifted_version_1_may_be_contradicted(stream, parts, anchor):
@@ -103,10 +99,8 @@ def test_where_all_traffic_drifted_version_1_may_be_contradicted(stream, parts, 
     window = window_of(x)
     found = screen(window, parts, anchor, anchor)
     assert found.drifted.detected
-    assert (
-        contamination.refused_rows(window, found, anchor, np.zeros(len(window.x), dtype=np.int64))
-        is None
-    )
+    label = np.zeros(len(window.x), dtype=np.int64)
+    assert contamination.refused_rows(window, found, anchor, label) is None
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +126,11 @@ def turned_and_heaped(turned: Floats, heap: Floats, labels: Integers | None = No
     return window_of(x, labels=labels, senders=Senders(client=client, names=NAMES))
 
 
-def test_where_all_traffic_drifted_what_few_send_teaches_nothing_and_the_others_do(
-    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats
-) -> None:
+def test_where_all_traffic_drifted_unsupported_rows_teach_nothing(turned, parts, anchor, pushed):
     window = turned_and_heaped(turned, pushed)
     found = learn(window, parts, anchor, anchor)
     assert found.diagnosis.drift.effects["drifted"].detected
-    assert {sender["client"] for sender in found.diagnosis.drift.contamination["senders"][:2]} == {
-        "key-4",
-        "key-5",
-    }
+    assert largest_two(found.diagnosis.drift) == {"key-4", "key-5"}
     made, accepted = window.client >= 4, found.labels.accepted
     assert len(accepted) == len(window.x)
     assert accepted[made].mean() < 0.05
@@ -149,20 +138,19 @@ def test_where_all_traffic_drifted_what_few_send_teaches_nothing_and_the_others_
     assert found.labels.refused["few_senders"] > 0.9 * made.sum()
 
 
-def test_what_few_send_changes_nothing_of_what_the_others_show(turned, parts, anchor, pushed):
+def test_unsupported_rows_change_nothing_of_what_the_others_show(turned, parts, anchor, pushed):
     """Agreement is what the next window's alarms go by."""
     with_heap = learn(turned_and_heaped(turned, pushed), parts, anchor, anchor).diagnosis.drift
     client = sent_by_two_of_six()[:HONEST]
     calm = window_of(turned, senders=Senders(client=client, names=NAMES))
     alone = learn(calm, parts, anchor, anchor).diagnosis.drift
-    everybody = learn(
-        replace(turned_and_heaped(turned, pushed), client=None), parts, anchor, anchor
-    ).diagnosis.drift
+    unknown = replace(turned_and_heaped(turned, pushed), client=None)
+    everybody = learn(unknown, parts, anchor, anchor).diagnosis.drift
     assert abs(with_heap.agreement - alone.agreement) < 0.02
     assert everybody.agreement < alone.agreement - 0.02
 
 
-def test_rows_that_people_labelled_are_never_what_few_send(turned, parts, anchor, pushed):
+def test_labelled_rows_are_never_unsupported(turned, parts, anchor, pushed):
     labels = np.full(HONEST + MADE, UNLABELLED)
     labels[HONEST : HONEST + 30] = 8
     window = turned_and_heaped(turned, pushed, labels)
@@ -174,7 +162,7 @@ def test_rows_that_people_labelled_are_never_what_few_send(turned, parts, anchor
     assert len(kept) == len(window) - few.sum()
 
 
-def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(stream, parts, anchor):
+def test_a_class_of_two_clients_as_frequent_as_in_the_seed_is_supported(stream, parts, anchor):
     """Two of six keys send the eights and nines of turned traffic, the others everything else."""
     x, y = stream.turned(22, rng=np.random.default_rng(1))
     order = np.argsort(y, kind="stable")
@@ -186,18 +174,17 @@ def test_who_alone_sends_a_class_as_often_as_the_seed_set_has_it_teaches(stream,
 
 
 @pytest.mark.parametrize("known", [{"released": True}, {"client": None}])
-def test_of_a_released_window_and_of_unknown_senders_none_is_few(
+def test_a_released_or_anonymous_window_has_no_unsupported_rows(
     turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats, known: dict[str, Any]
 ) -> None:
     window = replace(turned_and_heaped(turned, pushed), **known)
     assert not screen(window, parts, anchor, anchor).unsupported.any()
 
 
-def test_a_policy_that_learns_from_few_senders_has_none(turned, parts, anchor, pushed):
+def test_a_policy_that_learns_from_few_senders_sets_no_row_aside(turned, parts, anchor, pushed):
     window = turned_and_heaped(turned, pushed)
     assert screen(window, parts, anchor, anchor).unsupported.any()
-    found = learn(
-        window, parts, anchor, anchor, policy=Policy(learnable="yes", few_senders="learn")
-    )
+    policy = Policy(learnable="yes", few_senders="learn")
+    found = learn(window, parts, anchor, anchor, policy=policy)
     assert not found.diagnosis.screening.set_aside.any()
     assert found.diagnosis.drift.contamination is None

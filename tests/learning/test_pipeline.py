@@ -1,4 +1,4 @@
-"""The digits in memory: what a window teaches, what is refused, and that a run repeats bit for bit."""
+"""What a window of digits teaches, what is refused, and that a run repeats bit for bit."""
 
 from dataclasses import replace
 
@@ -112,9 +112,7 @@ def test_a_window_of_one_class_teaches_nothing_and_gets_a_running_prior(stream, 
     assert {gate.gate for gate in found.verdict.gates} >= {"self_test", "mode_accuracy"}
 
 
-def test_a_champion_that_followed_drift_gives_way_to_the_anchor_when_it_ends(
-    stream, turned, parts, anchor
-):
+def test_a_champion_gives_way_to_the_anchor_after_the_drift(stream, turned, parts, anchor):
     away = learn(turned, parts, anchor, anchor)
     back = learn(window_of(stream.x[:300]), parts, away.student, anchor)
     assert back.labels is None
@@ -127,9 +125,7 @@ def test_a_champion_that_followed_drift_gives_way_to_the_anchor_when_it_ends(
 
 
 @pytest.mark.parametrize(("share", "stays"), [(0.9, True), (0.6, False)])
-def test_a_champion_that_learnt_stays_until_its_drift_is_clearly_over(
-    stream, turned, parts, anchor, share, stays
-):
+def test_a_champion_stays_until_its_drift_is_over(stream, turned, parts, anchor, share, stays):
     away = learn(turned, parts, anchor, anchor)
     step = _with_input_at(share, pipeline.plain_step(1))
     found = learn(window_of(stream.x[:300]), parts, away.student, anchor, step=step)
@@ -137,9 +133,7 @@ def test_a_champion_that_learnt_stays_until_its_drift_is_clearly_over(
     assert isinstance(found, NothingToLearn) == stays
 
 
-def test_a_running_prior_is_left_when_inputs_drift_though_nothing_is_learnable(
-    stream, turned, parts, anchor
-):
+def test_a_running_prior_ends_when_unlearnable_inputs_drift(stream, turned, parts, anchor):
     swung = learn(window_of(stream.x[stream.y == 3]), parts, anchor, anchor)
     assert swung.student.mode.name == "prior"
     given = {"policy": Policy(), "simulation": _simulated(0.0)}
@@ -262,9 +256,7 @@ def test_drift_of_scale_is_learnt_in_the_windows_own_scale_and_left_with_it(sens
     assert mended.student.mode.name == "plain"
 
 
-def test_what_is_expected_of_a_student_is_how_it_answers_held_out_rows_without_labels(
-    stream, parts, anchor
-):
+def test_expected_answers_are_those_to_held_out_rows_without_labels(stream, parts, anchor):
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     labels = np.where(np.arange(len(x)) < 30, y, UNLABELLED)
     window = window_of(x, labels=labels)

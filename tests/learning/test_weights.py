@@ -95,13 +95,11 @@ def test_numbers_that_are_not_finite_are_counted(trained):
     ]
 
 
-def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_members(
-    parts, stream, trained
-):
+def test_version_1_is_the_brought_weights_and_students_have_all_members(parts, stream, trained):
     step, seeds = pipeline.plain_step(0), parts
-    turn = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
-    first = turn.student
-    assert turn.promoted
+    made = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
+    first = made.student
+    assert made.promoted
     assert len(first.members) == 1
     module = brought(DIGITS.shape, 10)
     module.load_state_dict({name: torch.tensor(array) for name, array in trained.items()})
