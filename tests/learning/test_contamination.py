@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from stages import screen
 from turned_digits import Digits, learn, promoted, window_of
 
-from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Senders, Window
+from acclimate.learning.data import UNLABELLED, Floats, Integers, Senders, Window
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.results import Drift
 from acclimate.learning.screening import contamination
@@ -174,9 +173,7 @@ def test_a_class_of_two_clients_as_frequent_as_in_the_seed_is_supported(stream, 
 
 
 @pytest.mark.parametrize("known", [{"released": True}, {"client": None}])
-def test_a_released_or_anonymous_window_has_no_unsupported_rows(
-    turned: Floats, parts: SeedSet, anchor: Bundle, pushed: Floats, known: dict[str, Any]
-) -> None:
+def test_rows_of_released_or_anonymous_windows_are_supported(turned, parts, anchor, pushed, known):
     window = replace(turned_and_heaped(turned, pushed), **known)
     assert not screen(window, parts, anchor, anchor).unsupported.any()
 

@@ -107,9 +107,7 @@ def test_a_real_student_passes_every_gate_label_free(lesson):
         (blow_up, {"accuracy_against_anchor", "max_ece", "agreement_with_champion"}),
     ],
 )
-def test_a_damaged_student_is_refused_with_a_fresh_self_test_too(
-    judge, lesson, parts, change, failing
-):
+def test_a_damaged_student_fails_even_with_a_new_self_test(judge, lesson, parts, change, failing):
     student = damaged(lesson[2].student, change)
     for challenger in (student, student.with_self_test(parts.train.x)):
         verdict = judge(challenger)
