@@ -53,9 +53,7 @@ def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene: S
     not source("gasdrift_8of10").is_file(),
     reason="the gas sensors are not here (ACCLIMATE_STREAMS)",
 )
-def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those_of_others_do() -> (
-    None
-):
+def test_while_all_traffic_drifts_rows_of_his_twenty_keys_do_not_teach_and_those_of_others_do():
     made = attacks.gas(24)
     scene = replace(made, stream=replace(made.stream, windows=made.stream.windows[:3]))
     before = attacks.play(scene, 24, keys=20, sure=0.9, limits=attacks.UNGUARDED)

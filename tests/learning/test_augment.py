@@ -6,6 +6,7 @@ from turned_digits import spec
 from acclimate.learning import pipeline
 from acclimate.learning.data import Part
 from acclimate.learning.models import augment, networks
+from acclimate.learning.models.modes import Encoding
 from acclimate.learning.models.tokens import Tokens
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.learning.training.replay import Replay
@@ -13,7 +14,7 @@ from acclimate.learning.training.replay import Replay
 TOKENS = Tokens(kind="sequence", buckets=500, length=40)
 
 
-def encoding(kind: str, x: np.ndarray) -> network.Encoding:
+def encoding(kind: str, x: np.ndarray) -> Encoding:
     spec = InputSpec(kind=kind, shape=x.shape[1:], classes=("a", "b"))
     return networks.fit_encoding(x, spec, NetworkSpec(network="mlp"))
 
@@ -127,7 +128,7 @@ def test_the_strength_is_what_rows_stand_that_nobody_learnt():
 
 def test_a_version_of_one_member_votes_with_weak_views(parts):
     alone = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0)).student
-    views = augment.opinions(alone, parts.judging.x, rng=np.random.default_rng(0))
+    views = augment.votes(alone, parts.judging.x, rng=np.random.default_rng(0))
     assert views.shape == (augment.VIEWS, len(parts.judging), 10)
     assert (views[0] == alone.network_probabilities(parts.judging.x)).all()
     assert not (views[1] == views[0]).all()

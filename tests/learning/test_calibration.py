@@ -47,9 +47,7 @@ def test_a_student_is_no_surer_of_its_window_than_it_agrees_with_its_teacher(anc
     assert student.network_probabilities(x).max(axis=1).mean() == pytest.approx(agreed, abs=0.01)
 
 
-def test_where_teacher_and_student_agree_trusted_rows_alone_set_the_temperature(
-    anchor, parts, stream
-):
+def test_where_teacher_and_student_agree_trusted_rows_set_the_temperature(anchor, parts, stream):
     assert _calibrated(anchor, parts, anchor, stream.x[:300]).temperature == pytest.approx(
         anchor.temperature
     )

@@ -10,22 +10,24 @@ from turned_digits import DIGITS, learn, spec, window_of
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import UNLABELLED, Part, Window
 from acclimate.learning.evaluation import gates
+from acclimate.learning.evaluation.gates import Trial
 from acclimate.learning.results import Gate, Verdict
 from acclimate.learning.spec import Gates
+from acclimate.learning.stats.significance import paired_lower_bound
 
 
 @pytest.fixture(scope="module")
 def lesson(stream, parts, anchor):
     """A window and the real, promoted student that learnt from it."""
     x, y = stream.turned(7, rng=np.random.default_rng(1))
-    turn = learn(window_of(x), parts, anchor, anchor)
-    assert turn.promoted, turn.detail
-    return x, y, turn
+    found = learn(window_of(x), parts, anchor, anchor)
+    assert found.promoted, found.detail
+    return x, y, found
 
 
 @pytest.fixture
 def judge(parts, anchor, lesson):
-    x, _, turn = lesson
+    x, _, found = lesson
 
     def judge(
         student,
@@ -34,16 +36,15 @@ def judge(parts, anchor, lesson):
         judging: Part | None = None,
         limits: Gates | None = None,
     ) -> Verdict:
-        arguments = (
-            student,
-            anchor,
-            anchor,
-            judging or parts.judging,
-            window or window_of(x),
-            turn.drift,
-            limits or Gates(),
+        trial = Trial(
+            champion=anchor,
+            anchor=anchor,
+            judging=judging or parts.judging,
+            window=window or window_of(x),
+            drift=found.diagnosis.drift,
+            gates=limits or Gates(),
         )
-        return pipeline.plain_step(1)("judge", gates.judge, *arguments)
+        return pipeline.plain_step(1)("judge", gates.judge, student, trial)
 
     return judge
 
@@ -106,9 +107,7 @@ def test_a_real_student_passes_every_gate_label_free(lesson):
         (blow_up, {"accuracy_against_anchor", "max_ece", "agreement_with_champion"}),
     ],
 )
-def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test(
-    judge, lesson, parts, change, failing
-):
+def test_a_damaged_student_fails_even_with_a_new_self_test(judge, lesson, parts, change, failing):
     student = damaged(lesson[2].student, change)
     for challenger in (student, student.with_self_test(parts.train.x)):
         verdict = judge(challenger)
@@ -154,10 +153,10 @@ def contest(lesson, anchor, gains, losses, ties, **known):
     """A window of audited rows where the student is right and the champion not, the other way
     round, and both say the same.
     """
-    x, _, turn = lesson
+    x, _, found = lesson
     old, new = (
         anchor.network_probabilities(x).argmax(axis=1),
-        turn.student.network_probabilities(x).argmax(axis=1),
+        found.student.network_probabilities(x).argmax(axis=1),
     )
     differ, same = np.flatnonzero(old != new), np.flatnonzero(old == new)
     assert len(differ) >= gains + losses and len(same) >= ties
@@ -175,9 +174,7 @@ def contest(lesson, anchor, gains, losses, ties, **known):
     return replace(window, **few, **known)
 
 
-def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_for_agreement(
-    judge, lesson, anchor
-):
+def test_labels_that_prove_the_student_not_worse_replace_agreement(judge, lesson, anchor):
     strict = Gates(min_agreement=1.0, max_class_flow=0.0)
     window = contest(lesson, anchor, 3, 0, 60)
     verdict = judge(lesson[2].student, window=window, limits=strict)
@@ -205,9 +202,7 @@ def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_f
     )
 
 
-def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(
-    judge, lesson, anchor
-):
+def test_labels_too_few_to_prove_anything_leave_it_to_the_other_gates(judge, lesson, anchor):
     verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 1, 23))
     found = by_name(verdict)
     assert (found["audited_accuracy"].verdict, found["audited_accuracy"].binds) == (
@@ -256,11 +251,9 @@ def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, lesson
     assert (gate.verdict, gate.binds) == ("fail", True)
 
 
-def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_some_of_alpha(
-    judge, lesson, anchor
-):
+def test_each_earlier_challenger_on_the_same_labels_costs_one_gain_and_alpha(judge, lesson, anchor):
     found = [
-        by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, looks=n)))
+        by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, peeks=n)))
         for n in range(3)
     ]
     assert [gates["audited_gain"].verdict for gates in found] == ["pass", "pass", "fail"]
@@ -278,34 +271,37 @@ def test_labels_of_earlier_windows_that_came_late_judge_too(judge, lesson, ancho
 def test_the_accuracy_limit_widens_with_drift(lesson, parts, anchor):
     limits = []
     for amount in (0.25, 1.0):
-        drift = replace(lesson[2].drift, amount=amount)
-        arguments = (anchor, anchor, anchor, parts.judging, window_of(lesson[0]), drift, Gates())
-        limits.append(
-            by_name(pipeline.plain_step(1)("judge", gates.judge, *arguments))[
-                "accuracy_against_anchor"
-            ].limit
+        trial = Trial(
+            champion=anchor,
+            anchor=anchor,
+            judging=parts.judging,
+            window=window_of(lesson[0]),
+            drift=replace(lesson[2].diagnosis.drift, amount=amount),
+            gates=Gates(),
         )
+        found = by_name(pipeline.plain_step(1)("judge", gates.judge, anchor, trial))
+        limits.append(found["accuracy_against_anchor"].limit)
     assert limits == pytest.approx([-0.065, -0.20])
 
 
 def test_the_lower_bound_covers_the_truth_in_95_of_100_draws():
     rng = np.random.default_rng(0)
     below = [
-        gates.paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02
+        paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02
         for _ in range(2000)
     ]
     assert 0.93 < np.mean(below) < 0.97
 
 
 def test_scarce_classes_are_judged_together(judge, lesson, parts):
-    groups = gates._class_groups(np.repeat([0, 1, 2, 3], [40, 5, 8, 30]))
+    groups = gates._class_groups(np.repeat([0, 1, 2, 3], [40, 5, 8, 30]), 20)
     assert sorted(int(group.sum()) for group in groups) == [
         40,
         43,
     ]  # 13 pooled rows are still few: the next class joins
-    groups = gates._class_groups(np.repeat([0, 1, 2], [40, 12, 12]))
+    groups = gates._class_groups(np.repeat([0, 1, 2], [40, 12, 12]), 20)
     assert sorted(int(group.sum()) for group in groups) == [24, 40]
-    groups = gates._class_groups(np.repeat([0, 1], [3, 4]))
+    groups = gates._class_groups(np.repeat([0, 1], [3, 4]), 20)
     assert [int(group.sum()) for group in groups] == [7]
 
 
@@ -373,9 +369,9 @@ def test_the_anchor_is_bound_by_three_gates_and_the_others_inform(first):
 def test_an_anchor_of_shuffled_labels_is_no_better_than_chance(stream):
     y = np.random.default_rng(7).permutation(stream.seed_y)
     parts = seed_split.split(stream.seed_x, y, DIGITS, rng=np.random.default_rng(0))
-    turn = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0))
-    assert not turn.promoted
-    assert "better_than_chance" in turn.detail
+    found = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0))
+    assert not found.promoted
+    assert "better_than_chance" in found.detail
 
 
 def test_an_anchor_that_always_says_one_class_is_exactly_chance_and_refused(anchor, parts):

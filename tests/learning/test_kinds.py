@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stages import select
 from turned_digits import DIGITS, accuracy, learn, spec, window_of
+from turned_digits import promoted as is_promoted
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import Integers, Past, Rows, SeedSet
@@ -48,10 +50,11 @@ def followed(
     champion, past, promoted, served = anchor, None, 0, 0.0
     for number, (x, y) in enumerate(windows, 1):
         served = accuracy(champion, x, y)
-        turn = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
-        past = past if turn.drift.alarms else Past.of(turn.drift.document)
-        if turn.promoted:
-            champion, promoted = turn.student, promoted + 1
+        found = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
+        drift = found.diagnosis.drift
+        past = past if drift.alarms else Past.of(drift.document)
+        if is_promoted(found):
+            champion, promoted = found.student, promoted + 1
     return champion, promoted, served
 
 
@@ -100,7 +103,5 @@ def test_a_repeated_text_teaches_once():
     anchor = pipeline.begin(given, parts, step=pipeline.plain_step(0)).student
     x = rows_of(TEXT, replaced(0.3, 40, draw=1)[0])
     repeated = window_of(np.repeat(x, 5, axis=0))
-    labels = pipeline.choose(
-        repeated, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+    labels = select(repeated, anchor, parts.train)
     assert (labels.refusal == "duplicate").sum() >= len(repeated.x) - 40

@@ -59,7 +59,7 @@ def vectors() -> Bundle:
 
 
 @pytest.mark.parametrize("true", [[0.1, 0.1, 0.8], [0.8, 0.15, 0.05], [1 / 3, 1 / 3, 1 / 3]])
-def test_em_finds_the_class_shares_that_calibrated_answers_were_drawn_with(true):
+def test_em_finds_the_priors_that_calibrated_answers_were_drawn_with(true):
     _, raw = calibrated(20_000, np.array(true), np.random.default_rng(1))
     assert np.abs(modes.estimated_prior(raw, SOURCE) - true).max() < 0.02
 
@@ -72,8 +72,8 @@ def test_re_weighting_gains_when_priors_swing_and_costs_little_when_they_do_not(
         y, raw = calibrated(6400, shares, rng)
         memories = follow(mode, raw)
         served = [
-            mode.adapted(raw[32 * place : 32 * place + 32], memory.state)
-            for place, memory in enumerate(memories[:-1])
+            mode.adapted(raw[32 * index : 32 * index + 32], memory.state)
+            for index, memory in enumerate(memories[:-1])
         ]
         right = (np.concatenate(served).argmax(axis=1) == y).mean()
         gain[name] = right - (raw.argmax(axis=1) == y).mean()
@@ -93,7 +93,7 @@ def test_what_was_before_a_swing_is_forgotten_at_the_next_renewal():
     assert left == [32] * 20
 
 
-def test_shares_that_stand_are_hardly_ever_taken_for_a_swing():
+def test_constant_priors_are_hardly_ever_taken_for_a_swing():
     """One renewal of a hundred may: of 600 some few, and each costs six renewals of a short
     memory.
     """
@@ -250,7 +250,8 @@ def test_a_mode_is_part_of_the_version_that_is_packed(vectors, name):
     assert bundle_format.pack(again)[0] == manifest
     assert again.mode.start is not None
     assert again.mode.start.packed() == mode.start.packed()
-    assert (again.mode.name, again.mode.memory, again.mode.share) == (name, 99, mode.share)
+    assert (again.mode.name, again.mode.memory) == (name, 99)
+    assert getattr(again.mode, "share", 1.0) == getattr(mode, "share", 1.0)
     x = np.random.default_rng(12).normal(5, 2, (8, 4)).astype(np.float32)
     assert (Running(again).answer(x) != vectors.network_probabilities(x)).any()
 
@@ -268,8 +269,7 @@ def test_a_version_in_plain_mode_is_packed_as_before_there_were_modes(vectors):
         (PriorAdapted.of(np.array([0.5, 0.5])), "source prior must be 3"),
         (Standardised.of(3), r"shape \[2, 4\]"),
         (replace(PriorAdapted.of(SOURCE), share=2.0), "share 2.0"),
-        (replace(PriorAdapted.of(SOURCE), name="loud"), "unknown mode 'loud'"),
-        (replace(PriorAdapted.of(SOURCE), start=None), "needs a starting state"),
+        (replace(PriorAdapted.of(SOURCE), memory=0), "needs a starting state"),
     ],
 )
 def test_a_mode_that_does_not_fit_the_version_is_refused_in_words(vectors, wrong, said):
@@ -293,13 +293,15 @@ def test_a_damaged_mode_of_a_manifest_is_refused_in_words(vectors):
     for mode in ({}, {**manifest["mode"], "memory": "many"}, {**manifest["mode"], "source": None}):
         with pytest.raises(networks.BundleError, match="mode"):
             bundle_format.build({**manifest, "mode": mode}, arrays)
+    with pytest.raises(networks.BundleError, match="unknown mode 'loud'"):
+        bundle_format.build({**manifest, "mode": {**manifest["mode"], "name": "loud"}}, arrays)
     with pytest.raises(networks.BundleError, match=r"missing: mode\.start"):
         bundle_format.build(
             manifest, {name: array for name, array in arrays.items() if name != "mode.start"}
         )
 
 
-def test_class_shares_are_those_of_the_seed_and_none_is_zero():
+def test_class_priors_are_those_of_the_seed_and_none_is_zero():
     assert modes.class_priors(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx(
         [1 / 3, 2 / 3]
     )

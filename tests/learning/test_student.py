@@ -4,24 +4,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from stages import select, silent
 from turned_digits import window_of
 
 from acclimate.learning.models import bundle_format
 from acclimate.learning.training import recipes, student
-from acclimate.learning.training.pseudo_labels import choose
 from acclimate.learning.training.replay import Replay
 
 
 @pytest.fixture(scope="module")
 def lesson(stream, anchor, parts):
     window = window_of(stream.turned(7, rng=np.random.default_rng(1))[0])
-    labels = choose(
-        window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
-    return window, labels
+    return window, select(window, anchor, parts.train)
 
 
-def train(champion, lesson, parts, *, recipe=None, tick=lambda done, total: None):
+def train(champion, lesson, parts, *, recipe=None, tick=silent):
     window, labels = lesson
     chosen = recipe or recipes.named("self_training")
     return student.train(

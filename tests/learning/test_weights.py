@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from turned_digits import DIGITS, Digits, learn, spec, window_of
+from turned_digits import DIGITS, learn, spec, window_of
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import Part, SeedSet
-from acclimate.learning.models import bundle as bundles
 from acclimate.learning.models import bundle_format, weights
 from acclimate.learning.models.networks import BundleError
 from acclimate.learning.spec import NetworkSpec
@@ -96,13 +95,11 @@ def test_numbers_that_are_not_finite_are_counted(trained):
     ]
 
 
-def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_members(
-    parts, stream, trained
-):
+def test_version_1_is_the_brought_weights_and_students_have_all_members(parts, stream, trained):
     step, seeds = pipeline.plain_step(0), parts
-    turn = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
-    first = turn.student
-    assert turn.promoted
+    made = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
+    first = made.student
+    assert made.promoted
     assert len(first.members) == 1
     module = brought(DIGITS.shape, 10)
     module.load_state_dict({name: torch.tensor(array) for name, array in trained.items()})
@@ -130,9 +127,7 @@ def test_weights_that_do_not_fit_make_no_version(parts, trained):
         )
 
 
-def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(
-    anchor: bundles.Bundle,
-) -> None:
+def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(anchor):
     grown = replace(anchor, members=tuple(copy.deepcopy(member) for member in anchor.members))
     with torch.no_grad():
         for member in grown.members:
@@ -144,9 +139,7 @@ def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_memb
     assert weights.distance(replace(anchor, members=anchor.members[:1] * 3), one) == 0.0
 
 
-def test_a_student_says_what_it_comes_of(
-    stream: Digits, parts: SeedSet, anchor: bundles.Bundle
-) -> None:
+def test_a_student_says_what_it_comes_of(stream, parts, anchor):
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     taught = Part(x=x[:20], y=y[:20])
     window = replace(window_of(x[20:]), taught=taught)

@@ -119,9 +119,7 @@ def test_labels_of_a_window_judge_in_its_run_and_teach_in_the_next(history: Hist
     assert sorted(told(after.taught)) == [(0, 1), (3, 0)]
 
 
-def test_labels_that_came_after_the_run_over_their_window_judge_in_the_first_run_asked_for_then(
-    history: History,
-) -> None:
+def test_labels_that_came_after_the_run_over_their_window_judge_in_the_next(history):
     history.run(history.window("a"))
     history.label("a", {1: 1})
     found = history.snapshot(history.run(history.window("b")))
@@ -130,9 +128,7 @@ def test_labels_that_came_after_the_run_over_their_window_judge_in_the_first_run
     assert (found.late, told(found.taught)) == (None, [(1, 1)])
 
 
-def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_word(
-    history: History,
-) -> None:
+def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_word(history):
     number = history.window("a")
     history.label("a", {0: 1})
     history.run(number)
@@ -171,9 +167,7 @@ def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history: H
     assert found.taught is not None and np.diff(found.taught.x[:, 0])[1] < 0
 
 
-def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_from_again(
-    history: History,
-) -> None:
+def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_from_again(history):
     first = history.window("a")
     history.label("a", {0: 1, 1: None})
     history.run(first)
@@ -192,9 +186,7 @@ def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_
     ]
 
 
-def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_one(
-    history: History,
-) -> None:
+def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_one(history):
     number = history.window("a")
     history.label("a", {0: 1, 1: 0})
     history.run(number)
@@ -209,9 +201,7 @@ def test_a_copy_of_a_row_teaches_once_and_not_in_a_run_over_a_window_that_holds_
     assert found.labels.tolist() == [1] and told(found.taught) == [(1, 0)]
 
 
-def test_only_the_last_windows_and_so_many_rows_teach_and_no_other_inputs_are_read(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_newest_windows_and_rows_teach_and_are_read(history, monkeypatch):
     monkeypatch.setattr(label_snapshot, "MOST_WINDOWS", 3)
     monkeypatch.setattr(label_snapshot, "MOST_ROWS", 4)
     for request in "abcd":
@@ -247,30 +237,24 @@ def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history: Hist
     assert history.snapshot(history.run(history.window("b"))).taught is None
 
 
-def test_each_other_challenger_that_labels_of_the_same_window_judged_is_a_look(
-    history: History,
-) -> None:
+def test_each_other_challenger_that_the_same_labels_judged_is_a_peek(history: History) -> None:
     first, second = history.window("a"), history.window("b")
     judged = [{"gate": "audited_gain", "n": 2}]
     history.run(first, gates=judged)
     history.run(first, gates=[{"gate": "max_ece", "n": 60}], policy_revision=2)
     history.run(first, policy_revision=3)
     history.label("a", {0: 1, 1: 0, 2: None})
-    assert history.snapshot(history.run(second, gates=judged)).looks == 0
-    assert history.snapshot(history.run(first, recipe="born_again", gates=judged)).looks == 1
-    assert history.snapshot(history.run(first, parent_version=2)).looks == 2
-    assert history.snapshot(history.run(first, second)).looks == 3
+    assert history.snapshot(history.run(second, gates=judged)).peeks == 0
+    assert history.snapshot(history.run(first, recipe="born_again", gates=judged)).peeks == 1
+    assert history.snapshot(history.run(first, parent_version=2)).peeks == 2
+    assert history.snapshot(history.run(first, second)).peeks == 3
 
 
-def test_the_same_run_again_makes_the_same_challenger_and_is_no_look_until_more_labels_judge(
-    history: History,
-) -> None:
+def test_the_same_run_again_is_no_peek_until_more_labels_judge(history: History) -> None:
     first = history.window("a")
     history.label("a", {0: 1, 1: 0})
     for _ in range(2):
-        assert (
-            history.snapshot(history.run(first, gates=[{"gate": "audited_gain", "n": 2}])).looks
-            == 0
-        )
+        again = history.run(first, gates=[{"gate": "audited_gain", "n": 2}])
+        assert history.snapshot(again).peeks == 0
     history.label("a", {2: 1})
-    assert history.snapshot(history.run(first)).looks == 1
+    assert history.snapshot(history.run(first)).peeks == 1

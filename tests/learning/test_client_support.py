@@ -1,6 +1,4 @@
-"""Rows that few send are found however many keys they come from, and traffic that all send, or all
-send differently, has none.
-"""
+"""Rows of a minority of the traffic are found, however many keys it uses."""
 
 from __future__ import annotations
 
@@ -37,61 +35,62 @@ def heaped(rng: np.random.Generator, *, keys: int, honest_keys: int) -> tuple[Fl
 @pytest.mark.parametrize(
     ("keys", "honest_keys"), [(1, 10), (20, 10), (1, 1), (20, 1), (5, 60), (40, 40)]
 )
-def test_a_heap_of_less_than_half_of_the_traffic_is_found_whatever_the_keys(
-    draw: int, keys: int, honest_keys: int
-) -> None:
-    found = client_support.few(
+def test_a_heap_of_less_than_half_of_the_traffic_is_unsupported(draw, keys, honest_keys):
+    found = client_support.unsupported_rows(
         *heaped(np.random.default_rng(draw), keys=keys, honest_keys=honest_keys)
     )
     assert found[HONEST:].mean() > 0.9
     assert found[:HONEST].mean() < 0.08
 
 
-def test_who_also_sends_what_all_send_is_found_in_his_heap_alone() -> None:
+def test_a_client_that_sends_what_all_send_too_is_found_in_its_heap_alone() -> None:
     rng = np.random.default_rng(4)
     rows, client = heaped(rng, keys=3, honest_keys=10)
     rows, client = (
         np.concatenate([rows, traffic(rng, 90)]),
         np.concatenate([client, 10 + np.arange(90) % 3]),
     )
-    found = client_support.few(rows, client)
+    found = client_support.unsupported_rows(rows, client)
     assert found[HONEST : HONEST + HEAP].mean() > 0.9
     assert found[HONEST + HEAP :].mean() < 0.15
 
 
 @pytest.mark.parametrize("draw", range(4))
 @pytest.mark.parametrize("keys", [2, 10, 100])
-def test_traffic_that_all_send_has_none(draw: int, keys: int) -> None:
+def test_traffic_that_all_clients_send_is_supported(draw: int, keys: int) -> None:
     rng = np.random.default_rng(draw)
-    assert client_support.few(traffic(rng, 600), rng.integers(keys, size=600)).mean() < 0.01
+    assert (
+        client_support.unsupported_rows(traffic(rng, 600), rng.integers(keys, size=600)).mean()
+        < 0.01
+    )
 
 
-def test_a_fleet_of_which_each_sends_its_own_has_none() -> None:
+def test_a_fleet_of_which_each_sends_its_own_has_no_unsupported_rows() -> None:
     rng = np.random.default_rng(1)
     device = np.arange(600) % 10
-    assert not client_support.few(
+    assert not client_support.unsupported_rows(
         traffic(rng, 600) + 20 * rng.normal(size=(10, DIMENSIONS))[device], device
     ).any()
 
 
-def test_of_two_senders_who_share_nothing_the_smaller_is_few() -> None:
+def test_of_two_clients_that_share_nothing_the_smaller_is_unsupported() -> None:
     rng = np.random.default_rng(2)
     client = (np.arange(600) % 10 < 4).astype(np.int64)
-    found = client_support.few(traffic(rng, 600) + 30.0 * client[:, None], client)
+    found = client_support.unsupported_rows(traffic(rng, 600) + 30.0 * client[:, None], client)
     assert found[client == 1].all()
     assert not found[client == 0].any()
 
 
 @pytest.mark.parametrize("client", [np.zeros(600, dtype=np.int64), np.arange(600)])
-def test_one_sender_and_a_row_of_each_tell_nothing(client: Integers) -> None:
+def test_one_client_and_one_row_of_each_decide_nothing(client: Integers) -> None:
     rows, _ = heaped(np.random.default_rng(3), keys=1, honest_keys=1)
-    assert not client_support.few(rows[-600:], client).any()
+    assert not client_support.unsupported_rows(rows[-600:], client).any()
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 39, 5000])
 def test_any_number_of_rows_is_answered_and_twice_the_same(rows: int) -> None:
     rng = np.random.default_rng(5)
     x, client = traffic(rng, rows), rng.integers(7, size=rows)
-    found = client_support.few(x, client)
+    found = client_support.unsupported_rows(x, client)
     assert found.shape == (rows,)
-    assert (found == client_support.few(x, client)).all()
+    assert (found == client_support.unsupported_rows(x, client)).all()

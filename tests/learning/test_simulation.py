@@ -1,6 +1,4 @@
-"""What version 1 could learn by itself, before any traffic: told apart for a model that can and one
-that cannot.
-"""
+"""The simulation before any traffic tells models that can learn by themselves from others."""
 
 import json
 
@@ -9,8 +7,9 @@ import pytest
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.evaluation import synthetic_drift
-from acclimate.learning.evaluation.simulation_report import Act, Rehearsal
+from acclimate.learning.evaluation.simulation_report import Act, Simulation
 from acclimate.learning.models import encoding, tokens
+from acclimate.learning.outcomes import FirstVersion
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec, Policy
 
 NOISY = InputSpec(kind="vector", shape=(8,), classes=("dry", "rain"))
@@ -24,7 +23,7 @@ def noisy(n: int, draw: int):
     return x.astype(np.float32), y
 
 
-def begun(policy: Policy) -> pipeline.Turn:
+def begun(policy: Policy) -> FirstVersion:
     x, y = noisy(600, 0)
     spec = ModelSpec(
         name="rain",
@@ -38,37 +37,37 @@ def begun(policy: Policy) -> pipeline.Turn:
 
 
 def test_digits_are_found_learnable_and_the_report_says_by_how_much(first):
-    assert first.rehearsal.learnable
-    assert first.rehearsal.gain > 0.05
-    assert "can learn gradual drift" in first.rehearsal.detail
-    assert {act.drift for act in first.rehearsal.acts} == {"inputs", "inputs and class shares"}
+    assert first.simulation.learnable
+    assert first.simulation.gain > 0.05
+    assert "can learn gradual drift" in first.simulation.detail
+    assert {act.drift for act in first.simulation.acts} == {"inputs", "inputs and class shares"}
 
 
 def test_a_noisy_binary_model_is_found_not_learnable():
-    rehearsal = begun(Policy()).rehearsal
-    assert not rehearsal.learnable
-    assert "cannot learn drift" in rehearsal.detail
+    simulation = begun(Policy()).simulation
+    assert not simulation.learnable
+    assert "cannot learn drift" in simulation.detail
 
 
 @pytest.mark.parametrize("decided", ["yes", "no"])
-def test_where_the_policy_decides_nothing_is_rehearsed(decided):
-    assert begun(Policy(learnable=decided)).rehearsal is None
+def test_where_the_policy_decides_nothing_is_simulated(decided):
+    assert begun(Policy(learnable=decided)).simulation is None
 
 
 def test_a_report_survives_json_and_keeps_its_conclusion(first):
-    again = Rehearsal.from_json(json.loads(json.dumps(first.rehearsal.as_json())))
-    assert again == first.rehearsal
+    again = Simulation.from_json(json.loads(json.dumps(first.simulation.as_json())))
+    assert again == first.simulation
 
 
 def test_a_drift_that_learning_ruins_makes_a_model_unlearnable_however_much_the_others_gain():
     acts = [Act(drift="inputs", frozen=0.6, served=0.95)] * 3 + [
         Act(drift="inputs", frozen=0.6, served=0.45)
     ]
-    assert Rehearsal(acts=tuple(acts[:3])).learnable
-    assert not Rehearsal(acts=tuple(acts)).learnable
+    assert Simulation(acts=tuple(acts[:3])).learnable
+    assert not Simulation(acts=tuple(acts)).learnable
 
 
-def test_made_up_drift_of_vectors_and_images_grows_with_its_strength_and_is_finite():
+def test_synthetic_drift_of_vectors_and_images_grows_with_its_strength_and_is_finite():
     rng = np.random.default_rng(0)
     for spec in (NOISY, InputSpec(kind="image", shape=(3, 9, 8), classes=("a", "b"))):
         x = rng.normal(2, 5, (40, *spec.shape)).astype(np.float32)
@@ -77,7 +76,7 @@ def test_made_up_drift_of_vectors_and_images_grows_with_its_strength_and_is_fini
         assert moved[0] < 1e-4 < moved[1] < moved[2] < np.inf
 
 
-def test_made_up_drift_renames_a_share_of_the_words_and_ids():
+def test_synthetic_drift_renames_a_share_of_the_words_and_ids():
     rng = np.random.default_rng(0)
     text = InputSpec(kind="text", shape=(1,), classes=("a", "b"))
     rows = np.array([[" ".join(f"w{word}" for word in range(200))]], dtype=object)

@@ -1,4 +1,4 @@
-"""What a watch over live answers lets pass, and what it calls worse."""
+"""What the rollback monitor lets pass, and what it calls worse."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ def rng(number=0):
     return np.random.default_rng(number)
 
 
-def looks(expected, answers, needed=500):
+def watched(expected, answers, needed=500):
     """The first finding that is not `watching`, looked for whenever fifty rows more are there; and
     the rows it took.
     """
@@ -32,32 +32,32 @@ EXPECTED = Behaviour.of(drawn(60, even(10), rng=rng(1)))
 def test_answers_as_expected_pass_when_all_rows_are_there_and_never_earlier(classes):
     for draw in range(200):
         expected = Behaviour.of(drawn(60, even(classes), rng=rng(draw)))
-        assert looks(expected, drawn(500, even(classes), rng=rng(1000 + draw))) == ("passed", 500)
+        assert watched(expected, drawn(500, even(classes), rng=rng(1000 + draw))) == ("passed", 500)
 
 
 def test_ordinary_drift_in_confidence_and_classes_passes():
     shares = np.array([0.2, 0.2, 0.15, 0.15, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])  # moved by 0.3
     for draw in range(50):
-        assert looks(EXPECTED, drawn(500, shares, confidence=0.75, rng=rng(draw)))[0] == "passed"
+        assert watched(EXPECTED, drawn(500, shares, confidence=0.75, rng=rng(draw)))[0] == "passed"
 
 
 def test_a_version_that_collapsed_to_one_class_is_worse_after_a_hundred_rows():
     one = np.full(10, 0.005)
     one[7] = 0.955
-    assert looks(EXPECTED, drawn(500, one, rng=rng())) == ("worse", 100)
+    assert watched(EXPECTED, drawn(500, one, rng=rng())) == ("worse", 100)
 
 
 def test_traffic_that_comes_class_by_class_is_no_collapse_where_it_always_came_so():
     answers = drawn(1000, even(10), rng=rng(4))
     in_bursts = answers[np.argsort(answers.argmax(axis=1), kind="stable")]
     restless = replace(EXPECTED, unrest=Behaviour.of(in_bursts).unrest)
-    assert looks(EXPECTED, in_bursts)[0] == "worse"
-    assert looks(restless, in_bursts[::2], needed=500) == ("passed", 500)
+    assert watched(EXPECTED, in_bursts)[0] == "worse"
+    assert watched(restless, in_bursts[::2], needed=500) == ("passed", 500)
 
 
 def test_a_collapse_of_two_even_classes_is_found_when_all_rows_are_there():
     expected = Behaviour.of(drawn(60, even(2), rng=rng()))
-    assert looks(expected, drawn(500, [0.01, 0.99], rng=rng(3))) == ("worse", 500)
+    assert watched(expected, drawn(500, [0.01, 0.99], rng=rng(3))) == ("worse", 500)
 
 
 def test_a_version_that_lost_its_confidence_is_worse_and_the_reason_says_by_how_much():
@@ -68,7 +68,7 @@ def test_a_version_that_lost_its_confidence_is_worse_and_the_reason_says_by_how_
 
 
 def test_more_confidence_than_expected_is_no_harm():
-    assert looks(EXPECTED, drawn(500, even(10), confidence=0.999, rng=rng()))[0] == "passed"
+    assert watched(EXPECTED, drawn(500, even(10), confidence=0.999, rng=rng()))[0] == "passed"
 
 
 def test_answers_that_are_not_numbers_are_worse():

@@ -1,6 +1,4 @@
-"""What audit labels prove: wrong no more often than alpha, however often somebody looks, and
-something on few labels.
-"""
+"""What audit labels prove: wrong no more often than alpha at any peek, and something on few."""
 
 from __future__ import annotations
 
@@ -13,6 +11,8 @@ import pytest
 from scipy import stats
 
 from acclimate.learning.stats import betting
+from acclimate.learning.stats.significance import level_of_peek, level_of_window
+from acclimate.learning.thresholds import DEFAULT
 
 MARGIN = 0.10
 MOST = 200
@@ -31,31 +31,27 @@ def paths(gain: float, loss: float, *, seed: int, draws: int) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.02, 0.10, 0.30])
-def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(
-    gain: float,
-) -> None:
+def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(gain):
     gains, losses = paths(gain, gain + MARGIN, seed=int(100 * gain), draws=1000)
     n = np.broadcast_to(np.arange(1, MOST + 1), gains.shape)
-    ever = (wealth(gains, losses, n, -MARGIN) >= math.log(1 / betting.ALPHA)).any(axis=1)
+    ever = (wealth(gains, losses, n, -MARGIN) >= math.log(1 / DEFAULT.audit_error)).any(axis=1)
     # Not below alpha by luck: 50 are allowed, and a limit that is passed by chance once in a
     # thousand test runs is higher.
-    assert ever.sum() <= stats.binom.isf(1e-3, 1000, betting.ALPHA)
+    assert ever.sum() <= stats.binom.isf(1e-3, 1000, DEFAULT.audit_error)
 
 
-def test_one_look_at_fixed_rows_would_be_wrong_far_more_often_if_one_looked_after_each_label() -> (
-    None
-):
+def test_the_usual_bound_would_be_wrong_far_more_often_at_any_of_200_peeks():
     """The test above can fail: the usual bound at 95 % does."""
     gains, losses = paths(0.05, 0.05 + MARGIN, seed=1, draws=1000)
     n = np.arange(1, MOST + 1)
     mean = (gains - losses) / n
     error = np.sqrt(np.maximum((gains + losses) / n - mean**2, 1e-9) / n)
-    assert ((mean - 1.645 * error > -MARGIN)[:, 9:].any(axis=1)).mean() > 3 * betting.ALPHA
+    assert ((mean - 1.645 * error > -MARGIN)[:, 9:].any(axis=1)).mean() > 3 * DEFAULT.audit_error
 
 
-def test_the_alphas_of_all_looks_at_the_same_labels_sum_to_alpha() -> None:
-    spent = [betting.alpha_of_look(looks) for looks in range(60)]
-    assert sum(spent) == pytest.approx(betting.ALPHA) and spent[0] > 0.7 * betting.ALPHA
+def test_the_levels_of_all_peeks_at_the_same_labels_sum_to_alpha() -> None:
+    spent = [level_of_peek(looks) for looks in range(60)]
+    assert sum(spent) == pytest.approx(DEFAULT.audit_error) and spent[0] > 0.7 * DEFAULT.audit_error
     assert spent == sorted(spent, reverse=True)
 
 
@@ -68,24 +64,20 @@ def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> No
     for _ in range(400):
         for looks in range(10):
             gains, _, losses = rng.multinomial(100, [0.03, 0.84, 0.13])
-            bound = betting.lower_bound(
-                int(gains), int(losses), 100, alpha=betting.alpha_of_look(looks)
-            )
+            bound = betting.lower_bound(int(gains), int(losses), 100, alpha=level_of_peek(looks))
             if bound >= -MARGIN:
                 passed += 1
                 break
-    assert passed <= stats.binom.isf(1e-3, 400, betting.ALPHA)
+    assert passed <= stats.binom.isf(1e-3, 400, DEFAULT.audit_error)
 
 
 @pytest.mark.parametrize(
     ("n", "gain", "loss", "power"),
     [(25, 0.10, 0.0, 0.45), (50, 0.06, 0.01, 0.75), (100, 0.06, 0.02, 0.9)],
 )
-def test_better_challengers_are_proved_fit_this_often(
-    n: int, gain: float, loss: float, power: float
-) -> None:
+def test_better_challengers_are_proved_fit_this_often(n, gain, loss, power):
     drawn = np.random.default_rng(n).multinomial(n, [gain, 1 - gain - loss, loss], 1000)
-    alpha = betting.alpha_of_look(0)
+    alpha = level_of_peek(0)
     proved = wealth(drawn[:, 0], drawn[:, 2], np.full(1000, n), -MARGIN) >= math.log(1 / alpha)
     assert proved.mean() > power
 
@@ -110,15 +102,13 @@ def test_the_bound_is_where_the_evidence_reaches_what_alpha_asks() -> None:
     assert betting.log_evidence(7, 2, 40, mean=bound + 0.01) < math.log(50)
 
 
-def test_weighing_evidence_brings_no_torch() -> None:
+def test_betting_imports_no_torch() -> None:
     code = "import sys, acclimate.learning.stats.betting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
-def test_a_share_is_outside_its_bounds_at_any_look_in_no_more_than_alpha_of_draws(
-    share: float,
-) -> None:
+def test_a_share_is_outside_its_bounds_at_any_peek_in_no_more_than_alpha(share):
     hits = np.cumsum(np.random.default_rng(7).random((200, 100)) < share, axis=1)
     ever = {"above": 0, "below": 0}
     for path in hits:
@@ -142,5 +132,5 @@ def test_bounds_of_a_share_close_in_as_rows_come() -> None:
     assert betting.least_share(0, 50, alpha=0.05) == pytest.approx(0, abs=1e-9)
 
 
-def test_all_looks_of_a_series_spend_no_more_than_its_level() -> None:
-    assert sum(betting.level_of_look(number) for number in range(1, 10_000)) <= betting.SERIES
+def test_all_windows_of_a_series_spend_no_more_than_its_level() -> None:
+    assert sum(level_of_window(number) for number in range(1, 10_000)) <= DEFAULT.series_error

@@ -1,20 +1,17 @@
-"""No client teaches more than its share, which rows go is drawn, and what cannot be met is not
-asked.
-"""
+"""No client teaches more than its share; which of its rows go is drawn."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from turned_digits import window_of
+from stages import select
+from turned_digits import learn, window_of
 
 from acclimate.learning import pipeline
-from acclimate.learning.data import TAUGHT, UNLABELLED, Window
+from acclimate.learning.data import TAUGHT, UNLABELLED, Senders, Window
+from acclimate.learning.outcomes import Judged
 from acclimate.learning.screening import client_quota
-from acclimate.learning.spec import Gates, Policy
-from acclimate.learning.training.pseudo_labels import choose
+from acclimate.learning.spec import Policy
 
 
 def kept_of(counts: list[int], share: float, *, unaccepted: int = 0) -> list[int]:
@@ -44,9 +41,7 @@ def kept_of(counts: list[int], share: float, *, unaccepted: int = 0) -> list[int
         ([0, 0], 0.5, [0, 0]),
     ],
 )
-def test_no_client_keeps_more_than_its_share_of_what_stays(
-    counts: list[int], share: float, kept: list[int]
-) -> None:
+def test_no_client_keeps_more_than_its_share_of_what_stays(counts, share, kept):
     assert kept_of(counts, share, unaccepted=7) == kept
 
 
@@ -80,23 +75,11 @@ def test_every_row_of_a_client_that_floods_stays_as_often_wherever_it_stands() -
     assert chi_square < 43.8  # 99.9 % of 19 degrees of freedom
 
 
-def test_a_refused_row_has_the_reason_and_rows_refused_for_another_keep_theirs(
-    anchor, parts, stream
-) -> None:
+def test_the_quota_refuses_with_a_reason_and_changes_no_other_reason(anchor, parts, stream) -> None:
     x = stream.turned(15, rng=np.random.default_rng(1))[0]
     client = np.where(np.arange(len(x)) < 40, 1, 0)
     window = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64), client=client)
-    free, held = (
-        choose(
-            window,
-            anchor,
-            parts.train,
-            share,
-            rng=np.random.default_rng(0),
-            tick=lambda done, total: None,
-        )
-        for share in (1.0, 0.5)
-    )
+    free, held = (select(window, anchor, parts.train, client_share=share) for share in (1.0, 0.5))
     small = int((free.accepted & (client == 1)).sum())
     assert (held.refusal[~free.accepted] == free.refusal[~free.accepted]).all()
     assert held.accepted.sum() == 2 * small and (held.accepted & (client == 1)).sum() == small
@@ -104,28 +87,21 @@ def test_a_refused_row_has_the_reason_and_rows_refused_for_another_keep_theirs(
     assert free.refused.get("client_share") is None
 
 
-def test_each_row_to_learn_from_keeps_its_client_whatever_is_held_out_and_however_it_is_read(
-    anchor, stream
-) -> None:
+def test_each_row_to_learn_from_keeps_its_client_whatever_is_held_out(stream) -> None:
     labels = np.full(100, UNLABELLED)
     labels[:7] = TAUGHT
     client = np.arange(100) % 3
-    window = Window.split(np.arange(100), labels, rng=np.random.default_rng(0), client=client)
+    senders = Senders(client=client, names=("a", "b", "c"))
+    window = window_of(np.arange(100), labels=labels, senders=senders)
     assert (window.client == window.x % 3).all() and len(window.client) == len(window.x) < 93
-    read = rescale.window_read(
-        rescale.following(anchor, stream.x),
-        replace(window, x=stream.x[window.x], held_out=stream.x[:5]),
-    )
-    assert (read.client == window.client).all()
+    assert (window.held_out_client == window.held_out % 3).all()
     assert window_of(stream.x).client is None
 
 
-def test_a_turn_goes_by_the_share_of_its_policy(anchor, parts, stream) -> None:
+def test_a_run_keeps_the_client_share_of_its_policy_in_every_round(anchor, parts, stream) -> None:
     x = stream.turned(7, rng=np.random.default_rng(1))[0]
-    none = np.full(len(x), UNLABELLED)
-    window = Window.split(
-        x, none, rng=np.random.default_rng(0), client=(np.arange(len(x)) < 60).astype(np.int64)
-    )
+    client = (np.arange(len(x)) < 60).astype(np.int64)
+    window = window_of(x, senders=Senders(client=client, names=("many", "few")))
     policy = Policy(learnable="yes", client_share=0.5)
     asked = []
 
@@ -133,7 +109,9 @@ def test_a_turn_goes_by_the_share_of_its_policy(anchor, parts, stream) -> None:
         asked.append((stage, args))
         return pipeline.plain_step(1)(stage, verb, *args)
 
-    turn = pipeline.turn(window, parts, anchor, anchor, policy, Gates(), step=step)
-    assert turn.student is not None and turn.labels.refused["client_share"] > 0
-    assert np.bincount(window.client[turn.labels.accepted]).max() * 2 <= turn.labels.accepted.sum()
-    assert dict(asked)["train"][-1] == 0.5
+    found = learn(window, parts, anchor, anchor, policy=policy, step=step)
+    accepted = found.labels.accepted
+    assert isinstance(found, Judged) and found.labels.refused["client_share"] > 0
+    assert np.bincount(window.client[accepted]).max() * 2 <= accepted.sum()
+    lesson = dict(asked)["train"][0]
+    assert lesson.candidates.client_share == 0.5

@@ -1,17 +1,18 @@
-"""Rows where almost nothing lies are not learnt from; a window that drifted, or holds few classes,
-is not isolated.
-"""
+"""Rows without neighbours are outliers; a window that drifted or holds few classes has none."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from stages import select
 
 from acclimate.learning.data import UNLABELLED, Part, Window
 from acclimate.learning.screening import outliers
-from acclimate.learning.training.pseudo_labels import choose
+from acclimate.learning.stats.distances import distance_to_neighbour
+from acclimate.learning.thresholds import DEFAULT
 
 Array = np.ndarray
+FEWEST = DEFAULT.outlier_rows
 
 
 def blobs(n: int, *, draw: int, classes: tuple[int, ...] = (0, 1, 2), shift: float = 0.0) -> Array:
@@ -25,7 +26,7 @@ def blobs(n: int, *, draw: int, classes: tuple[int, ...] = (0, 1, 2), shift: flo
 
 
 def isolated(window: Array, trusted: Array) -> Array:
-    return outliers.isolated(window, trusted, rng=np.random.default_rng(5))
+    return outliers.outliers(window, trusted, rng=np.random.default_rng(5))
 
 
 def test_rows_of_noise_are_isolated_and_ordinary_rows_beside_them_are_not() -> None:
@@ -39,9 +40,7 @@ def test_rows_of_noise_are_isolated_and_ordinary_rows_beside_them_are_not() -> N
 @pytest.mark.parametrize(
     ("classes", "shift"), [((0, 1, 2), 0.0), ((0, 1, 2), 3.0), ((0,), 0.0), ((2,), 0.0)]
 )
-def test_few_ordinary_rows_are_isolated_whatever_drifted(
-    classes: tuple[int, ...], shift: float
-) -> None:
+def test_few_ordinary_rows_are_isolated_whatever_drifted(classes, shift):
     for draw in range(5):
         window = blobs(600, draw=10 + draw, classes=classes, shift=shift)
         assert isolated(window, blobs(400, draw=3)).mean() < 0.02
@@ -54,8 +53,8 @@ def test_a_few_rows_of_a_class_that_hardly_comes_lie_near_the_trusted_ones() -> 
 
 def test_with_few_rows_or_rows_that_are_all_equal_none_is_isolated() -> None:
     noise = np.random.default_rng(2).uniform(-9, 9, size=(200, 16)).astype(np.float32)
-    assert not isolated(noise, blobs(outliers.FEWEST_ROWS - 1, draw=3)).any()
-    assert not isolated(noise[: outliers.FEWEST_ROWS - 1], blobs(400, draw=3)).any()
+    assert not isolated(noise, blobs(FEWEST - 1, draw=3)).any()
+    assert not isolated(noise[: FEWEST - 1], blobs(400, draw=3)).any()
     assert not isolated(np.zeros((300, 16), np.float32), np.zeros((300, 16), np.float32)).any()
     assert isolated(np.empty((0, 16), np.float32), blobs(400, draw=3)).shape == (0,)
 
@@ -63,7 +62,8 @@ def test_with_few_rows_or_rows_that_are_all_equal_none_is_isolated() -> None:
 def test_a_row_is_not_its_own_neighbour_and_distances_are_those_to_the_fifth() -> None:
     rows = blobs(300, draw=1)
     drawn = np.random.default_rng(0).permutation(300)[:50]
-    found = outliers._to_neighbour(rows, np.concatenate([rows[drawn], blobs(20, draw=2)]), drawn)
+    others = np.concatenate([rows[drawn], blobs(20, draw=2)])
+    found = distance_to_neighbour(rows, others, drawn, neighbour=5)
     for row in (drawn[0], drawn[49], next(row for row in range(300) if row not in drawn)):
         others = np.concatenate([rows[drawn[drawn != row]], blobs(20, draw=2)])
         assert found[row] == pytest.approx(
@@ -77,13 +77,9 @@ def test_an_accepted_row_of_noise_is_refused_as_isolated_and_counted(anchor, par
     window = Window(
         x=np.concatenate([x, far]), held_out=x[:0], held_out_labels=np.full(0, UNLABELLED)
     )
-    labels = choose(
-        window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+    labels = select(window, anchor, parts.train)
     few = Part(x=parts.train.x[:50], y=parts.train.y[:50])
-    unscreened = choose(
-        window, anchor, few, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+    unscreened = select(window, anchor, few)
     assert unscreened.accepted[300:].any() and not labels.accepted[300:].any()
     stray = labels.refusal == "isolated"
     # What the screen takes of the accepted rows it has counted; what else it refuses would have

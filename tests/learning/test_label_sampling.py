@@ -44,9 +44,7 @@ def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says() 
     assert abs(pairs - together) < 4 * np.sqrt(together)
 
 
-def test_labelling_from_the_top_goes_on_in_one_order_with_the_probability_of_all_asked_so_far() -> (
-    None
-):
+def test_labelling_from_the_top_goes_on_in_one_order():
     whole = draw(7, limit=N).places
     labelled = np.zeros(N, dtype=bool)
     for round_ in range(1, 4):
