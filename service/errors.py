@@ -71,6 +71,7 @@ def bad_request(pointer: str, detail: str) -> Refusal:
     return Refusal("bad-request", summary, problems=[Problem(pointer, detail)])
 
 
+# long: one table from errors to refusals
 def refusal_of(error: Exception) -> Refusal | None:
     """The refusal for an exception; None for an unexpected one."""
     match error:
@@ -176,62 +177,67 @@ def respond(request: Request, refusal: Refusal) -> Response:
     return problem_response(refusal, request)
 
 
+REFUSED = (
+    Refusal,
+    SpecError,
+    SeedError,
+    LookupError,
+    database.Unavailable,
+    database.UnfitValue,
+    models.ModelExists,
+    promotions.GateNotPassed,
+    models.EpochMoved,
+    promotions.AlreadyChampion,
+    deletion.VersionAliased,
+    runs.RunActive,
+    runs.RunEnded,
+    windows.NotEnoughRows,
+    windows.WindowOpen,
+    windows.WindowQuarantined,
+    run_start.NothingServed,
+    idempotency.KeyReused,
+    Exception,
+)
+FRAMEWORK_SLUGS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-large",
+}
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers of every exception, those of the framework included."""
+    for kind in REFUSED:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _invalid)
 
-    async def refused(request: Request, error: Exception) -> Response:
-        refusal = refusal_of(error)
-        if refusal is None:
-            log.error("request failed", path=request.url.path, exc_info=error)
-            refusal = Refusal("internal", "the error is logged with the id of this request")
-        return respond(request, refusal)
 
-    async def framework(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        slug = {
-            401: "unauthorized",
-            403: "forbidden",
-            404: "not-found",
-            405: "method-not-allowed",
-            408: "too-slow",
-        }
-        slug |= {413: "too-large"}
-        refusal = Refusal(
-            slug.get(error.status_code, "bad-request"),
-            str(error.detail),
-            headers=dict(error.headers or {}),
-        )
-        return respond(request, refusal)
+async def _refused(request: Request, error: Exception) -> Response:
+    refusal = refusal_of(error)
+    if refusal is None:
+        log.error("request failed", path=request.url.path, exc_info=error)
+        refusal = Refusal("internal", "the error is logged with the id of this request")
+    return respond(request, refusal)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        problems = [
-            Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"])
-            for entry in error.errors()
-        ]
-        return respond(request, Refusal("invalid", "the request is wrong", problems=problems))
 
-    for kind in (
-        Refusal,
-        SpecError,
-        SeedError,
-        LookupError,
-        database.Unavailable,
-        database.UnfitValue,
-        models.ModelExists,
-        promotions.GateNotPassed,
-        models.EpochMoved,
-        promotions.AlreadyChampion,
-        deletion.VersionAliased,
-        runs.RunActive,
-        runs.RunEnded,
-        windows.NotEnoughRows,
-        windows.WindowOpen,
-        windows.WindowQuarantined,
-        run_start.NothingServed,
-        idempotency.KeyReused,
-        Exception,
-    ):
-        app.add_exception_handler(kind, refused)
-    app.add_exception_handler(HTTPException, framework)
-    app.add_exception_handler(RequestValidationError, invalid)
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    refusal = Refusal(
+        FRAMEWORK_SLUGS.get(error.status_code, "bad-request"),
+        str(error.detail),
+        headers=dict(error.headers or {}),
+    )
+    return respond(request, refusal)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"])
+        for entry in error.errors()
+    ]
+    return respond(request, Refusal("invalid", "the request is wrong", problems=problems))

@@ -86,11 +86,7 @@ def delete(
             else f"the rows and labels of {subject} in {model}"
         )
     if not yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            output.say(f"acclimate: this would permanently delete {what}: confirm with --yes")
-            raise typer.Exit(2)
-        if not typer.confirm(f"Permanently delete {what}?"):
-            raise typer.Exit(1)
+        _confirm(what)
     with connect(home, url) as client:
         if subject:
             erased = client.erase_subject(model, subject)
@@ -204,3 +200,12 @@ def _state(health: Any) -> Any:
 
 def _id(run: Any) -> Any:
     return run.get("id") if isinstance(run, dict) else run
+
+
+def _confirm(what: str) -> None:
+    """Asks on a terminal; ends the command where nobody confirms."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        output.say(f"acclimate: this would permanently delete {what}: confirm with --yes")
+        raise typer.Exit(2)
+    if not typer.confirm(f"Permanently delete {what}?"):
+        raise typer.Exit(1)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from acclimate.cli.scoring import Played
 
 SERVED, FROZEN, SHADE = "#1f6f8b", "#b9b9b9", "#e9c46a"
+PROMOTED = "#2a9d4a"
 
 
 def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
@@ -29,63 +31,12 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     figure = Figure(figsize=(9, 4.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    at = np.arange(1, len(windows) + 1)
-    marked = np.array([window.mark is not None for window in windows])
-    for name, colour, width, label in (
-        ("frozen_accuracy", FROZEN, 4.5, "frozen (version 1)"),
-        ("served_accuracy", SERVED, 2.0, "served"),
-    ):
-        share = np.array([100 * getattr(window, name) for window in windows])
-        mean = f", mean {share[~marked].mean():.1f} %" if (~marked).any() else ""
-        axes.plot(
-            at[~marked],
-            share[~marked],
-            color=colour,
-            lw=width,
-            marker="o",
-            ms=5,
-            label=label + mean,
-            zorder=3,
-        )
-        axes.plot(at[marked], share[marked], color=colour, ls="", marker="x", ms=6, zorder=3)
+    _draw_accuracies(axes, windows)
     for number, window in enumerate(windows, start=1):
-        if window.mark is not None:
-            axes.axvspan(number - 0.5, number + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
-            words = f"{window.mark}\nrun {window.state or 'not started'}"
-            axes.text(
-                number,
-                50,
-                words,
-                rotation=90,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="#6b4e00",
-                zorder=4,
-            )
-        if window.promoted:
-            axes.plot(
-                number + 0.5, 3.5, marker="^", ms=9, color="#2a9d4a", ls="", zorder=5, clip_on=False
-            )
-            axes.text(
-                number + 0.5,
-                7.5,
-                window.version_after,
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color="#1e7a38",
-            )
+        _draw_mark(axes, number, window)
     if any(window.promoted for window in windows):
-        axes.plot(
-            [],
-            [],
-            marker="^",
-            ms=9,
-            color="#2a9d4a",
-            ls="",
-            label="promotion, with the promoted version",
-        )
+        label = "promotion, with the promoted version"
+        axes.plot([], [], marker="^", ms=9, color=PROMOTED, ls="", label=label)
     axes.set(
         xlim=(0.5, len(windows) + 0.9),
         ylim=(0, 103),
@@ -93,6 +44,7 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
         ylabel="accuracy, %",
         title=title,
     )
+    at = np.arange(1, len(windows) + 1)
     axes.set_xticks(at, [str(window.window) for window in windows])
     if len(windows) > 25:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -101,3 +53,32 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=9)
     figure.savefig(path)
     return True
+
+
+def _draw_accuracies(axes: Any, windows: Sequence[Played]) -> None:
+    """One line each for the frozen version and for what was served."""
+    at = np.arange(1, len(windows) + 1)
+    marked = np.array([window.mark is not None for window in windows])
+    for name, colour, width, label in (
+        ("frozen_accuracy", FROZEN, 4.5, "frozen (version 1)"),
+        ("served_accuracy", SERVED, 2.0, "served"),
+    ):
+        share = np.array([100 * getattr(window, name) for window in windows])
+        mean = f", mean {share[~marked].mean():.1f} %" if (~marked).any() else ""
+        line = {"color": colour, "lw": width, "marker": "o", "ms": 5, "zorder": 3}
+        axes.plot(at[~marked], share[~marked], label=label + mean, **line)
+        axes.plot(at[marked], share[marked], color=colour, ls="", marker="x", ms=6, zorder=3)
+
+
+def _draw_mark(axes: Any, number: int, window: Played) -> None:
+    """The shade of a marked window, and the triangle of a promotion."""
+    if window.mark is not None:
+        axes.axvspan(number - 0.5, number + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
+        words = f"{window.mark}\nrun {window.state or 'not started'}"
+        style = {"rotation": 90, "va": "center", "color": "#6b4e00", "zorder": 4}
+        axes.text(number, 50, words, ha="center", fontsize=8, **style)
+    if window.promoted:
+        triangle = {"marker": "^", "ms": 9, "color": PROMOTED, "ls": "", "zorder": 5}
+        axes.plot(number + 0.5, 3.5, clip_on=False, **triangle)
+        version = {"ha": "center", "va": "bottom", "fontsize": 8, "color": "#1e7a38"}
+        axes.text(number + 0.5, 7.5, window.version_after, **version)

@@ -23,7 +23,7 @@ from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.evaluation.gates import Trial, judge, judge_anchor, judge_mode
 from acclimate.learning.evaluation.simulation import simulate
 from acclimate.learning.evaluation.simulation_report import Simulation
-from acclimate.learning.models import modes
+from acclimate.learning.models import prior_estimation
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.modes import PLAIN, PriorAdapted
 from acclimate.learning.models.running import Running
@@ -310,7 +310,7 @@ def _return_to_anchor(found: NothingToLearn, inputs: RunInputs, step: Step) -> O
         return found
     window = replace(inputs.window, set_aside=found.diagnosis.screening.set_aside)
     served = champion.caught_up(window.measured.rows)
-    priors = modes.class_priors(inputs.seed.train.y, len(anchor.input_spec.classes))
+    priors = prior_estimation.class_priors(inputs.seed.train.y, len(anchor.input_spec.classes))
     challenger = anchor.with_mode(PriorAdapted.of(priors) if follows else PLAIN)
     challenger = challenger.with_self_test(inputs.seed.judging.x)
     trial = _trial(inputs, found.diagnosis, served, window.measured)

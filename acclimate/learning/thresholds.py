@@ -12,63 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from acclimate.learning.data import Json
-
-RULES = {
-    # diagnosis
-    "single_peek": "drift of the inputs counts at the level of one window while priors stand still",
-    "layers": "drift that only the last layers show is reported as covariate drift, not learnt",
-    "scale": "drift of offset and scale is learnt by the anchor in the window's own scale",
-    "prior_mode": "the anchor follows the class priors where nothing else moved",
-    "late_return": "a version that learnt stays until the drift is clearly over",
-    "labels": "labels that contradict version 1 on undrifted inputs raise the alarm `concept`",
-    "unknown_class": "labels of none of the classes raise the alarm `new_class`",
-    # screening
-    "client_support": "rows of a drifted window that few clients send teach nothing",
-    "contamination": "rows denser than the seed set allows teach nothing while half may be its own",
-    "contradiction": "rows that version 1 contradicts teach nothing while the seed's traffic rules",
-    # selection
-    "duplicate": "a copy of a row teaches nothing",
-    "isolated": "a row without neighbours teaches nothing",
-    "as_served": "both readings of a row, in the window's scale and in the served one, must agree",
-    "disagreement": "all members must give a row the same label",
-    "low_confidence": "a row needs the confidence of its class's adaptive threshold",
-    "client_share": "one client teaches at most its share of the accepted rows",
-    # alarms
-    "agreement": "the members' agreement fell in one step",
-    "confidence_step": "the confidence of version 1 fell in one step",
-    "class_shares_step": "the priors nearest to drifted inputs changed in one step",
-    "both_steps": "agreement and confidence fell together in one step",
-    "neighbours": "a lower limit for both, where trusted neighbours contradict version 1",
-    "standing": "while an alarm stands, less is enough for the next",
-    # training
-    "agreement_temperature": "a student is no surer than it agrees with its teacher",
-    "simulation": "only what a simulated drift of the seed set gained is learnt",
-    # gates: each gate is a rule of its own name (`gates.NAMES`); these change gates
-    "drift_margin": "margins of gates against the anchor widen with drift",
-    # estimate
-    "second_opinion": "an estimate that a second estimator contradicts is refused",
-    "frozen_fall": "no estimate for version 1 where its confidence fell",
-    "expected_fall": "no estimate where confidence fell below what the version showed when judged",
-    # promotion monitor
-    "rollback_confidence": "a promotion whose live confidence fell is rolled back",
-    "rollback_classes": "a promotion whose live classes moved is rolled back",
-}
-"""What each rule does, by name."""
-
-GATES = (
-    "finite_weights",
-    "self_test",
-    "enough_evidence",
-    "accuracy_against_anchor",
-    "class_recall",
-    "max_ece",
-    "class_flow",
-    "agreement_with_champion",
-    "audited_accuracy",
-    "audited_gain",
-    "mode_accuracy",
-)
-"""Gates, each a rule too: one that is switched off informs and does not bind."""
+from acclimate.learning.rules import GATES, RULES
 
 
 def limit(value: float, *, unit: str, protects: str, source: str) -> Any:
@@ -85,7 +29,6 @@ class Thresholds:
 
     off: frozenset[str] = frozenset()
 
-    # diagnosis
     series_error: float = limit(
         0.05,
         unit="probability",
@@ -159,7 +102,6 @@ class Thresholds:
         source="convention: two slips in a window are ordinary; not measured",
     )
 
-    # alarms
     agreement_fall: float = limit(
         0.10,
         unit="share of rows, beyond chance",
@@ -203,7 +145,6 @@ class Thresholds:
         source="docs/decisions/0011: one of seven windows after a jump lay just below a limit",
     )
 
-    # screening
     majority: float = limit(
         0.5,
         unit="share of the window",
@@ -271,7 +212,6 @@ class Thresholds:
         source="docs/decisions/0013: the largest of fewer distances says little of the tail",
     )
 
-    # selection
     accepted_share: float = limit(
         0.1,
         unit="share of the window",
@@ -285,7 +225,6 @@ class Thresholds:
         source="as many as the seed set needs of a class (seed_split.ROWS_OF_A_CLASS)",
     )
 
-    # simulation
     simulated_gain: float = limit(
         0.03,
         unit="accuracy",
@@ -305,7 +244,6 @@ class Thresholds:
         source="docs/decisions/0010; not measured by itself",
     )
 
-    # gates
     held_out_rows: int = limit(
         20,
         unit="rows",
@@ -343,7 +281,6 @@ class Thresholds:
         source="docs/decisions/0015: geometric spending",
     )
 
-    # estimate
     estimate_rows: int = limit(
         50,
         unit="rows",
@@ -387,7 +324,6 @@ class Thresholds:
         source="docs/decisions/0016: chosen on the windows that it was checked on",
     )
 
-    # promotion monitor and triggers
     behaviour_errors: float = limit(
         3.0,
         unit="standard errors",
@@ -436,20 +372,7 @@ class Thresholds:
         protects="the same",
         source="not measured: small against the limits of alarms",
     )
-    trigger_pause_seconds: float = limit(
-        600.0,
-        unit="seconds",
-        protects="workers from drift that teaches nothing; doubles with each such run",
-        source="the default schedule of the policy",
-    )
-    trigger_longest_pause_seconds: float = limit(
-        86_400.0,
-        unit="seconds",
-        protects="a model from waiting for ever",
-        source="one day",
-    )
 
-    # versions
     self_test_tolerance: float = limit(
         1e-4,
         unit="probability",

@@ -16,6 +16,8 @@ from acclimate.learning.thresholds import DEFAULT
 
 EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 600.0, 86_400.0
+"""After drift that taught nothing, doubled with each such run; at most a day."""
 
 
 def rows_due(policy: Policy, open_rows: int) -> bool:
@@ -92,5 +94,5 @@ def cool_down_seconds(fruitless: int) -> float:
     """
     if fruitless == 0:
         return 0.0
-    doubled = DEFAULT.trigger_pause_seconds * 2.0 ** min(fruitless - 1, 20)
-    return min(doubled, DEFAULT.trigger_longest_pause_seconds)
+    doubled = FIRST_PAUSE_SECONDS * 2.0 ** min(fruitless - 1, 20)
+    return min(doubled, LONGEST_PAUSE_SECONDS)

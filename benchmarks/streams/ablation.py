@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from acclimate.learning.thresholds import GATES, RULES
+from acclimate.learning.rules import GATES, RULES
 from benchmarks.streams import cells, scores
 from benchmarks.streams.cells import Cell
 from benchmarks.streams.methods import WITHOUT

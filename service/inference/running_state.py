@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from ulid import ULID
 
 from acclimate.learning.data import Floats
-from acclimate.learning.models.modes import Mode, State
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import Mode
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.segments import SegmentDamaged, Segments

@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.learning.models import bundle_format, encoding, modes, networks
+from acclimate.learning.models import (
+    bundle_format,
+    encoding,
+    mode_state,
+    modes,
+    networks,
+    prior_estimation,
+)
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.modes import PriorAdapted, Standardised
 from acclimate.learning.models.running import Running
@@ -28,7 +35,7 @@ def calibrated(
     return y, (joint / joint.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def follow(mode: modes.Mode, seen: np.ndarray, portion: int = 32) -> list[modes.Memory]:
+def follow(mode: modes.Mode, seen: np.ndarray, portion: int = 32) -> list[mode_state.Memory]:
     """The memory after each portion of what was seen."""
     memories = [mode.begin()]
     for start in range(0, len(seen), portion):
@@ -61,7 +68,7 @@ def vectors() -> Bundle:
 @pytest.mark.parametrize("true", [[0.1, 0.1, 0.8], [0.8, 0.15, 0.05], [1 / 3, 1 / 3, 1 / 3]])
 def test_em_finds_the_priors_that_calibrated_answers_were_drawn_with(true):
     _, raw = calibrated(20_000, np.array(true), np.random.default_rng(1))
-    assert np.abs(modes.estimated_prior(raw, SOURCE) - true).max() < 0.02
+    assert np.abs(prior_estimation.estimated_prior(raw, SOURCE) - true).max() < 0.02
 
 
 def test_re_weighting_gains_when_priors_swing_and_costs_little_when_they_do_not():
@@ -112,7 +119,7 @@ def test_no_class_vanishes_however_long_it_is_absent():
 
 def test_a_share_of_the_re_weighting_lies_between_none_and_all():
     raw = np.array([[0.4, 0.3, 0.3]], np.float32)
-    state = modes.State(numbers=np.array([[0.2, 0.3, 0.5]], np.float32))
+    state = mode_state.State(numbers=np.array([[0.2, 0.3, 0.5]], np.float32))
     none, half, full = (
         PriorAdapted.of(SOURCE, share=s).adapted(raw, state)[0, 2] for s in (0.0, 0.5, 1.0)
     )
@@ -302,7 +309,7 @@ def test_a_damaged_mode_of_a_manifest_is_refused_in_words(vectors):
 
 
 def test_class_priors_are_those_of_the_seed_and_none_is_zero():
-    assert modes.class_priors(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx(
+    assert prior_estimation.class_priors(np.array([0, 0, 1, 1, 1, 1]), 2).tolist() == pytest.approx(
         [1 / 3, 2 / 3]
     )
-    assert modes.class_priors(np.array([0, 0]), 2)[1] == pytest.approx(0.2)
+    assert prior_estimation.class_priors(np.array([0, 0]), 2)[1] == pytest.approx(0.2)

@@ -5,7 +5,7 @@ import pytest
 from turned_digits import accuracy, learn, window_of
 
 from acclimate.learning.evaluation import second_opinion
-from acclimate.learning.models import modes
+from acclimate.learning.models import prior_estimation
 from acclimate.learning.models.modes import PriorAdapted
 from acclimate.learning.results import Drift
 
@@ -29,7 +29,7 @@ def test_seed_recall_weighted_by_the_windows_priors_is_near_the_truth(stream, pa
 def test_a_running_prior_is_asked_as_it_answers_at_the_windows_priors(parts, anchor):
     priors = np.full(10, 0.01)
     priors[3] = 0.91
-    following = anchor.with_mode(PriorAdapted.of(modes.class_priors(parts.train.y, 10)))
+    following = anchor.with_mode(PriorAdapted.of(prior_estimation.class_priors(parts.train.y, 10)))
     plain, found = (
         second_opinion.from_seed(each, parts.judging, drift("prior", priors))
         for each in (anchor, following)

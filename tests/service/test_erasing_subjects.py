@@ -35,6 +35,7 @@ def erase(http: httpx.Client, subject: str) -> dict[str, Any]:
     return found
 
 
+# long: one subject's story, from its rows to the audit log
 def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
     service: Service,
 ) -> None:

@@ -45,11 +45,12 @@ def assemble(live: Live, sampling: Sampling | None = None) -> AssembledWindow:
 def test_a_window_is_split_as_its_rows_are_with_the_same_random_state(live: Live) -> None:
     found = assemble(live)
     assert (len(found.rows), found.total) == (SEGMENTS * ROWS, SEGMENTS * ROWS)
-    split = Window.split(found.rows.x, labels_of(found.rows), rng=np.random.default_rng(7))
+    snapshot = Snapshot(labels=labels_of(found.rows))
+    split = Window.split(found.rows.x, snapshot, rng=np.random.default_rng(7))
     assert np.array_equal(found.window.x, split.x)
     assert np.array_equal(found.window.held_out, split.held_out)
     assert np.array_equal(found.window.held_out_labels, split.held_out_labels)
-    assert (found.window.number, found.window.senders) == (3, ("key",))
+    assert (found.window.number, found.window.client_names) == (3, ("key",))
 
 
 def test_the_positions_to_learn_from_are_those_of_the_windows_rows(live: Live) -> None:

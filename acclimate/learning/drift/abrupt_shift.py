@@ -16,7 +16,7 @@ from acclimate.learning.drift.label_shift import Residual
 from acclimate.learning.drift.scale_shift import in_own_scale
 from acclimate.learning.models import augment
 from acclimate.learning.models.bundle import Bundle
-from acclimate.learning.models.modes import State
+from acclimate.learning.models.mode_state import State
 from acclimate.learning.results import Effect
 from acclimate.learning.screening.duplicates import independent_rows
 from acclimate.learning.stats.distances import knn_label

@@ -7,7 +7,8 @@ import numpy as np
 from acclimate.learning.data import Floats, Part, Rows
 from acclimate.learning.evaluation.accuracy_estimate import HINDSIGHT, SEED_RECALL
 from acclimate.learning.models.bundle import Bundle
-from acclimate.learning.models.modes import PriorAdapted, State
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import PriorAdapted
 from acclimate.learning.results import Drift, Opinion
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from acclimate.learning.data import Floats, Integers, Rows
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.encoding import Normalisation
-from acclimate.learning.models.modes import Encoding, State
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import Encoding
 from acclimate.learning.models.tokens import Tokens, pushed_forward
 from acclimate.learning.thresholds import DEFAULT
 

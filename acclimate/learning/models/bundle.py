@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acclimate.learning.data import Floats, Rows
-from acclimate.learning.models.modes import PLAIN, Encoding, Mode, State
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import PLAIN, Encoding, Mode
 from acclimate.learning.models.networks import BundleError
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.learning.thresholds import DEFAULT

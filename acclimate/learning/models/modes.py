@@ -17,8 +17,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.learning.data import Floats, Integers, Json, Rows
+from acclimate.learning.data import Floats, Json, Rows
 from acclimate.learning.models.encoding import CLIP, Normalisation
+from acclimate.learning.models.mode_state import Memory, State
+from acclimate.learning.models.prior_estimation import PSEUDO_ROWS, distribution, estimated_prior
 from acclimate.learning.models.tokens import Tokens
 from acclimate.learning.results import DriftKind
 from acclimate.learning.spec import InputSpec
@@ -27,8 +29,6 @@ from acclimate.learning.thresholds import DEFAULT
 
 PRIOR_MEMORY = 192
 """Newest answers whose class priors are followed: fewer are noise, more lag behind."""
-PRIOR_PSEUDO_ROWS = 10.0
-"""The seed's own class priors count as so many answers, so that no class can vanish."""
 STANDARDISE_MEMORY = 500
 """Rows over which the weight of a row in the running mean and deviation falls to 1/e."""
 STANDARDISE_PSEUDO_ROWS = 50.0
@@ -37,45 +37,10 @@ RENEW_ROWS = 32
 """A state holds for at least so many rows: fewer would make more states than a log can keep."""
 SMALLEST_DEVIATION = 0.1
 """In the seed's deviations: a column that hardly moves is scaled up ten times at most."""
-MOST_ROUNDS = 100
-TOLERANCE = 1e-6
-"""EM stops when no prior moved by more than this in a round, or after `MOST_ROUNDS`."""
 
 Encoding = Normalisation | Tokens
 Read = NDArray[Any]
 """Rows as networks read them: float32 (N, *shape), or token ids (N, L)."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class State:
-    """What an answer depends on besides the version; never written to.
-
-    Its numbers are float32, so that bytes keep them exactly: class priors (1, C) for
-    `PriorAdapted`; mean and deviation (2, D) of each column, in the seed's deviations, for
-    `Standardised`.
-    """
-
-    numbers: Floats
-
-    def packed(self) -> bytes:
-        """The numbers, little-endian; the mode knows how many rows they are."""
-        return self.numbers.astype("<f4").tobytes()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Memory:
-    """What moves from one state to the next: bounded working memory of a replica.
-
-    An answer is repeated without it. `rows` were seen in all, `pending` of them since `state` was
-    renewed. `recent` is (<= memory, C) newest answers for `PriorAdapted`; weighted sums (2, D) of
-    columns and of their squares, with their `weight`, for `Standardised`.
-    """
-
-    state: State
-    recent: NDArray[Any]
-    weight: float = 0.0
-    rows: int = 0
-    pending: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,11 +150,11 @@ class PriorAdapted(_Stateful):
         source: Floats | tuple[float, ...], *, start: Floats | None = None, share: float = 1.0
     ) -> PriorAdapted:
         """Starts from the source priors (C,), or from `start` (C,). Raises ValueError."""
-        priors = _priors(np.asarray(source))
-        first = priors if start is None else _priors(np.asarray(start))
+        priors = distribution(np.asarray(source))
+        first = priors if start is None else distribution(np.asarray(start))
         return PriorAdapted(
             memory=PRIOR_MEMORY,
-            pseudo_rows=PRIOR_PSEUDO_ROWS,
+            pseudo_rows=PSEUDO_ROWS,
             source=tuple(priors.tolist()),
             share=share,
             start=State(numbers=first[None].astype(np.float32)),
@@ -399,42 +364,3 @@ def from_json(data: Json, start: Floats) -> PriorAdapted | Standardised:
         return Standardised(**constants)
     known = f"{Plain.name}, {PriorAdapted.name}, {Standardised.name}"
     raise ValueError(f"unknown mode {data['name']!r}; known: {known}")
-
-
-def class_priors(y: Integers, classes: int) -> Floats:
-    """The share (C,) of each class among trusted labels; one that is absent counts half a row."""
-    counts = np.maximum(np.bincount(y, minlength=classes), 0.5)
-    return np.asarray(counts / counts.sum(), dtype=np.float32)
-
-
-def estimated_prior(
-    raw: Floats,
-    source: Floats,
-    *,
-    pseudo_rows: float = PRIOR_PSEUDO_ROWS,
-    guess: Floats | None = None,
-) -> NDArray[np.float64]:
-    """The class priors (C,) of rows to which calibrated networks answered raw (N, C).
-
-    The networks learnt with the priors source (C,). Maximum likelihood by EM from a guess on, with
-    `pseudo_rows` rows of the source beside: there is one maximum, whatever the guess. Right where
-    nothing but the priors has changed.
-    """
-    base = _priors(np.asarray(source))
-    ratio = raw.astype(np.float64) / base
-    found = base if guess is None else _priors(np.asarray(guess))
-    for _ in range(MOST_ROUNDS):
-        # The sum of each class's posteriors, without the matrix: this runs between two answers.
-        posterior = found * (ratio.T @ (1 / np.maximum(ratio @ found, 1e-300)))
-        following = (posterior + pseudo_rows * base) / (len(raw) + pseudo_rows)
-        moved, found = float(np.abs(following - found).max()), following / following.sum()
-        if moved <= TOLERANCE:
-            break
-    return np.asarray(found)
-
-
-def _priors(values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.ndim != 1 or not (np.isfinite(values).all() and (values > 0).all()):
-        raise ValueError("class priors must be one positive number a class")
-    numbers = values.astype(np.float64)
-    return np.asarray(numbers / numbers.sum())

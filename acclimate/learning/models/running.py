@@ -8,7 +8,8 @@ import numpy as np
 
 from acclimate.learning.data import Floats, Rows
 from acclimate.learning.models.bundle import Bundle
-from acclimate.learning.models.modes import RENEW_ROWS, Memory, Plain
+from acclimate.learning.models.mode_state import Memory
+from acclimate.learning.models.modes import RENEW_ROWS, Plain
 
 
 class Running:
