@@ -1,5 +1,5 @@
-"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic is right,
-what is absent is named.
+"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic
+is right, what is absent is named.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def record(served: list[float], frozen: list[float], method: str, **window: Any)
     return {"method": method, "windows": shown}
 
 
-def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have() -> None:
+def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have_and_absent_where_there_is_none() -> (
+    None
+):
     frozen = [0.6, 0.4]
     found = figures.gathered(
         {
@@ -173,6 +175,7 @@ def test_a_demand_passes_fails_or_was_not_measured() -> None:
     assert found["mean accuracy of seven batches", "gas"].verdict == "not measured"
 
 
+@pytest.mark.slow
 def test_a_run_of_cells_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +222,7 @@ def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines() -> None:
     assert "acclimate.learning.training.student" in theirs
 
 
+@pytest.mark.slow
 def test_every_method_starts_from_the_version_that_the_loop_begins_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +343,9 @@ def test_simulated_students_differ_from_the_anchor_by_as_much_as_they_should() -
         assert np.mean(made) == pytest.approx(difference, abs=0.003)
 
 
-def test_the_gate_passes_few_students_worse_by_the_margin_and_most_that_are_better() -> None:
+def test_the_gate_lets_few_students_pass_that_are_worse_by_the_margin_and_most_that_are_better() -> (
+    None
+):
     setting = gates.Setting(rows=300, accuracy=0.9, amount=1.0)
     assert gates.passes(setting, -setting.margin, runs=60, seed=0) <= 0.15
     assert gates.passes(setting, 0.0, runs=60, seed=0) >= 0.8

@@ -1,5 +1,5 @@
-"""Floods, copies, a class that stays away, a model that feeds on itself: the loop refuses or halts,
-and harms nothing.
+"""Floods, copies, a class that stays away, a model that feeds on itself: the loop refuses
+or halts, and harms nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ COPIES = 10_000
 def walked(
     parts: SeedSet, anchor: Bundle, windows: list[Floats], outcomes: list[str] | None = None
 ) -> tuple[Bundle, list[Bundle]]:
-    """The champion after these windows, and all that served; each window knows what was seen in the
-    last good one.
+    """The champion after these windows, and all that served; each window knows what was
+    seen in the last good one.
     """
     champion, past, served = anchor, None, [anchor]
     for number, x in enumerate(windows, start=1):
@@ -75,6 +75,7 @@ def test_a_window_of_one_row_again_and_again_promotes_no_student_and_says_why(
     assert outcomes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["all but threes", "mostly ones"])
 def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
     stream: Digits, parts: SeedSet, anchor: Bundle, kept: str
@@ -93,6 +94,7 @@ def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
     assert accuracy(champion, x, y) >= accuracy(anchor, x, y) - 0.05
 
 
+@pytest.mark.slow
 def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(
     stream: Digits, parts: SeedSet, anchor: Bundle
 ) -> None:

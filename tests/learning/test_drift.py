@@ -35,8 +35,8 @@ def told(y, count: int):
 
 
 def strangers(stream, share: float):
-    """Upright digits, the given share of them replaced by noise that people call none of the
-    classes.
+    """Upright digits, the given share of them replaced by noise that people call none of
+    the classes.
     """
     rng = np.random.default_rng(6)
     x, y = stream.x[:300].copy(), stream.y[:300].copy()
@@ -60,6 +60,7 @@ def test_slowly_turned_digits_are_drift_to_learn_from(look, stream):
     assert drift.effects["input"].detected
 
 
+@pytest.mark.slow
 def test_the_input_test_rarely_fires_on_rows_like_the_seed(look, stream):
     rng = np.random.default_rng(2)
     fired = [
@@ -105,7 +106,7 @@ def test_two_steps_that_both_come_near_their_limits_alarm_together(look, stream)
 def test_digits_that_turn_are_no_drift_of_scale_though_their_own_mean_and_deviation_mend_some_of_it(
     look, stream
 ):
-    # They are no sensors: tests/learning/test_pipeline.py has those.
+    # They are no sensors: tests/learning/test_loop.py has those.
     assert not look(window_of(stream.turned(7, rng=np.random.default_rng(5))[0])).of_scale
 
 
@@ -167,6 +168,7 @@ def test_agreement_is_measured_on_rows_held_out_too(look, stream, anchor):
     assert look(window_of(x)).effects["agreement"].n == 300
 
 
+@pytest.mark.slow
 def test_few_rows_show_no_shift_of_the_classes_by_chance(look, stream):
     rng = np.random.default_rng(4)
     moved = [

@@ -1,5 +1,5 @@
-"""What audit labels prove: wrong no more often than alpha, however often somebody looks, and
-something on few labels.
+"""What audit labels prove: wrong no more often than alpha, however often somebody looks,
+and something on few labels.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def paths(gain: float, loss: float, *, seed: int, draws: int) -> tuple[np.ndarra
     return np.cumsum(d == 1, axis=1), np.cumsum(d == -1, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.0, 0.02, 0.10, 0.30])
-def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(
+def test_a_challenger_worse_by_the_margin_is_proved_fit_at_any_of_200_looks_in_no_more_than_alpha_of_draws(
     gain: float,
 ) -> None:
     gains, losses = paths(gain, gain + MARGIN, seed=int(100 * gain), draws=1000)
@@ -59,7 +60,9 @@ def test_the_alphas_of_all_looks_at_the_same_labels_sum_to_alpha() -> None:
     assert spent == sorted(spent, reverse=True)
 
 
-def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> None:
+def test_a_row_of_challengers_worse_by_the_margin_on_the_same_rows_passes_in_no_more_than_alpha_of_draws() -> (
+    None
+):
     """Somebody tries ten, each with its own errors on the same 100 labels, until one is
     proved fit.
     """

@@ -1,5 +1,5 @@
-"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves what a
-simple model says.
+"""Any order of claims, deaths, cancellations, publications, rollbacks and crashes leaves
+what a simple model says.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,6 +19,8 @@ from acclimate.storage.database import Database
 from acclimate.storage.registry import audit_log, registry, runs
 from acclimate.storage.registry.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
 from migrations.run import upgrade
+
+pytestmark = pytest.mark.slow
 
 SELDOM = st.sampled_from((False, False, False, False, True))
 OFTEN = st.sampled_from((True, True, False))
