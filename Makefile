@@ -6,7 +6,7 @@ PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test test-clients faults soak bench-streams surfaces lint clean
+.PHONY: help setup run test test-all test-clients faults soak bench-streams surfaces lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -29,8 +29,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 run: setup ## the main job on real data: digits that slowly turn; keeps serving until Ctrl-C
 	@exec $(VENV)/bin/acclimate demo --home "$(ACCLIMATE_HOME)" --port "$(PORT)"
 
-test: setup ## every test that needs no GPU
-	@exec $(VENV)/bin/python -m pytest -m "not gpu and not drill and not soak" -n 2 --dist loadscope
+# Two speeds, by the markers of pyproject.toml; each test that needs no GPU is in one of them (tests/house/test_speeds.py).
+FAST := not (slow or postgres or drill or soak or gpu)
+REST := (slow or postgres) and not (drill or soak or gpu)
+# Tests start many processes, and each would compile the product anew in a shell that forbids to keep what was compiled.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=25
+
+test: setup ## some minutes: the product's main job over real processes on SQLite, every rule of learning, style and types
+	@$(PYTEST) -m "$(FAST)"
+
+test-all: test ## test, and then what takes longer: Postgres everywhere, faults, attacks, whole streams
+	@$(PYTEST) -m "$(REST)"
 
 test-clients: $(CLIENTS)/.ready ## the tests with clients that others wrote (tritonclient), in an environment of their own
 	@exec $(CLIENTS)/bin/python -m pytest tests/clients

@@ -1,5 +1,5 @@
-"""A sender of 40 % of the traffic, who asks the served version what to send, moves no boundary;
-without the rules he does.
+"""A sender of 40 % of the traffic, who asks the served version what to send, moves no
+boundary; without the rules he does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from benchmarks.mechanisms import attacks
 from benchmarks.mechanisms.attacks import Scene
 from benchmarks.streams import starts
 from benchmarks.streams.stream import source
+
+pytestmark = pytest.mark.slow
 
 WINDOWS = 5
 

@@ -1,5 +1,5 @@
-"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic is right,
-what is absent is named.
+"""The benchmark of streams: the same seed gives the same stream, cells resume, arithmetic
+is right, what is absent is named.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ def test_a_demand_passes_fails_or_was_not_measured() -> None:
     assert found["mean accuracy of seven batches", "gas"].verdict == "not measured"
 
 
+@pytest.mark.slow
 def test_a_run_of_cells_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = [Cell(row="jump-vector", method="frozen", seed=0)]
@@ -215,6 +216,7 @@ def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines() -> None:
     assert "acclimate.learning.training.student" in theirs
 
 
+@pytest.mark.slow
 def test_every_method_starts_from_the_version_that_the_loop_begins_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stream = catalogue.ALL["synthetic"].build(0)

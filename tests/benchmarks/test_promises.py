@@ -1,5 +1,5 @@
-"""What the loop promises, on whole streams of the benchmark with wide margins: the figures are
-`make bench-streams`.
+"""What the loop promises, on whole streams of the benchmark with wide margins: the figures
+are `make bench-streams`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.streams import scores
 from benchmarks.streams.catalogue import definition
 from benchmarks.streams.walk import walk
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 """Two whole streams of images take minutes on a busy machine."""
 SEED = 9
 """Not one of those that rules were chosen on, nor of those that are reported."""

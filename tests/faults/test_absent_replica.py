@@ -1,5 +1,5 @@
-"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody waits
-long, nothing comes back.
+"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody
+waits long, nothing comes back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from running import Service, wait_for
 from small_model import create, labeled
+
+pytestmark = pytest.mark.slow
 
 X = labeled(30)[0]
 
@@ -52,8 +54,8 @@ def journals(pair: Service, model_id: str) -> list[Path]:
 
 
 def spread(pair: Service, name: str) -> tuple[list[str], str]:
-    """Prediction ids of logged rows of which each replica holds some in its journal, and the id of
-    the model.
+    """Prediction ids of logged rows of which each replica holds some in its journal, and
+    the id of the model.
     """
     ids = []
     before = {path.name for path in (pair.home / "journal").glob("*/*")}

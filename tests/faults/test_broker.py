@@ -1,5 +1,5 @@
-"""The broker is killed, frozen and emptied: answers go on as before, every run that was asked for
-is done, once.
+"""The broker is killed, frozen and emptied: answers go on as before, every run that was
+asked for is done, once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from running import Service, wait_for
 
 from workers.scheduler import MOST_UNANSWERED
 
+pytestmark = pytest.mark.slow
+
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
-wait for a core.
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine
+single ones wait for a core.
 """
 
 

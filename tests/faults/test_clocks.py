@@ -1,5 +1,5 @@
-"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one window,
-what is due is done once.
+"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one
+window, what is due is done once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from history import load
 from postgres import Postgres
 from running import Service, process, wait_for
 
+pytestmark = pytest.mark.slow
+
 libfaketime = pytest.importorskip("libfaketime")
 LIBRARY = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"), Path())
 HOUR, DAY = 3600, 86_400
@@ -31,8 +33,8 @@ LOOKED_SECONDS = 2.5
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock of the processes that are started with `environment`; the monotonic one goes
-    on as it is.
+    """The wall clock of the processes that are started with `environment`; the monotonic
+    one goes on as it is.
     """
 
     file: Path
@@ -48,8 +50,8 @@ class Clock:
 
     @staticmethod
     def off(file: Path, seconds: int) -> Clock:
-        """So many seconds off. Skips the test where libfaketime does not act: its wheel has a
-        library for one platform.
+        """So many seconds off. Skips the test where libfaketime does not act: its wheel has
+        a library for one platform.
         """
         clock = Clock(file)
         file.write_text(f"{DAY:+d}")
@@ -87,8 +89,8 @@ def clock(short_folder: Path, kind: str) -> Clock:
 def service(
     request: pytest.FixtureRequest, short_folder: Path, clock: Clock, kind: str
 ) -> Iterator[Service]:
-    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as on a
-    machine of its own.
+    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as
+    on a machine of its own.
     """
     environment = {"ACCLIMATE_LEASE_SECONDS": "4", **clock.environment}
     if kind == "postgres":
@@ -112,8 +114,8 @@ def right(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def worker(service: Service, clock: Clock) -> Iterator[None]:
-    """While the block runs, a worker on a machine with this clock is the only one: the service's
-    own is stopped.
+    """While the block runs, a worker on a machine with this clock is the only one: the
+    service's own is stopped.
     """
     broker = f"redis+socket://{service.home / 'run' / 'broker.sock'}?virtual_host=0"
     environment = {"ACCLIMATE_HOME": str(service.home), "ACCLIMATE_BROKER_URL": broker}

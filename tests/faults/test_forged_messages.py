@@ -1,5 +1,5 @@
-"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned messages run
-no code and no run twice.
+"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned
+messages run no code and no run twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from digits_model import create, ended, send, window
 from drill_notes import Drill
 from drills import held, reached, release
 from running import Service
+
+pytestmark = pytest.mark.slow
 
 NAME = "forged"
 

@@ -20,9 +20,11 @@ from history import load
 from postgres import Postgres
 from running import Service, wait_for
 
+pytestmark = pytest.mark.slow
+
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
-wait for a core.
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine
+single ones wait for a core.
 """
 
 

@@ -1,5 +1,5 @@
-"""A window is closed while one replica is frozen: it is not waited for, and what it had logged is
-in the next window.
+"""A window is closed while one replica is frozen: it is not waited for, and what it had
+logged is in the next window.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import httpx
 import pytest
 from digits_model import create, ended, rows, send, window
 from running import Service, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost, with
-room again it goes on.
+"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost,
+with room again it goes on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOM = 512 * 2**10
-"""Bytes that a file of the API's process may have: more than its log has, less than the journal
-wants.
+"""Bytes that a file of the API's process may have: more than its log has, less than the
+journal wants.
 """
 
 

@@ -1,5 +1,5 @@
-"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once and
-publishes once, or never.
+"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once
+and publishes once, or never.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from drill_notes import Drill
 from drills import held, reached, release
 from postgres import Postgres
 from running import Service, wait_for
+
+pytestmark = pytest.mark.slow
 
 NAME = "hanging"
 

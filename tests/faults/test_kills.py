@@ -1,5 +1,5 @@
-"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row is in
-the log exactly once.
+"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row
+is in the log exactly once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from history import load
 from running import Service, wait_for
 
 PATIENT_KILLS = 5
+SLOW, DRILL = pytest.mark.slow, pytest.mark.drill
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -58,6 +59,7 @@ def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(
         assert len(http.get("/api/v1/models/trainer/promotions").json()["items"]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_ends_once(
     killed: Service,
 ) -> None:
@@ -73,7 +75,7 @@ def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_end
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=SLOW), pytest.param(20, marks=DRILL)])
 def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_once(
     killed: Service, drill: Drill, kills: int
 ) -> None:
@@ -103,6 +105,7 @@ def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_on
     assert (acknowledged, copies) == (found, 0)
 
 
+@pytest.mark.slow
 def test_a_rollback_needs_neither_broker_nor_workers(killed: Service) -> None:
     with killed.http() as http:
         create(http, "undo")
@@ -124,6 +127,7 @@ def test_a_rollback_needs_neither_broker_nor_workers(killed: Service) -> None:
         wait_for(lambda: (killed.home / "run" / "broker.sock").exists())
 
 
+@pytest.mark.slow
 def test_a_run_asked_for_while_the_broker_is_dead_is_done_when_it_is_back(killed: Service) -> None:
     with killed.http() as http:
         create(http, "ring")

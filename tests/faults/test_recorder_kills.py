@@ -1,5 +1,5 @@
-"""The recorder is killed at any moment, again and again: every acknowledged row is in exactly one
-segment, none is damaged.
+"""The recorder is killed at any moment, again and again: every acknowledged row is in
+exactly one segment, none is damaged.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def kill_one(folder: Path, seconds: float) -> list[tuple[str, int]]:
     return [(id, row) for id, rows in lines for row in range(int(rows))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.drill)])
 def test_every_acknowledged_row_is_in_exactly_one_segment_after_any_number_of_kills(
     tmp_path: Path, drill: Drill, rounds: int

@@ -22,6 +22,8 @@ from small_model import create, labeled
 
 from service.metrics import KINDS
 
+pytestmark = pytest.mark.slow
+
 NAME = "pair"
 PREDICT = f"/api/v1/models/{NAME}/predict"
 SWAPS = 50
@@ -33,8 +35,8 @@ on_postgres = pytest.mark.parametrize("pair", ["postgres"], indirect=True)
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
-    """Two replicas, both open to scrapes, with a model of two versions, of which the second is
-    champion.
+    """Two replicas, both open to scrapes, with a model of two versions, of which the second
+    is champion.
     """
     environment = {"ACCLIMATE_METRICS_PORT": str(free_port())}
     if request.param == "postgres":
@@ -69,8 +71,8 @@ def replicas(http: httpx.Client) -> dict[str, dict[str, Any]]:
 
 
 def within() -> float:
-    """The two seconds that are promised, longer by as much as other programs keep this machine's
-    cores busy.
+    """The two seconds that are promised, longer by as much as other programs keep this
+    machine's cores busy.
     """
     return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 

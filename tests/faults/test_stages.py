@@ -1,5 +1,5 @@
-"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had been,
-cancelled it leaves no trace.
+"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had
+been, cancelled it leaves no trace.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from acclimate.learning.results import STAGES
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 LABELLED = 12
 
 
 @pytest.fixture(scope="module")
 def unbroken(service: Service) -> dict[str, Any]:
-    """A model that has learnt one window, with some labels, in a run that nothing disturbed;
-    version 1 serves again.
+    """A model that has learnt one window, with some labels, in a run that nothing
+    disturbed; version 1 serves again.
     """
     name = "broken"
     with service.http() as http:

@@ -1,5 +1,5 @@
-"""The store goes away under load: rows wait on the replica's disk up to a limit, are refused beyond
-it, and all arrive later.
+"""The store goes away under load: rows wait on the replica's disk up to a limit, are
+refused beyond it, and all arrive later.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
+pytestmark = pytest.mark.slow
+
 LIMIT_MIB = 4.0
 BACKLOG = "acclimate_journal_backlog_bytes"
 
@@ -35,8 +37,8 @@ def running(short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def away(running: Service) -> Iterator[None]:
-    """Where the store's folder stood there is a file while the block runs: nothing can be read or
-    written below it.
+    """Where the store's folder stood there is a file while the block runs: nothing can be
+    read or written below it.
     """
     store, elsewhere = running.home / "store", running.home / "elsewhere"
     store.rename(elsewhere)

@@ -1,5 +1,5 @@
-"""Old and new code at the same time: older code goes on with a newer database, newer code waits
-until it is migrated.
+"""Old and new code at the same time: older code goes on with a newer database, newer code
+waits until it is migrated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from sqlalchemy import text
 from acclimate.storage.database import Database
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
+
+pytestmark = pytest.mark.slow
 
 
 def add_what_a_later_release_might(address: str) -> None:

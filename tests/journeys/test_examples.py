@@ -1,5 +1,5 @@
-"""Every example as its README says: prepare, create, play; a short stretch of its stream against
-the whole running product.
+"""Every example as its README says: prepare, create, play; a short stretch of its stream
+against the whole running product.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize(
     ("example", "name", "rows", "at_least"),
@@ -95,6 +96,7 @@ def test_an_example_is_prepared_created_and_played(
     assert window["state"] in ("succeeded", "rejected"), window
 
 
+@pytest.mark.slow
 @once
 def test_the_own_weights_of_the_example_are_brought(service: Service, tmp_path: Path) -> None:
     assert prepare("own_module", tmp_path).returncode == 0
@@ -120,7 +122,7 @@ def test_an_example_without_its_data_says_what_is_missing_and_where_it_is_from(
     assert (
         "UCI 380, CC BY 4.0" in done.stderr
         if example == "comments"
-        else "README.md says what it is" in done.stderr
+        else ("README.md says what it is") in done.stderr
     )
 
 

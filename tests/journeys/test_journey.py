@@ -1,5 +1,5 @@
-"""The whole loop through public HTTP, on SQLite and on Postgres: serve, log, learn, judge, swap,
-undo.
+"""The whole loop through public HTTP, on SQLite and on Postgres: serve, log, learn, judge,
+swap, undo.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ def walked(service: Service) -> dict:
             served(http, name, run["version"] if run["promoted"] else run["parent_version"])
             runs.append(run)
     return {"name": name, "first": first, "answers": answers, "runs": runs}
+
+
+@pytest.fixture(scope="module")
+def quiet(service: Service) -> str:
+    """A model that learns only when it is asked to, and has no rows in its open window."""
+    with service.http() as http:
+        create(http, "quiet")
+    return "quiet"
 
 
 def test_version_1_is_trained_by_an_ordinary_run_and_served(service: Service, walked: dict) -> None:
@@ -204,19 +212,17 @@ def test_a_rollback_is_a_promotion_of_the_earlier_version_and_pauses_learning(
         )
 
 
-def test_too_few_rows_stay_in_the_open_window(service: Service) -> None:
-    name = "few"
+def test_too_few_rows_stay_in_the_open_window(service: Service, quiet: str) -> None:
     with service.http() as http:
-        create(http, name)
-        send(http, name, window(1)[0][:20])
-        reply = http.post(f"/api/v1/models/{name}/runs", json={})
+        send(http, quiet, window(2)[0][:20])
+        reply = http.post(f"/api/v1/models/{quiet}/runs", json={})
         assert reply.status_code == 409
         body = reply.json()
         assert body["type"].endswith("/not-enough-rows") and (body["rows"], body["needed"]) == (
             20,
             150,
         )
-        assert http.get(f"/api/v1/models/{name}").json()["open_window"] == {"rows": 20}
+        assert http.get(f"/api/v1/models/{quiet}").json()["open_window"] == {"rows": 20}
 
 
 def test_a_full_window_starts_a_run_by_itself(service: Service) -> None:
@@ -235,6 +241,7 @@ def test_a_full_window_starts_a_run_by_itself(service: Service) -> None:
         wait_for(lambda: http.get(f"/api/v1/runs/{runs[0]['id']}").json()["ended_at"], 60)
 
 
+@pytest.mark.slow
 def test_a_schedule_starts_a_run_by_itself_once_a_slot(service: Service) -> None:
     name = "scheduled"
     with service.http() as http:
@@ -251,12 +258,10 @@ def test_a_schedule_starts_a_run_by_itself_once_a_slot(service: Service) -> None
         wait_for(lambda: http.get(f"/api/v1/runs/{runs[0]['id']}").json()["ended_at"], 60)
 
 
-def test_labels_given_to_rows_before_a_run_are_counted_by_it(service: Service) -> None:
-    name = "labelled"
+def test_labels_given_to_rows_before_a_run_are_counted_by_it(service: Service, quiet: str) -> None:
     with service.http() as http:
-        create(http, name)
         x, y = window(1)
-        answers = send(http, name, x)
+        answers = send(http, quiet, x)
         labels = [
             {"prediction_id": answers[0]["id"], "row": row, "label": int(y[row]), "source": "test"}
             for row in range(25)
@@ -265,13 +270,13 @@ def test_labels_given_to_rows_before_a_run_are_counted_by_it(service: Service) -
             {"prediction_id": "nobody", "row": 0, "label": 1},
             {"prediction_id": answers[0]["id"], "row": 0, "label": "x"},
         ]
-        reply = http.post(f"/api/v1/models/{name}/feedback", json=labels + unknown).json()
+        reply = http.post(f"/api/v1/models/{quiet}/feedback", json=labels + unknown).json()
         assert reply["accepted"] == 25 and [entry["index"] for entry in reply["rejected"]] == [
             25,
             26,
         ]
-        assert http.post(f"/api/v1/models/{name}/feedback", json=labels).json()["duplicates"] == 25
-        run = learn(http, name)
+        assert http.post(f"/api/v1/models/{quiet}/feedback", json=labels).json()["duplicates"] == 25
+        run = learn(http, quiet)
         assert run["window"]["rows_labelled"] == 25
         gates = {gate["gate"]: gate for gate in run["gates"]}
         assert gates["audited_gain"]["n"] == 25 and gates["audited_gain"]["binds"]

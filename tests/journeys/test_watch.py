@@ -1,5 +1,5 @@
-"""The watch over new champions and the drift trigger, on running processes: who is taken back, who
-is left alone.
+"""The watch over new champions and the drift trigger, on running processes: who is taken
+back, who is left alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Found = dict[str, Any]
 
 
 def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) -> str:
-    """The number of a new rejected version: the given one, whose last layer now says 7 to nearly
-    everything.
+    """The number of a new rejected version: the given one, whose last layer now says 7 to
+    nearly everything.
     """
     database = Database(
         service.environment.get("ACCLIMATE_DATABASE_URL")
@@ -92,8 +92,8 @@ def lamp(http: httpx.Client, which: str, name: str = NAME) -> Found:
 
 @pytest.fixture(scope="module")
 def watched(service: Service) -> Found:
-    """A version that learnt and passed its watch, then one of a single class that an operator
-    promoted all the same.
+    """A version that learnt and passed its watch, then one of a single class that an
+    operator promoted all the same.
     """
     found: Found = {}
     with service.http() as http:
@@ -232,6 +232,7 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
     assert found["lower"] < (answers["class"] == y).mean() < found["upper"]
 
 
+@pytest.mark.slow
 def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(
     service: Service,
 ) -> None:

@@ -17,8 +17,8 @@ COPIES = 10_000
 def walked(
     parts: SeedSet, anchor: Bundle, windows: list[Floats], outcomes: list[str] | None = None
 ) -> tuple[Bundle, list[Bundle]]:
-    """The champion after these windows, and all that served; each window knows what was seen in the
-    last good one.
+    """The champion after these windows, and all that served; each window knows what was
+    seen in the last good one.
     """
     champion, past, served = anchor, None, [anchor]
     for number, x in enumerate(windows, start=1):
@@ -60,6 +60,7 @@ def test_a_window_of_one_repeated_row_promotes_no_student_and_says_why(stream, p
     assert outcomes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["all but threes", "mostly ones"])
 def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(stream, parts, anchor, kept):
     rng, windows = np.random.default_rng(5), []
@@ -76,6 +77,7 @@ def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(stream, par
     assert accuracy(champion, x, y) >= accuracy(anchor, x, y) - 0.05
 
 
+@pytest.mark.slow
 def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(stream, parts, anchor):
     rng = np.random.default_rng(6)
     windows = [stream.x[rng.permutation(len(stream.x))[:300]] for _ in range(10)]

@@ -30,6 +30,7 @@ def paths(gain: float, loss: float, *, seed: int, draws: int) -> tuple[np.ndarra
     return np.cumsum(d == 1, axis=1), np.cumsum(d == -1, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.0, 0.02, 0.10, 0.30])
 def test_a_challenger_worse_by_the_margin_passes_any_of_200_peeks_with_at_most_alpha(gain):
     gains, losses = paths(gain, gain + MARGIN, seed=int(100 * gain), draws=1000)

@@ -51,6 +51,7 @@ def test_slowly_turned_digits_are_drift_to_learn_from(detected, stream):
     assert drift.effects["input"].detected
 
 
+@pytest.mark.slow
 def test_the_input_test_rarely_fires_on_rows_like_the_seed(detected, stream):
     rng = np.random.default_rng(2)
     fired = [
@@ -159,6 +160,7 @@ def test_agreement_is_measured_on_rows_held_out_too(detected, stream, anchor):
     assert detected(window_of(x)).effects["agreement"].n == 300
 
 
+@pytest.mark.slow
 def test_few_rows_show_no_shift_of_the_priors_by_chance(detected, stream):
     rng = np.random.default_rng(4)
     moved = [

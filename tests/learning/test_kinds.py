@@ -1,5 +1,5 @@
-"""The loop over the other kinds of rows: images that turn, and texts and sequences whose words are
-slowly replaced.
+"""The loop over the other kinds of rows: images that turn, and texts and sequences whose
+words are slowly replaced.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SEQUENCE = InputSpec(kind="sequence", shape=(16,), classes=CLASSES)
 
 
 def replaced(share: float, rows: int, *, draw: int) -> tuple[Integers, Integers]:
-    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was replaced by
-    new ones; 100 say nothing.
+    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was
+    replaced by new ones; 100 say nothing.
     """
     rng = np.random.default_rng(draw)
     y = rng.integers(3, size=rows)
@@ -44,8 +44,8 @@ def rows_of(spec: InputSpec, tokens: Integers) -> Rows:
 def followed(
     windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundle
 ) -> tuple[Bundle, int, float]:
-    """The last champion, how many were promoted, and how right the answers to the last window were
-    before it was learnt.
+    """The last champion, how many were promoted, and how right the answers to the last
+    window were before it was learnt.
     """
     champion, past, promoted, served = anchor, None, 0, 0.0
     for number, (x, y) in enumerate(windows, 1):
@@ -58,6 +58,7 @@ def followed(
     return champion, promoted, served
 
 
+@pytest.mark.slow
 def test_images_that_turn_are_followed(stream):
     image = replace(DIGITS, kind="image", shape=(8, 8))
     parts = seed_split.split(
@@ -77,6 +78,7 @@ def test_images_that_turn_are_followed(stream):
     assert served > accuracy(anchor, x.reshape(-1, 8, 8), y) + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [TEXT, SEQUENCE], ids=["text", "sequence"])
 def test_words_that_are_slowly_replaced_are_followed(spec):
     tokens, y = replaced(0.0, 400, draw=0)

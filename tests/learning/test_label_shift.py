@@ -9,8 +9,8 @@ CENTERS = np.array([[0.0, 0, 0, 0], [3, 0, 0, 1], [0, 3, 1, 0]])
 
 
 def rows(n: int, shares, rng: np.random.Generator, move=0.0):
-    """Three clouds in four columns; `move` shifts them all along a column in which no class differs
-    much.
+    """Three clouds in four columns; `move` shifts them all along a column in which no class
+    differs much.
     """
     y = rng.choice(3, size=n, p=shares)
     x = CENTERS[y] + rng.normal(0, 1, (n, 4)) + np.array([0, 0, 0, move])
@@ -37,6 +37,7 @@ def test_shifted_inputs_leave_a_residual_whatever_the_classes():
         assert residual(shares, move=2.0).ratio > 1
 
 
+@pytest.mark.slow
 def test_rows_like_the_seed_rarely_exceed_the_limit_in_a_long_series():
     found = [residual([1 / 3] * 3, seed=seed, number=seed + 1, n=200) for seed in range(100)]
     assert sum(one.ratio > 1 for one in found) <= 1
@@ -59,12 +60,14 @@ def test_a_class_without_rows_and_constant_columns_give_finite_numbers():
     assert found.priors.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_shift_holds_what_the_priors_moved_by():
     found = [residual([0.8, 0.15, 0.05], seed=seed) for seed in range(25)]
     held = [low <= 0.8 - 1 / 3 <= high for low, high in (one.moved_within for one in found)]
     assert sum(held) >= 21
 
 
+@pytest.mark.slow
 def test_only_the_interval_of_rows_like_the_seed_reaches_zero():
     still, moved = (
         [residual([1 / 3] * 3, seed=seed, move=move) for seed in range(10)] for move in (0.0, 2.0)

@@ -1,5 +1,5 @@
-"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over both
-protocols, and are counted.
+"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over
+both protocols, and are counted.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def name_risk(http: httpx.Client, risk: float) -> None:
     assert http.put(url, json={"max_risk": risk}, headers={"If-Match": etag}).status_code == 200
 
 
+@pytest.mark.slow
 def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(
     service: Service,
 ) -> None:

@@ -1,5 +1,5 @@
-"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key that
-sends alone is not limited.
+"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key
+that sends alone is not limited.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.parametrize(
 )  # the log and the trainer are the same on both
 
 
+@pytest.mark.slow
 def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(
     service: Service,
 ) -> None:

@@ -1,5 +1,5 @@
-"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names it,
-over HTTP.
+"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names
+it, over HTTP.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.parametrize(
 )  # the log and the trainer are the same on both
 
 
+@pytest.mark.slow
 def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(
     service: Service,
 ) -> None:
@@ -41,6 +42,7 @@ def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_name
     assert pusher["id"] in run["detail"]
 
 
+@pytest.mark.slow
 def test_while_all_traffic_turns_rows_that_one_key_alone_sends_teach_nothing_and_the_others_do(
     service: Service,
 ) -> None:

@@ -1,5 +1,5 @@
-"""The OpenAPI document is true: whatever is made of it, no answer is a fault of ours and none is
-one that it does not name.
+"""The OpenAPI document is true: whatever is made of it, no answer is a fault of ours and
+none is one that it does not name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from small_model import create
+
+pytestmark = pytest.mark.slow
 
 CHECKS = [
     not_a_server_error,

@@ -1,5 +1,5 @@
-"""Images, text and sequences all the way: created, answered alike over both protocols, logged
-exactly, learnt from.
+"""Images, text and sequences all the way: created, answered alike over both protocols,
+logged exactly, learnt from.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def labeled(kind: str, count: int, seed: int) -> tuple[list[Any], np.ndarray]:
 
 
 # One database is enough: rows never stand in it.
-pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="session")
+once = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="session")
+pytestmark = [pytest.mark.slow, once]
 
 
 @pytest.fixture(scope="module", params=list(KINDS))

@@ -27,6 +27,7 @@ def feedback(http: httpx.Client, answers: list[dict[str, Any]], y: np.ndarray, r
     assert reply["accepted"] == len(rows), reply
 
 
+@pytest.mark.slow
 def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_ones(
     service: Service,
 ) -> None:

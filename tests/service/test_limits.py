@@ -1,5 +1,5 @@
-"""Limits of what one key and one slow client may take, on a service of its own that is set to tight
-ones.
+"""Limits of what one key and one slow client may take, on a service of its own that is set
+to tight ones.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from small_model import create, labeled
 
 from service.errors import Refusal
 from service.inference.rate_limit import RateLimit
+
+pytestmark = pytest.mark.slow
 
 PREDICT = "/api/v1/models/limits/predict"
 ROWS_A_SECOND = 100.0

@@ -1,5 +1,5 @@
-"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined and
-released with their windows.
+"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined
+and released with their windows.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def asked(http: httpx.Client, **query: Any) -> list[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def quarantined(http: httpx.Client) -> dict[str, Any]:
-    """A window of odd rows, closed while two walks over the log and traffic went on and then put
-    aside, and what they found.
+    """A window of odd rows, closed while two walks over the log and traffic went on and
+    then put aside, and what they found.
     """
     start = [address for x in np.split(ODD, 4) for address in send(http, x)]
     open_id = windows(http)[-1]["id"]
@@ -110,6 +110,7 @@ def quarantined(http: httpx.Client) -> dict[str, Any]:
     return {"rows": start, "id": open_id, "before": before, "walks": walks, "run": run}
 
 
+@pytest.mark.slow
 def test_a_walk_gives_every_row_of_its_start_exactly_once_while_traffic_goes_on_and_a_window_closes(
     quarantined: dict[str, Any],
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_walk_gives_every_row_of_its_start_exactly_once_while_traffic_goes_on_
     assert set(found.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(
     quarantined: dict[str, Any],
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(
     }
 
 
+@pytest.mark.slow
 def test_the_rows_of_each_window_are_those_that_it_counts(
     http: httpx.Client, quarantined: dict[str, Any]
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_token_that_no_page_gave_is_refused_in_words(http: httpx.Client) -> No
     problem(http.get(f"{URL}/rows", params={"window": "w-99"}), 404)
 
 
+@pytest.mark.slow
 def test_a_released_window_is_learnt_from_and_not_quarantined_again(
     http: httpx.Client, quarantined: dict[str, Any]
 ) -> None:

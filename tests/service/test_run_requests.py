@@ -22,8 +22,8 @@ NAME = "asked"
 
 @pytest.fixture(scope="module")
 def asked(service: Service) -> dict[str, Any]:
-    """A model; what was answered on the way to its second version: refusal, plans, and the same
-    request many times.
+    """A model; what was answered on the way to its second version: refusal, plans, and the
+    same request many times.
     """
     runs = f"/api/v1/models/{NAME}/runs"
     with service.http() as http:
@@ -256,6 +256,7 @@ def test_the_log_of_an_attempt_is_read_while_it_goes_on_and_holds_no_values_of_r
     assert not [value for line in late for value in line.values() if isinstance(value, list)]
 
 
+@pytest.mark.slow
 def test_an_ended_run_is_tried_again_over_its_window_and_on_record(
     service: Service, asked: dict[str, Any]
 ) -> None:
@@ -281,6 +282,7 @@ def test_an_ended_run_is_tried_again_over_its_window_and_on_record(
     assert start["content"]["trigger"] == "retry"
 
 
+@pytest.mark.slow
 def test_a_stopping_replica_ends_its_event_streams_and_its_successor_continues_them(
     service: Service, asked: dict[str, Any]
 ) -> None:

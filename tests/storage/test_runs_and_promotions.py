@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -17,6 +18,8 @@ from acclimate.storage.registry import audit_log, models, promotions, versions
 from acclimate.storage.runs import runs
 from acclimate.storage.runs.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
 from migrations.run import upgrade
+
+pytestmark = pytest.mark.slow
 
 SELDOM = st.sampled_from((False, False, False, False, True))
 OFTEN = st.sampled_from((True, True, False))
