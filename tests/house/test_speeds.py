@@ -39,7 +39,7 @@ PROOFS = {
     "gates": (
         f"{JOURNEY}a_window_of_junk_is_refused_and_quarantined_while_the_champion_stays",
         "tests/learning/test_gates.py::test_a_real_student_passes_every_gate_label_free",
-        "tests/learning/test_loop.py::test_digits_that_slowly_turn_are_followed_and_junk",
+        "tests/learning/test_pipeline.py::test_digits_that_slowly_turn_are_followed_and_noise",
     ),
     "scopes": (
         "tests/service/test_scopes.py::test_every_route_asks_for_exactly_one_scope",
@@ -48,7 +48,7 @@ PROOFS = {
     ),
     "erasure": (
         "tests/service/test_erasing_subjects.py::test_what_a_subject_sent_is_gone_from_closed_and",
-        "tests/storage/test_erasure.py::test_of_a_deleted_model_only_the_record_stays",
+        "tests/storage/test_deletion.py::test_of_a_deleted_model_only_the_record_stays",
     ),
     "kills": (
         f"{KILLS}a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once",
