@@ -1,4 +1,4 @@
-"""What is said of accuracy without labels, and where nothing is."""
+"""The accuracy estimate without labels, and where it is refused."""
 
 from dataclasses import replace
 
@@ -75,9 +75,9 @@ def test_without_drift_the_interval_is_narrower():
     ],
 )
 def test_a_window_that_alarms_is_refused_with_the_reason_however_sure_the_version_is(found):
-    told = estimate(answers(confidence=0.99), expected=EXPECTED, drift=found, frozen=False)
-    assert (told.value, told.lower, told.upper) == (None, None, None)
-    assert f"looks {found.kind}" in told.refused
+    result = estimate(answers(confidence=0.99), expected=EXPECTED, drift=found, frozen=False)
+    assert (result.value, result.lower, result.upper) == (None, None, None)
+    assert f"looks {found.kind}" in result.refused
 
 
 def test_full_drift_that_the_version_never_learnt_is_refused():
@@ -89,8 +89,8 @@ def test_full_drift_that_the_version_never_learnt_is_refused():
 
 
 def test_confidence_far_below_what_the_version_showed_is_drift_that_it_does_not_track():
-    told = estimate(answers(confidence=0.7), expected=EXPECTED, drift=drift(), frozen=False)
-    assert "does not track" in told.refused
+    result = estimate(answers(confidence=0.7), expected=EXPECTED, drift=drift(), frozen=False)
+    assert "does not track" in result.refused
     assert (
         estimate(answers(confidence=0.85), expected=EXPECTED, drift=drift(), frozen=False).refused
         is None
@@ -106,21 +106,21 @@ def test_answers_that_are_not_numbers_are_refused():
     )
 
 
-def test_a_second_opinion_that_agrees_is_told_beside_the_estimate():
+def test_a_second_opinion_that_agrees_is_shown_beside_the_estimate():
     second = Opinion(estimator=SEED_RECALL, value=0.85, rows=200)
-    told = estimate(
+    result = estimate(
         answers(), expected=EXPECTED, drift=drift("none", 0), frozen=True, second=second
     )
-    assert told.refused is None
-    assert told.as_json()["others"] == [{"estimator": "seed_recall", "value": 0.85, "rows": 200}]
+    assert result.refused is None
+    assert result.as_json()["others"] == [{"estimator": "seed_recall", "value": 0.85, "rows": 200}]
 
 
-def test_two_ways_that_contradict_each_other_are_refused_and_both_are_told():
+def test_estimators_that_contradict_each_other_are_refused_and_both_are_shown():
     second = Opinion(estimator=HINDSIGHT, value=0.6, rows=300)
-    told = estimate(answers(), expected=EXPECTED, drift=drift(), frozen=False, second=second)
-    assert told.value is None
-    assert "hindsight gives 0.60" in told.refused
-    assert told.others == (second,)
+    result = estimate(answers(), expected=EXPECTED, drift=drift(), frozen=False, second=second)
+    assert result.value is None
+    assert "hindsight gives 0.60" in result.refused
+    assert result.others == (second,)
     few = replace(second, rows=5)  # chance alone moves a share of five rows so far
     assert (
         estimate(answers(), expected=EXPECTED, drift=drift(), frozen=False, second=few).refused

@@ -101,7 +101,7 @@ def test_augmenting_leaves_the_given_rows_alone(kind, shape):
     assert changed(kind, z, 0.0) is z
 
 
-def test_the_strength_is_what_rows_stand_that_nobody_learnt():
+def test_the_strength_is_the_largest_that_keeps_classes_of_unseen_rows():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=4000)
     z = np.stack([y * 2.0 - 1] * 9 + [rng.standard_normal(4000)], axis=1).astype(np.float32)

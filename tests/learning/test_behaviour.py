@@ -1,4 +1,4 @@
-"""What mean confidence and class shares say, and how much of a change is chance."""
+"""Mean confidence and predicted classes, and how much of a change is chance."""
 
 import json
 

@@ -51,7 +51,7 @@ def test_the_usual_bound_would_be_wrong_far_more_often_at_any_of_200_peeks():
 
 
 def test_the_levels_of_all_peeks_at_the_same_labels_sum_to_alpha() -> None:
-    spent = [level_of_peek(looks) for looks in range(60)]
+    spent = [level_of_peek(peeks) for peeks in range(60)]
     assert sum(spent) == pytest.approx(DEFAULT.audit_error) and spent[0] > 0.7 * DEFAULT.audit_error
     assert spent == sorted(spent, reverse=True)
 
@@ -63,9 +63,9 @@ def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> No
     rng = np.random.default_rng(4)
     passed = 0
     for _ in range(400):
-        for looks in range(10):
+        for peeks in range(10):
             gains, _, losses = rng.multinomial(100, [0.03, 0.84, 0.13])
-            bound = betting.lower_bound(int(gains), int(losses), 100, alpha=level_of_peek(looks))
+            bound = betting.lower_bound(int(gains), int(losses), 100, alpha=level_of_peek(peeks))
             if bound >= -MARGIN:
                 passed += 1
                 break

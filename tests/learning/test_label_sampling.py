@@ -1,4 +1,4 @@
-"""Which rows' labels are asked for: a stable, uniform draw whose probability is what it says."""
+"""Which rows' labels are asked for: a stable, uniform draw of known probability."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_labelling_from_the_top_goes_on_in_one_order():
 
 def test_a_growing_window_asks_for_the_same_rows_and_newcomers_of_lower_priority() -> None:
     before, after = draw(3, n=100).places.tolist(), draw(3).places.tolist()
-    newcomers = {place for place in after if place >= 100}
+    newcomers = {index for index in after if index >= 100}
     assert newcomers and set(after) - newcomers == set(before[: LIMIT - len(newcomers)])
 
 

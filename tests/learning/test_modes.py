@@ -25,9 +25,7 @@ SOURCE = np.array([0.5, 0.3, 0.2])
 def calibrated(
     n: int, shares: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Truth (n,) drawn by its shares, and what perfectly calibrated networks of source `SOURCE` say
-    of it (n, 3).
-    """
+    """Classes (n,) drawn by their priors, and the answers (n, 3) of calibrated networks to them."""
     y = rng.choice(3, size=n, p=shares)
     seen = np.eye(3)[y] * 1.5 + rng.standard_normal((n, 3))
     likelihood = np.exp(-((seen[:, None, :] - np.eye(3)[None] * 1.5) ** 2).sum(axis=2) / 2)
@@ -195,9 +193,9 @@ def test_standardised_rows_of_a_shifted_and_stretched_stream_are_read_as_those_o
     moved = seed_like * np.float32([1.5, 0.5, 1, 1]) + np.float32([1, -2, 0, 0])
     running = Running(bundle)
     running.answer(moved[:2900])
-    served, told = running.answer(moved[2900:]), vectors.network_probabilities(seed_like[2900:])
+    served, expected = running.answer(moved[2900:]), vectors.network_probabilities(seed_like[2900:])
     raw = vectors.network_probabilities(moved[2900:])
-    assert np.abs(served - told).mean() < 0.2 * np.abs(raw - told).mean()
+    assert np.abs(served - expected).mean() < 0.2 * np.abs(raw - expected).mean()
 
 
 def test_a_huge_row_moves_the_statistics_no_further_than_six_deviations_do(vectors):
@@ -222,8 +220,8 @@ def test_a_column_that_never_varied_in_the_seed_says_nothing_after_any_traffic(v
     other = x.copy()
     other[:, 3] = -1000
     state = running.memory.state
-    said = [bundle.predict(rows, state).probabilities for rows in (x, other)]
-    assert (said[0] == said[1]).all()
+    answered = [bundle.predict(rows, state).probabilities for rows in (x, other)]
+    assert (answered[0] == answered[1]).all()
 
 
 def test_a_column_that_stands_still_for_long_is_not_blown_up(vectors):
@@ -271,7 +269,7 @@ def test_a_version_in_plain_mode_is_packed_as_before_there_were_modes(vectors):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (PriorAdapted.of(np.array([0.5, 0.5])), "source prior must be 3"),
         (Standardised.of(3), r"shape \[2, 4\]"),
@@ -279,8 +277,8 @@ def test_a_version_in_plain_mode_is_packed_as_before_there_were_modes(vectors):
         (replace(PriorAdapted.of(SOURCE), memory=0), "needs a starting state"),
     ],
 )
-def test_a_mode_that_does_not_fit_the_version_is_refused_in_words(vectors, wrong, said):
-    with pytest.raises(networks.BundleError, match=said):
+def test_a_mode_that_does_not_fit_the_version_is_refused_in_words(vectors, wrong, message):
+    with pytest.raises(networks.BundleError, match=message):
         vectors.with_mode(wrong)
 
 
