@@ -54,7 +54,7 @@ class Supervisor:
     def start(self, child: Child) -> None:
         log = (self.home / "log" / f"{child.name}.log").open("ab")
         child.process = subprocess.Popen(
-            [sys.executable, "-m", "acclimate.parenthood", *child.command],
+            [sys.executable, "-m", "acclimate.parent_death", *child.command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -55,11 +55,15 @@ def ensure_admin_key(database: Database, file: Path) -> None:
     secret = file.read_text().strip() if file.exists() else ""
     with database.write() as connection:
         key = keys.find(connection, keys.fingerprint(secret)) if secret else None
-        if key is not None and key.may("admin"):
+        if key is not None and key.allows("admin"):
             return
         _, secret = keys.create(connection, name="admin", scopes=["admin"])
         audit_log.write(
-            connection, actor="migrate", action="key.create", target="admin", scopes=["admin"]
+            connection,
+            actor="migrate",
+            action="key.create",
+            target="admin",
+            content={"scopes": ["admin"]},
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -22,11 +22,11 @@ from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog, copies, journal
+from acclimate.storage.log import copies, journal
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import deletion
+from acclimate.storage.registry import deletion, replicas
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
@@ -121,7 +121,7 @@ def build(settings: Settings) -> FastAPI:
 
 def build_state(settings: Settings) -> ServiceState:
     """Build the state of this process from its settings."""
-    database = Database(settings.database_address, patience=PATIENCE)
+    database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
     metrics, segments, artifacts = (
         ServingMetrics(count_in_files(settings)),
@@ -203,7 +203,7 @@ async def forget_copies(state: ServiceState) -> None:
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
-            await asyncio.to_thread(copies.forget, state.database, state.segments, state.artifacts)
+            await asyncio.to_thread(copies.purge, state.database, state.segments, state.artifacts)
         except Exception as error:  # the database may be away: retried after COPY_SECONDS
             logger.warning("copies of the store were not checked", error=type(error).__name__)
 
@@ -217,7 +217,7 @@ def retire(state: ServiceState) -> None:
         for model_id in state.recorder.open_rows():
             state.log_shipper.seal(model_id)
         with state.database.write() as connection:
-            catalog.forget(connection, state.settings.replica)
+            replicas.sign_off(connection, state.settings.replica)
     except Exception as error:
         logger.warning("open journals are left to the next process", error=type(error).__name__)
     state.recorder.close()

@@ -136,7 +136,7 @@ class Scope:
                 "this key is unknown or revoked",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        if not key.may(self.scope):
+        if not key.allows(self.scope):
             has = ", ".join(sorted(key.scopes))
             detail = f"this request needs the scope {self.scope}; the key has {has}"
             raise Refusal("forbidden", detail)

@@ -15,8 +15,9 @@ from acclimate.learning.seed_split import SeedError
 from acclimate.learning.spec import Problem
 from acclimate.spec import SpecError
 from acclimate.storage import database
-from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import deletion, idempotency, registry, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import deletion, models, promotions, versions
+from acclimate.storage.runs import idempotency, run_start, runs
 
 log = structlog.get_logger()
 
@@ -79,15 +80,15 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal("invalid", "the spec is wrong", problems=error.problems)
         case SeedError():
             return Refusal("invalid", "the seed set is wrong", problems=error.problems)
-        case registry.ModelDeleted():
+        case models.ModelDeleted():
             return Refusal("not-found", "the model was deleted")
-        case registry.UnknownModel():
+        case models.UnknownModel():
             return Refusal("not-found", f"there is no model {error.args[0]!r}")
-        case registry.UnknownVersion() | catalog.UnknownWindow():
+        case versions.UnknownVersion() | windows.UnknownWindow():
             return Refusal("not-found", str(error.args[0]))
         case runs.UnknownRun():
             return Refusal("not-found", f"there is no run {error.args[0]!r}")
-        case registry.ModelExists():
+        case models.ModelExists():
             return Refusal(
                 "model-exists",
                 f"a model {error.args[0]!r} exists; choose another name or delete that model",
@@ -96,33 +97,33 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(
                 "version-aliased", f"{error.args[0]}: promote or roll back to another version first"
             )
-        case registry.AlreadyChampion():
+        case promotions.AlreadyChampion():
             return Refusal("already-champion", str(error.args[0]))
         case runs.RunActive():
             where = {"Location": f"/api/v1/runs/{error.run_id}"}
             return Refusal("run-active", str(error), members={"run": error.run_id}, headers=where)
         case runs.RunEnded():
             return Refusal("run-ended", f"the run has ended: {error.args[0]}")
-        case catalog.NotEnoughRows():
+        case windows.NotEnoughRows():
             return Refusal(
                 "not-enough-rows", str(error), members={"rows": error.rows, "needed": error.needed}
             )
-        case catalog.WindowOpen():
+        case windows.WindowOpen():
             return Refusal("window-open", str(error.args[0]))
-        case barrier.WindowQuarantined():
+        case windows.WindowQuarantined():
             return Refusal("window-quarantined", str(error))
-        case barrier.NothingServed():
+        case run_start.NothingServed():
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
         case idempotency.KeyReused():
             return Refusal(
                 "idempotency-key-reused", "send a new Idempotency-Key with a new request"
             )
-        case registry.GateNotPassed():
+        case promotions.GateNotPassed():
             return Refusal(
                 "gate-not-passed",
                 f"{error.args[0]}; override: true promotes it anyway, which is recorded",
             )
-        case registry.EpochMoved():
+        case models.EpochMoved():
             return Refusal("epoch-moved", str(error.args[0]))
         case database.UnfitValue():
             return Refusal("bad-request", str(error))
@@ -217,17 +218,17 @@ def install(app: FastAPI) -> None:
         LookupError,
         database.Unavailable,
         database.UnfitValue,
-        registry.ModelExists,
-        registry.GateNotPassed,
-        registry.EpochMoved,
-        registry.AlreadyChampion,
+        models.ModelExists,
+        promotions.GateNotPassed,
+        models.EpochMoved,
+        promotions.AlreadyChampion,
         deletion.VersionAliased,
         runs.RunActive,
         runs.RunEnded,
-        catalog.NotEnoughRows,
-        catalog.WindowOpen,
-        barrier.WindowQuarantined,
-        barrier.NothingServed,
+        windows.NotEnoughRows,
+        windows.WindowOpen,
+        windows.WindowQuarantined,
+        run_start.NothingServed,
         idempotency.KeyReused,
         Exception,
     ):

@@ -18,8 +18,9 @@ from prometheus_client.core import (
 )
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import periodic_tasks, registry, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models, periodic_tasks, promotions, versions
+from acclimate.storage.runs import runs
 from acclimate.storage.tables import ENDED
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ class LearningCollector:
             for task, seconds in periodic_tasks.ages(connection).items():
                 if seconds is not None:
                     found["periodic_task_age_seconds"].add_metric((task,), seconds)
-            for model in registry.all_models(connection):
+            for model in models.list_all(connection):
                 _runs(
                     found, model["name"], runs.page(connection, model_id=model["id"], size=100_000)
                 )
-                _windows(found, model["name"], catalog.all_windows(connection, model["id"]))
+                _windows(found, model["name"], windows.list_all(connection, model["id"]))
                 _versions(found, connection, model)
                 found["learning_paused"].add_metric(
                     (model["name"],), float(model["learning"] == "paused")
@@ -232,7 +233,7 @@ def _windows(found: dict[str, Any], model: str, rows: list[Any]) -> None:
 
 
 def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None:
-    history = registry.history(connection, model["id"])
+    history = promotions.list_all(connection, model["id"])
     counts = Counter((row["kind"], row["evidence"] or "none") for row in history)
     for kind, evidence in sorted({*PROMOTIONS, *counts}):
         found["promotions"].add_metric((model["name"], kind, evidence), counts[kind, evidence])
@@ -243,7 +244,7 @@ def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None
         ("previous", history[-1]["from_version"]),
         ("anchor", 1),
     ):
-        row = registry.version(connection, model["id"], number) if number else None
+        row = versions.get(connection, model["id"], number) if number else None
         if alias == "champion" and row is not None and row["lineage"] is not None:
             _lineage(found, model["name"], row["lineage"])
         for gate in row["gates"] if row is not None else ():

@@ -11,7 +11,7 @@ from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs.run_logs import RunLogs
 from service.auth import Keyring
 from service.control.label_queue import LabelQueue
 from service.control.notifier import RunNotifier

@@ -15,9 +15,10 @@ from acclimate.storage.database import Database, clock
 from acclimate.storage.log import catalog
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import Journal
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import promotions, revisions, versions
+from acclimate.storage.runs import runs
 from acclimate.storage.store import Store
 
 PASSED: Json = {
@@ -55,8 +56,8 @@ class Live:
 
     def policy(self, **changes: object) -> None:
         with self.database.write() as connection:
-            number, content = registry.revision(connection, self.model_id, "policy")
-            registry.revise(
+            number, content = revisions.get(connection, self.model_id, "policy")
+            revisions.append(
                 connection,
                 self.model_id,
                 "policy",
@@ -76,23 +77,25 @@ class Live:
         usual; its number.
         """
         with self.database.write() as connection:
-            current = registry.champion(connection, self.model_id)
+            current = promotions.champion(connection, self.model_id)
             run_id = new_run(connection, self.model_id, windows=list(windows))
             claim = runs.claim(connection, run_id, owner="worker-0")
             assert claim is not None
-            number = registry.add_version(
+            number = versions.add(
                 connection,
                 self.model_id,
-                digest=DIGEST,
-                promoted=True,
-                parent=current.to_version if current else None,
-                run_id=run_id,
-                gates=list(gates),
-                evidence="label_free",
-                expected=EXPECTED,
+                versions.NewVersion(
+                    digest=DIGEST,
+                    promoted=True,
+                    parent=current.to_version if current else None,
+                    run_id=run_id,
+                    gates=list(gates),
+                    evidence="label_free",
+                    expected=EXPECTED,
+                ),
             )
             kind = "first" if first else "promote"
-            registry.promote(
+            promotions.promote(
                 connection,
                 self.model_id,
                 number,
@@ -101,7 +104,12 @@ class Live:
                 reason=None,
                 run_id=run_id,
             )
-            runs.finish(connection, claim, state="succeeded", version=number, promoted=True)
+            runs.finish(
+                connection,
+                claim,
+                state="succeeded",
+                results=runs.RunResults(version=number, promoted=True),
+            )
         return number
 
     def log(
@@ -143,12 +151,12 @@ class Live:
     ) -> LoggedRows:
         self.requests += 1
         return LoggedRows.of_request(
-            prediction_id=request or f"r{self.requests}",
-            version=str(version),
-            logged_at=at,
-            client="key",
-            x=np.array(
-                [(self.requests, row) for row in range(len(given))], np.float32
-            ),  # each row its own
-            probabilities=given,
+            RequestRows(
+                prediction_id=request or f"r{self.requests}",
+                version=str(version),
+                logged_at=at,
+                client="key",
+                x=np.array([(self.requests, row) for row in range(len(given))], np.float32),
+                probabilities=given,
+            )
         )

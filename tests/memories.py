@@ -16,7 +16,8 @@ from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.catalog import SegmentLine
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, promotions, versions
+from acclimate.storage.runs import runs
 
 DIGEST = "sha256:" + "0" * 64
 T0 = 1_800_000_000.0
@@ -34,7 +35,7 @@ def spec(name: str = "gas") -> ModelSpec:
 def new_model(database: Database, name: str = "gas") -> str:
     """The id of a new model without a version."""
     with database.write() as connection:
-        return registry.create_model(connection, spec(name), seed_digest=DIGEST, actor="test")
+        return models.create(connection, spec(name), seed_digest=DIGEST, actor="test")
 
 
 def new_run(connection: Connection, model_id: str, **changes: Any) -> str:
@@ -51,7 +52,7 @@ def new_run(connection: Connection, model_id: str, **changes: Any) -> str:
         "gates_revision": 1,
         "parent_version": None,
     }
-    return runs.create(connection, model_id, **(values | changes))
+    return runs.create(connection, model_id, runs.NewRun(**values | changes))
 
 
 def new_version(connection: Connection, model_id: str, *, promoted: bool = True) -> int:
@@ -59,19 +60,21 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
     run_id = new_run(connection, model_id)
     claim = runs.claim(connection, run_id, owner="worker-0")
     assert claim is not None
-    number = registry.add_version(
+    number = versions.add(
         connection,
         model_id,
-        digest=DIGEST,
-        promoted=promoted,
-        parent=None,
-        run_id=run_id,
-        gates=[],
-        evidence="label_free",
+        versions.NewVersion(
+            digest=DIGEST,
+            promoted=promoted,
+            parent=None,
+            run_id=run_id,
+            gates=[],
+            evidence="label_free",
+        ),
     )
     if promoted:
-        kind = "promote" if registry.champion(connection, model_id) else "first"
-        registry.promote(
+        kind = "promote" if promotions.champion(connection, model_id) else "first"
+        promotions.promote(
             connection,
             model_id,
             number,
@@ -85,8 +88,7 @@ def new_version(connection: Connection, model_id: str, *, promoted: bool = True)
         connection,
         claim,
         state="succeeded" if promoted else "rejected",
-        version=number,
-        promoted=promoted,
+        results=runs.RunResults(version=number, promoted=promoted),
     )
     return number
 

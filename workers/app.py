@@ -21,7 +21,7 @@ from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
 from acclimate.storage.database import Database, Unavailable
 from workers import metrics, tasks
-from workers.scheduler import Ringer, every
+from workers.scheduler import MonotonicScheduler, monotonic_schedule
 
 log = structlog.get_logger()
 
@@ -60,19 +60,19 @@ def build(settings: Settings) -> Celery:
             "health_check_interval": 15,
         },
         beat_schedule={
-            "reconcile": {"task": "reconcile", "schedule": every(RECONCILE_SECONDS)},
-            "trigger": {"task": "trigger", "schedule": every(TRIGGER_SECONDS)},
+            "reconcile": {"task": "reconcile", "schedule": monotonic_schedule(RECONCILE_SECONDS)},
+            "trigger": {"task": "trigger", "schedule": monotonic_schedule(TRIGGER_SECONDS)},
         },
-        beat_scheduler=Ringer,
+        beat_scheduler=MonotonicScheduler,
         beat_max_loop_interval=1,
         timezone="UTC",
     )
     # Shared with the processes that Celery forks: they end their trainers when this one is told to
     # stop.
-    leaving = multiprocessing.get_context("fork").Event()
-    signals.worker_shutting_down.connect(lambda **_: leaving.set(), weak=False)
+    stopping = multiprocessing.get_context("fork").Event()
+    signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     tasks.register(
-        app, settings, owner=f"{socket.gethostname()}:{os.getpid()}", leaving=leaving.is_set
+        app, settings, owner=f"{socket.gethostname()}:{os.getpid()}", stopping=stopping.is_set
     )
     return app
 

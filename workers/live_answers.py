@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GROWTH = 0.2
+SEAL_GROWTH = 0.2
 """A look costs a seal, and a seal makes a file: the next one waits until the rows have grown by
 this share.
 """
 
 
-class Seen:
+class LastChecked:
     """What the last look at each thing had before it. Lost with the process, which then looks once
     more.
     """
@@ -35,7 +35,7 @@ class Seen:
     def __init__(self) -> None:
         self._seen: dict[Hashable, Hashable] = {}
 
-    def same(self, what: Hashable, state: Hashable) -> bool:
+    def unchanged(self, what: Hashable, state: Hashable) -> bool:
         """Whether the last finished look at the same thing had the same before it."""
         return self._seen.get(what) == state
 
@@ -43,7 +43,7 @@ class Seen:
         self._seen[what] = state
 
 
-def ids(lines: Iterable[RowMapping]) -> frozenset[str]:
+def segment_ids(lines: Iterable[RowMapping]) -> frozenset[str]:
     return frozenset(line["id"] for line in lines)
 
 
@@ -90,10 +90,10 @@ def _first_copies(segments: Segments, lines: Iterable[RowMapping]) -> Iterator[A
             log.warning("a segment is left out of the look", segment=line["id"], error=str(error))
             continue
         addresses = list(zip(found.prediction_id, found.row.tolist(), strict=True))
-        places = [
-            place
-            for place in first_copies(found.prediction_id, found.row)
-            if addresses[place] not in known
+        positions = [
+            position
+            for position in first_copies(found.prediction_id, found.row)
+            if addresses[position] not in known
         ]
         known.update(addresses)
-        yield found.take(np.array(places, dtype=np.intp))
+        yield found.take(np.array(positions, dtype=np.intp))

@@ -13,7 +13,7 @@ from typing import Any
 
 from acclimate.settings import Settings, share_metrics_in
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.registry import runs
+from acclimate.storage.runs import runs
 
 
 def prepare(folder: Path) -> None:
@@ -59,7 +59,7 @@ def serve(settings: Settings) -> None:
             )
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # has no types
     registry.register(Queue())
     start_http_server(settings.worker_metrics_port or 0, addr=settings.host, registry=registry)
 

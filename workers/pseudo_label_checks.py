@@ -5,7 +5,7 @@ was wrong, told afterwards.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -15,11 +15,12 @@ from acclimate.learning import label_sampling
 from acclimate.learning.data import NONE_OF_THE_CLASSES
 from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import labels, pseudo_labels, registry
+from acclimate.storage.log import windows
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
-from acclimate.storage.registry.labels import Said
-from workers.live_answers import Seen
+from acclimate.storage.registry.labels import LabelRecord
+from acclimate.storage.runs import pseudo_labels
+from workers.live_answers import LastChecked
 
 if TYPE_CHECKING:
     from acclimate.learning.data import PseudoLabels
@@ -39,28 +40,31 @@ def numbers(model_id: str, rows: LoggedRows) -> Numbers:
 def write(artifacts: Artifacts, run_id: str, learnt: Numbers, found: PseudoLabels) -> str:
     """The digest of the accepted pseudo-labels of the rows learnt from: twelve bytes a row."""
     accepted = found.accepted
-    arrays = {"row": learnt[accepted], "label": found.label[accepted].astype(np.int32)}
+    arrays: dict[str, NDArray[Any]] = {
+        "row": learnt[accepted],
+        "label": found.label[accepted].astype(np.int32),
+    }
     # The run's own, by its name in the manifest: no other artifact can have this digest, so it is
     # deleted with it.
     return artifacts.write({"run": run_id, "pseudo_labels": len(arrays["row"])}, arrays)
 
 
-def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
+def recount(database: Database, artifacts: Artifacts, seen: LastChecked) -> None:
     """Count anew what labels say of the newest runs' pseudo-labels, if rows were labelled or runs
     ended since the last look.
     """
     with database.read() as connection:
-        models = registry.all_models(connection)
-    for model in models:
+        known = models.list_all(connection)
+    for model in known:
         with database.read() as connection:
             kept = pseudo_labels.newest(connection, model["id"], most=MOST_RUNS)
             labelled = sum(
-                window["rows_labelled"] for window in catalog.all_windows(connection, model["id"])
+                window["rows_labelled"] for window in windows.list_all(connection, model["id"])
             )
             state = (labelled, frozenset(run["id"] for run in kept))
-            if not kept or not labelled or seen.same(("pseudo_labels", model["id"]), state):
+            if not kept or not labelled or seen.unchanged(("pseudo_labels", model["id"]), state):
                 continue
-            said = labels.said(connection, model["id"], before=float("inf"))
+            said = labels.records(connection, model["id"], before=float("inf"))
         row, label = _known(model["id"], said)
         for run in kept:
             counted = _checked(artifacts, run["pseudo_labels"], row, label)
@@ -69,7 +73,9 @@ def look(database: Database, artifacts: Artifacts, seen: Seen) -> None:
                 run["pseudo_labels_wrong"],
             ):
                 with database.write() as connection:
-                    pseudo_labels.count(connection, run["id"], checked=counted[0], wrong=counted[1])
+                    pseudo_labels.set_counts(
+                        connection, run["id"], checked=counted[0], wrong=counted[1]
+                    )
         seen.note(("pseudo_labels", model["id"]), state)
 
 
@@ -79,17 +85,17 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
     """
     with database.read() as connection:
         outdated = []
-        for model in registry.all_models(connection):
+        for model in models.list_all(connection):
             keep_days = LogPolicy(**model["spec"]["log"]).keep_days
             outdated += pseudo_labels.outdated(connection, model["id"], keep_days=keep_days)
     for run in outdated:
         artifacts.delete(run["pseudo_labels"])
         with database.write() as connection:
-            pseudo_labels.forget(connection, run["id"])
+            pseudo_labels.clear_artifact(connection, run["id"])
 
 
 def _known(
-    model_id: str, said: Mapping[tuple[str, int], Said]
+    model_id: str, said: Mapping[tuple[str, int], LabelRecord]
 ) -> tuple[Numbers, NDArray[np.int32]]:
     """The number and the label of each labelled row, by rising numbers."""
     row = label_sampling.priorities(
@@ -111,6 +117,6 @@ def _checked(
     except ArtifactError as error:
         log.warning("accepted pseudo-labels cannot be read", error=str(error))
         return None
-    place = np.minimum(np.searchsorted(row, accepted["row"]), len(row) - 1)
-    known = row[place] == accepted["row"]
-    return int(known.sum()), int((label[place][known] != accepted["label"][known]).sum())
+    position = np.minimum(np.searchsorted(row, accepted["row"]), len(row) - 1)
+    known = row[position] == accepted["row"]
+    return int(known.sum()), int((label[position][known] != accepted["label"][known]).sum())

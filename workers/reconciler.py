@@ -13,10 +13,11 @@ from acclimate.learning.spec import LogPolicy
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
-from workers.live_answers import Seen
+from acclimate.storage.runs import idempotency, run_events, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
+from workers.live_answers import LastChecked
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -26,12 +27,12 @@ HISTORY_DAYS = 30.0
 """How long the events and the log lines of a run are kept after its end; its row stays."""
 
 
-def ring_again(database: Database, ring: Callable[[str], None]) -> None:
+def notify_waiting(database: Database, notify: Callable[[str], None]) -> None:
     """Ring for every run that is queued, or whose lease has expired."""
     with database.read() as connection:
         waiting = runs.waiting(connection)
     for run_id in waiting:
-        ring(run_id)
+        notify(run_id)
 
 
 def bound_logs(database: Database, segments: Segments) -> None:
@@ -39,7 +40,7 @@ def bound_logs(database: Database, segments: Segments) -> None:
     with database.read() as connection:
         surplus = [
             segment
-            for model in registry.all_models(connection)
+            for model in models.list_all(connection)
             for segment in _surplus(connection, model)
         ]
     for segment in surplus:
@@ -49,15 +50,17 @@ def bound_logs(database: Database, segments: Segments) -> None:
         log.info("segment deleted, the log is bounded", segment=segment["id"], rows=segment["rows"])
 
 
-def erase_again(database: Database, segments: Segments, artifacts: Artifacts, seen: Seen) -> None:
+def repeat_erasures(
+    database: Database, segments: Segments, artifacts: Artifacts, seen: LastChecked
+) -> None:
     """Rows of erased subjects that a backup of database or store brought back go again: looked for
     once in a process.
     """
     with database.read() as connection:
-        models = [model["id"] for model in registry.all_models(connection)]
-    for model_id in models:
-        buried = tuple(sorted(segments.buried(model_id).items()))
-        if not buried or seen.same(("erased", model_id), buried):
+        known = [model["id"] for model in models.list_all(connection)]
+    for model_id in known:
+        buried = tuple(sorted(segments.tombstones(model_id).items()))
+        if not buried or seen.unchanged(("erased", model_id), buried):
             continue
         try:
             erasure.clean_all(database, segments, artifacts, model_id)
@@ -85,11 +88,11 @@ def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
         if row["digest"] not in needed:
             artifacts.delete(row["digest"])
         with database.write() as connection:
-            stages.forget(connection, row["run_id"], row["stage"])
+            stages.delete_stage(connection, row["run_id"], row["stage"])
     for row in outdated:
         logs.delete(row["id"], row["attempt"])
         with database.write() as connection:
-            run_events.forget(connection, row["id"])
+            run_events.delete_all(connection, row["id"])
     with database.write() as connection:
         idempotency.purge(connection)
 

@@ -13,11 +13,11 @@ import structlog
 from acclimate.learning.evaluation import rollback_monitor
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, watches
-from acclimate.storage.registry.registry import UnknownModel
-from workers.live_answers import GROWTH, Seen, behaviour, ids
+from acclimate.storage.registry import models, promotions, revisions, versions, watches
+from acclimate.storage.registry.models import UnknownModel
+from workers.live_answers import SEAL_GROWTH, LastChecked, behaviour, segment_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, RowMapping
@@ -41,39 +41,37 @@ class Watched:
     seal: bool
 
 
-def look(database: Database, segments: Segments, seen: Seen) -> None:
+def poll(database: Database, segments: Segments, seen: LastChecked) -> None:
     """Begin, go on with or end the watch of every model. Asks only the database unless rows were
     sealed; waits for nobody.
     """
     with database.read() as connection:
-        models = registry.all_models(connection)
-        changed = [model for model in models if _changed(connection, model)]
+        known = models.list_all(connection)
+        changed = [model for model in known if _changed(connection, model)]
     for model in changed:
         with suppress(UnknownModel), database.write() as connection:  # deleted since
             _begin(connection, model)
     with database.read() as connection:
-        looked_at = [
-            found for model in models if (found := under_watch(connection, model)) is not None
-        ]
-    for found in looked_at:
+        watched = [found for model in known if (found := open_watch(connection, model)) is not None]
+    for found in watched:
         with suppress(UnknownModel):
-            _look_at(database, segments, seen, found)
+            _poll_watch(database, segments, seen, found)
 
 
-def _look_at(database: Database, segments: Segments, seen: Seen, found: Watched) -> None:
+def _poll_watch(database: Database, segments: Segments, seen: LastChecked, found: Watched) -> None:
     model_id = found.model["id"]
     if found.seal:
         with database.write() as connection:
-            catalog.request_seal(connection, model_id)
-    state = (found.promotion.epoch, ids(found.lines))
-    if not seen.same(("watch", model_id), state):
+            barrier.request_seal(connection, model_id)
+    state = (found.promotion.epoch, segment_ids(found.lines))
+    if not seen.unchanged(("watch", model_id), state):
         conclude(database, segments, found)
         seen.note(("watch", model_id), state)
 
 
 def _changed(connection: Connection, model: RowMapping) -> bool:
     """Whether a promotion came whose watch has not begun, or that ends an older one."""
-    newest = registry.champion(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None:
         return False
     unbegun = newest.kind in WATCHED and newest.watch is None
@@ -81,14 +79,14 @@ def _changed(connection: Connection, model: RowMapping) -> bool:
 
 
 def _begin(connection: Connection, model: RowMapping) -> None:
-    registry.lock(connection, model["id"])
-    newest = registry.champion(connection, model["id"])
+    models.lock(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None:
         return
     watches.supersede(connection, model["id"], newest.epoch)
     if newest.kind not in WATCHED or newest.watch is not None:
         return
-    _, policy = registry.policy(connection, model["id"])
+    _, policy = revisions.policy(connection, model["id"])
     waived = _waived(connection, model, newest, policy.watch_rows)
     begun = {
         "state": "waived" if waived else "watching",
@@ -96,7 +94,7 @@ def _begin(connection: Connection, model: RowMapping) -> None:
         "needed": policy.watch_rows,
         "found": None,
         "detail": waived,
-        "window": catalog.open_window(connection, model["id"])["number"],
+        "window": windows.open_window(connection, model["id"])["number"],
         "at": clock(connection),
     }
     watches.note(connection, model["id"], newest.epoch, begun)
@@ -110,7 +108,7 @@ def _waived(
         return "the policy says watch_rows = 0"
     if watches.served_before(connection, model["id"], promotion.to_version, promotion.epoch):
         return f"version {promotion.to_version} has been champion before: what it answers is known"
-    if _expected(registry.version(connection, model["id"], promotion.to_version)) is None:
+    if _expected(versions.get(connection, model["id"], promotion.to_version)) is None:
         return f"nothing is known of what version {promotion.to_version} should answer"
     return None
 
@@ -125,15 +123,15 @@ def _expected(version: RowMapping) -> Behaviour | None:
     return Behaviour.from_json(answers) if answers is not None else None
 
 
-def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
+def open_watch(connection: Connection, model: RowMapping) -> Watched | None:
     """The model's newest promotion, while its watch goes on."""
-    newest = registry.champion(connection, model["id"])
+    newest = promotions.champion(connection, model["id"])
     if newest is None or newest.watch is None or newest.watch["state"] != "watching":
         return None
-    expected = _expected(registry.version(connection, model["id"], newest.to_version))
+    expected = _expected(versions.get(connection, model["id"], newest.to_version))
     assert expected is not None
     rows = newest.watch["rows"]
-    wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, GROWTH * rows))
+    wanted = min(newest.watch["needed"] - rows, max(SEAL_ROWS, SEAL_GROWTH * rows))
     return Watched(
         model=model,
         promotion=newest,
@@ -141,7 +139,7 @@ def under_watch(connection: Connection, model: RowMapping) -> Watched | None:
         # Of windows, not of a time: what the version answered is told by the rows, and clocks
         # differ, and are set. A watch that an earlier release began names no window.
         lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
-        seal=catalog.seal_is_due(connection, model["id"], wanted),
+        seal=barrier.seal_is_due(connection, model["id"], wanted),
     )
 
 
@@ -154,8 +152,8 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
     live = behaviour(segments, watched.lines, version=promotion.to_version, most=needed)
     finding = rollback_monitor.judge(watched.expected, live, needed=needed)
     with database.write() as connection:
-        registry.lock(connection, model["id"])
-        if not watches.still_watching(connection, model["id"], promotion.epoch):
+        models.lock(connection, model["id"])
+        if not watches.is_watching(connection, model["id"], promotion.epoch):
             return
         found = promotion.watch | {
             "state": finding.state,
@@ -166,7 +164,7 @@ def conclude(database: Database, segments: Segments, watched: Watched) -> None:
         }
         watches.note(connection, model["id"], promotion.epoch, found)
         if finding.reason is not None:
-            watches.undo(connection, model, promotion, finding.reason)
+            watches.roll_back(connection, model, promotion, finding.reason)
     if finding.state != "watching":
         outcome = {"state": finding.state, "why": finding.reason}
         log.info("watch ended", model=model["name"], version=promotion.to_version, **outcome)

@@ -17,13 +17,13 @@ import structlog
 
 from acclimate.settings import Settings, child_environment
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.registry import runs
-from acclimate.storage.registry.run_logs import RunLogs, newest
-from acclimate.storage.registry.runs import Claim
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_logs import RunLogs, newest
+from acclimate.storage.runs.runs import Claim
 from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()
-LEAVING_SECONDS = 10.0
+EXIT_SECONDS = 10.0
 """How long a trainer may take to leave when its run has ended or is somebody else's."""
 LOG_SECONDS = 2.0
 """How old the stored log of a running attempt gets; what a worker that is killed with its trainer
@@ -37,31 +37,31 @@ def work(
     run_id: str,
     *,
     owner: str,
-    leaving: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Returns when the run has ended or is somebody else's, and at once when this worker is busy:
     the reconciler rings again.
 
-    A worker that is `leaving` ends its trainer and gives the run back: what its stages have kept,
+    A worker that is `stopping` ends its trainer and gives the run back: what its stages have kept,
     another one goes on from.
     """
-    while not leaving():
+    while not stopping():
         with database.write() as connection:
             busy = runs.owned(connection, owner) > 0
             claim = None if busy else runs.claim(connection, run_id, owner=owner)
         if claim is None:
             return
         log.info("run claimed", run=run_id, attempt=claim.attempt)
-        code = _train(settings, database, claim, leaving)
+        code = _train(settings, database, claim, stopping)
         if code == 0:
             return
         log.error("the trainer died", run=run_id, attempt=claim.attempt, code=code)
         with database.write() as connection:
-            runs.give_back(connection, claim)
+            runs.release(connection, claim)
 
 
 def _train(
-    settings: Settings, database: Database, claim: Claim, leaving: Callable[[], bool]
+    settings: Settings, database: Database, claim: Claim, stopping: Callable[[], bool]
 ) -> int:
     """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
     kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
@@ -83,8 +83,8 @@ def _train(
     pid_file = settings.home / "run" / f"trainer-{claim.run_id}.pid"
     try:
         _write(pid_file, process.pid)
-        patience = Patience(database, claim, leaving, lease_seconds=settings.lease_seconds)
-        follow_log(process, kept, patience.ended_by)
+        watchdog = TrainerWatchdog(database, claim, stopping, lease_seconds=settings.lease_seconds)
+        follow_log(process, kept, watchdog.kill_reason)
         code = process.wait()
         kept.end(code)
         return code
@@ -95,26 +95,31 @@ def _train(
         pid_file.unlink(missing_ok=True)
 
 
-class Patience:
+class TrainerWatchdog:
     """How long a trainer is waited for: one that hangs would keep its worker for ever."""
 
     def __init__(
-        self, database: Database, claim: Claim, leaving: Callable[[], bool], *, lease_seconds: float
+        self,
+        database: Database,
+        claim: Claim,
+        stopping: Callable[[], bool],
+        *,
+        lease_seconds: float,
     ) -> None:
         self._database = database
         self._claim = claim
-        self._leaving = leaving
+        self._stopping = stopping
         self._lease_seconds = lease_seconds
         self._asked_at = time.monotonic()
         self._lost_at: float | None = None
 
-    def ended_by(self) -> str | None:
+    def kill_reason(self) -> str | None:
         """Why the trainer is to be killed now, in words: this worker leaves; two leases after the
         last one has expired; some time after the run has ended without the trainer.
 
         A database that does not answer is no reason: it keeps the trainer waiting too.
         """
-        if self._leaving():
+        if self._stopping():
             return "the worker leaves, another goes on"
         return "the trainer hangs and is killed" if self._hangs() else None
 
@@ -130,7 +135,7 @@ class Patience:
         if overdue < math.inf:
             return overdue > 2 * self._lease_seconds
         self._lost_at = self._lost_at or self._asked_at
-        return self._asked_at - self._lost_at > LEAVING_SECONDS
+        return self._asked_at - self._lost_at > EXIT_SECONDS
 
 
 class AttemptLog:
@@ -181,9 +186,9 @@ class AttemptLog:
         self.store()
 
 
-def _last_line(claim: Claim, code: int) -> dict[str, object]:
+def _last_line(claim: Claim, code: int) -> structlog.typing.EventDict:
     said = "the trainer ended" if code == 0 else "the trainer died"
-    line = {
+    line: structlog.typing.EventDict = {
         "run": claim.run_id,
         "attempt": claim.attempt,
         "code": code,
@@ -194,7 +199,7 @@ def _last_line(claim: Claim, code: int) -> dict[str, object]:
 
 
 def follow_log(
-    process: subprocess.Popen[bytes], kept: AttemptLog, ended_by: Callable[[], str | None]
+    process: subprocess.Popen[bytes], kept: AttemptLog, kill_reason: Callable[[], str | None]
 ) -> None:
     """Returns when the trainer has closed its log, which its death does too; one that is no longer
     waited for is killed.
@@ -211,7 +216,7 @@ def follow_log(
             elif process.poll() is not None:  # a child of the trainer holds the pipe
                 return
             kept.store_when_due()
-            if reason := ended_by():
+            if reason := kill_reason():
                 log.warning(reason, pid=process.pid)
                 process.kill()
                 return

@@ -20,14 +20,14 @@ too far ahead.
 """
 
 
-def every(seconds: float) -> schedule:
+def monotonic_schedule(seconds: float) -> schedule:
     """So many seconds of this machine's steady clock: one that is set back keeps nobody from
     ringing.
     """
-    return schedule(seconds, nowfun=_steady)
+    return schedule(seconds, nowfun=_monotonic_now)
 
 
-class Ringer(Scheduler):
+class MonotonicScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
     """In memory: which slot of a model's schedule has made a run is known by the database."""
 
     _unanswered = False
@@ -45,5 +45,5 @@ class Ringer(Scheduler):
         return None
 
 
-def _steady() -> datetime:
+def _monotonic_now() -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(seconds=time.monotonic())

@@ -15,55 +15,52 @@ from acclimate.storage.log import copies
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import deletion, periodic_tasks
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from workers import metrics, pseudo_label_checks, reconciler, rollback_watch, run, triggers
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 log = structlog.get_logger()
 
 
-def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[], bool]) -> None:
+def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[[], bool]) -> None:
     """Make the tasks known to the application. Each task opens the database in its own process,
     after the fork.
 
-    `leaving` is asked there too, whether this worker was told to stop.
+    `stopping` is asked there too, whether this worker was told to stop.
     """
-    seen = Seen()
+    seen = LastChecked()
 
-    def ring(run_id: str) -> None:
+    def notify(run_id: str) -> None:
         app.send_task("run", args=[run_id], queue="train", retry=False)
 
-    @app.task(name="run")
     def work_on(run_id: str) -> None:
         with metrics.counted("run"):
             database = Database(settings.database_address)
             try:
-                run.work(settings, database, str(run_id), owner=owner, leaving=leaving)
+                run.work(settings, database, str(run_id), owner=owner, stopping=stopping)
             finally:
                 database.close()
 
-    counted = Seen()
+    counted = LastChecked()
 
-    @app.task(name="reconcile")
     def reconcile() -> None:
         with metrics.counted("reconcile"):
             database = Database(settings.database_address)
             try:
-                reconciler.ring_again(database, ring)
+                reconciler.notify_waiting(database, notify)
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
-                reconciler.erase_again(database, Segments(store), Artifacts(store), counted)
+                reconciler.repeat_erasures(database, Segments(store), Artifacts(store), counted)
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
                 pseudo_label_checks.forget_outdated(database, Artifacts(store))
                 deletion.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
-                copies.forget(database, Segments(store), Artifacts(store))
-                pseudo_label_checks.look(database, Artifacts(store), counted)
+                copies.purge(database, Segments(store), Artifacts(store))
+                pseudo_label_checks.recount(database, Artifacts(store), counted)
                 note_done(database, "reconcile")
             finally:
                 database.close()
 
-    @app.task(name="trigger")
     def trigger() -> None:
         with metrics.counted("trigger"):
             database = Database(settings.database_address)
@@ -72,15 +69,18 @@ def register(app: Celery, settings: Settings, *, owner: str, leaving: Callable[[
                 try:
                     # First: starting a run may wait for a replica that is stuck, and a rollback
                     # must not.
-                    rollback_watch.look(database, segments, seen)
+                    rollback_watch.poll(database, segments, seen)
                 finally:
-                    triggers.start_due_runs(database, segments, seen, ring)
+                    triggers.start_due_runs(database, segments, seen, notify)
                 note_done(database, "trigger")
             finally:
                 database.close()
+
+    for name, task in (("run", work_on), ("reconcile", reconcile), ("trigger", trigger)):
+        app.task(name=name)(task)
 
 
 def note_done(database: Database, task: str) -> None:
     """Tell everybody that it is being done: by itself, nothing shows that it is not."""
     with database.write() as connection:
-        periodic_tasks.done(connection, task)
+        periodic_tasks.note_done(connection, task)

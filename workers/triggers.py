@@ -15,21 +15,22 @@ from acclimate.learning import triggers
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
-from acclimate.storage.log.barrier import start_run
-from acclimate.storage.log.catalog import NotEnoughRows
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, runs
-from acclimate.storage.registry.registry import UnknownModel
-from acclimate.storage.registry.runs import RunActive
-from workers.live_answers import GROWTH, Seen, behaviour, ids
+from acclimate.storage.log.windows import NotEnoughRows
+from acclimate.storage.registry import models, promotions, revisions, versions
+from acclimate.storage.registry.models import UnknownModel
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_start import RunRequest, start_run
+from acclimate.storage.runs.runs import RunActive
+from workers.live_answers import SEAL_GROWTH, LastChecked, behaviour, segment_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, RowMapping
 
 log = structlog.get_logger()
 
-LOOK_ROWS = 500
+NEWEST_ROWS = 500
 """So many of the newest answers tell whether they changed; older ones of the open window would hide
 it.
 """
@@ -37,7 +38,7 @@ REMEMBERED_RUNS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Due:
+class DueRun:
     """A model whose window should close now, and why."""
 
     model: str
@@ -47,7 +48,7 @@ class Due:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suspect:
+class DriftCheck:
     """A model whose newest answers are to be compared with what they were, and whether more of them
     should be sealed first.
     """
@@ -61,16 +62,16 @@ class Suspect:
 
 
 def start_due_runs(
-    database: Database, segments: Segments, seen: Seen, ring: Callable[[str], None]
+    database: Database, segments: Segments, seen: LastChecked, notify: Callable[[str], None]
 ) -> None:
     """Start a run for each model that is due; whoever else looks at the same time starts no second
     one.
     """
-    due, suspects = [], []
+    due, checks = [], []
     with database.read() as connection:
-        for model in registry.all_models(connection):
-            _, policy = registry.policy(connection, model["id"])
-            champion = registry.champion(connection, model["id"])
+        for model in models.list_all(connection):
+            _, policy = revisions.policy(connection, model["id"])
+            champion = promotions.champion(connection, model["id"])
             if champion is None or not _may_learn(connection, model, policy):
                 continue
             found = _due(connection, model, policy)
@@ -78,27 +79,30 @@ def start_due_runs(
                 due.append(found)
             elif (
                 policy.on_drift
-                and (suspect := _suspect(connection, model, policy, champion)) is not None
+                and (check := _drift_check(connection, model, policy, champion)) is not None
             ):
-                suspects.append(suspect)
-    for suspect in suspects:
+                checks.append(check)
+    for check in checks:
         with suppress(UnknownModel):  # deleted since
-            reason = _drift(database, segments, seen, suspect)
+            reason = _drift_reason(database, segments, seen, check)
             if reason is not None:
-                due.append(Due(model=suspect.model["name"], trigger="drift", reason=reason))
+                due.append(DueRun(model=check.model["name"], trigger="drift", reason=reason))
     for found in due:
-        _start(database, found, ring)
+        _start(database, found, notify)
 
 
-def _start(database: Database, due: Due, ring: Callable[[str], None]) -> None:
+def _start(database: Database, due: DueRun, notify: Callable[[str], None]) -> None:
     what = {"trigger": due.trigger, "slot": due.slot, "reason": due.reason}
+    request = RunRequest(
+        model=due.model, actor="beat", trigger=due.trigger, slot=due.slot, reason=due.reason
+    )
     try:
-        run_id = start_run(database, due.model, actor="beat", **what)
+        run_id = start_run(database, request)
     except (RunActive, NotEnoughRows, UnknownModel) as error:
         log.info("not started", model=due.model, why=str(error), **what)
         return
     log.info("run started", model=due.model, run=run_id, **what)
-    ring(run_id)
+    notify(run_id)
 
 
 def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> bool:
@@ -106,46 +110,46 @@ def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> boo
         return False
     if runs.active(connection, model["id"]) is not None:
         return False
-    return catalog.open_rows(connection, model["id"]) >= policy.min_window_rows
+    return windows.open_rows(connection, model["id"]) >= policy.min_window_rows
 
 
-def _due(connection: Connection, model: RowMapping, policy: Policy) -> Due | None:
-    if triggers.rows_due(policy, catalog.open_rows(connection, model["id"])):
-        return Due(model=model["name"], trigger="rows")
+def _due(connection: Connection, model: RowMapping, policy: Policy) -> DueRun | None:
+    if triggers.rows_due(policy, windows.open_rows(connection, model["id"])):
+        return DueRun(model=model["name"], trigger="rows")
     now = clock(connection)
     # What lies in the future was written before the clock was set back.
     known = (model["created_at"], runs.last_slot(connection, model["id"], until=now) or 0.0)
     since = max(at for at in (0.0, *known) if at <= now)
     slot = triggers.due_slot(policy.schedule, since=since, now=now)
-    return Due(model=model["name"], trigger="schedule", slot=slot) if slot is not None else None
+    return DueRun(model=model["name"], trigger="schedule", slot=slot) if slot is not None else None
 
 
-def _suspect(
+def _drift_check(
     connection: Connection, model: RowMapping, policy: Policy, champion: Row[Any]
-) -> Suspect | None:
+) -> DriftCheck | None:
     """None while the model cools down from drift that taught nothing, or nothing is known to
     compare with.
     """
-    if _cools_down(connection, model):
+    if _is_cooling_down(connection, model):
         return None
     reference = _reference(connection, model, champion)
     if reference is None:
         return None
     lines = catalog.segments_of(connection, model["id"], None)
     sealed = sum(line["rows"] for line in lines)
-    return Suspect(
+    return DriftCheck(
         model=model,
         champion=champion,
         reference=reference,
         lines=sorted(lines, key=lambda line: line["last_logged_at"], reverse=True),
-        needed=min(policy.min_window_rows, LOOK_ROWS),
-        seal=catalog.seal_is_due(
-            connection, model["id"], max(policy.min_window_rows, GROWTH * sealed)
+        needed=min(policy.min_window_rows, NEWEST_ROWS),
+        seal=barrier.seal_is_due(
+            connection, model["id"], max(policy.min_window_rows, SEAL_GROWTH * sealed)
         ),
     )
 
 
-def _cools_down(connection: Connection, model: RowMapping) -> bool:
+def _is_cooling_down(connection: Connection, model: RowMapping) -> bool:
     """Only runs that drift started count: an operator's neither wait for this nor make anybody
     wait.
     """
@@ -166,7 +170,7 @@ def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) ->
     was judged.
     """
     version = champion.to_version
-    for window in reversed(catalog.all_windows(connection, model["id"])):
+    for window in reversed(windows.list_all(connection, model["id"])):
         served = (window["estimate"] or {}).get("served")
         if (
             window["state"] in ("closed", "released")
@@ -174,26 +178,28 @@ def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) ->
             and served["version"] == version
         ):
             return Behaviour.from_json(served["answers"])
-    expected = registry.version(connection, model["id"], version)["expected"] or {}
+    expected = versions.get(connection, model["id"], version)["expected"] or {}
     return Behaviour.from_json(expected["student"]) if expected.get("student") else None
 
 
-def _drift(database: Database, segments: Segments, seen: Seen, suspect: Suspect) -> str | None:
+def _drift_reason(
+    database: Database, segments: Segments, seen: LastChecked, check: DriftCheck
+) -> str | None:
     """Why the newest sealed answers call for a run, in words."""
-    model_id, champion = suspect.model["id"], suspect.champion
-    if suspect.seal:
+    model_id, champion = check.model["id"], check.champion
+    if check.seal:
         with database.write() as connection:
-            catalog.request_seal(connection, model_id)
-    state = (champion.epoch, suspect.reference, ids(suspect.lines))
-    if seen.same(("drift", model_id), state):
+            barrier.request_seal(connection, model_id)
+    state = (champion.epoch, check.reference, segment_ids(check.lines))
+    if seen.unchanged(("drift", model_id), state):
         return None
-    newest = behaviour(segments, suspect.lines, version=champion.to_version, most=LOOK_ROWS)
+    newest = behaviour(segments, check.lines, version=champion.to_version, most=NEWEST_ROWS)
     reason = None
-    if newest is not None and newest.rows >= suspect.needed:
-        reason = triggers.drift_due(suspect.reference, newest)
+    if newest is not None and newest.rows >= check.needed:
+        reason = triggers.drift_due(check.reference, newest)
     log.debug(
         "looked for drift",
-        model=suspect.model["name"],
+        model=check.model["name"],
         rows=newest.rows if newest else 0,
         found=reason,
     )

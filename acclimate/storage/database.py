@@ -1,8 +1,8 @@
-"""Connections and transactions: the only file that commits.
+"""Connections and transactions; the only file that commits.
 
-Every caller gets short transactions through `Database.read` and `Database.write`; none spans
-training or a request to another service. On SQLite a write begins IMMEDIATE, since a deferred one
-that turns into a write fails at once under contention.
+Callers get short transactions through `Database.read` and `Database.write`; none spans training or
+a request to another service. On SQLite a write begins IMMEDIATE: a deferred transaction that turns
+into a write fails at once under contention.
 """
 
 from __future__ import annotations
@@ -37,25 +37,22 @@ POSTGRES = {
 }
 
 
-PATIENCE = 12.0
+TIMEOUT_SECONDS = 12.0
 
 
 class Unavailable(Exception):
-    """The database did not answer; nothing of the transaction happened, or, if it was at its
-    commit, all of it.
-    """
+    """The database did not answer: nothing of the transaction happened, or at commit all of it."""
 
 
 class UnfitValue(ValueError):
-    """A value that no column can hold: a text with NUL, a number out of range. Nothing of the
-    transaction happened.
+    """A value that no column can hold: a text with NUL, a number out of range.
+
+    Nothing of the transaction happened.
     """
 
 
 class now(GenericFunction[float]):  # noqa: N801 - reads as the SQL function that it is
-    """The database's clock, in unix seconds: leases and heartbeats of all processes are judged by
-    this one clock.
-    """
+    """The database's clock in unix seconds: one clock for the leases of all processes."""
 
     type = Float()
     inherit_cache = True
@@ -73,21 +70,20 @@ def _now_sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def clock(connection: Connection) -> float:
-    """The database's time now."""
+    """The time of the database's clock, unix seconds."""
     return float(connection.execute(select(now())).scalar_one())
 
 
 class Database:
-    """One engine on SQLite or Postgres. Safe to share between threads, never between a process and
-    its forked child.
+    """One engine on SQLite or Postgres, for all threads of a process, not for its forks.
 
-    A server that is frozen is waited for `patience` seconds, a little more than it may take for a
-    statement.
+    A server that does not answer is waited for `timeout` seconds, a little more than a statement
+    may take.
     """
 
-    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
+    def __init__(self, address: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self.address = address
-        self._watchdog = Watchdog(patience)
+        self._watchdog = Watchdog(timeout)
         self.engine = (
             _sqlite(address) if address.startswith("sqlite") else _postgres(address, self._watchdog)
         )
@@ -98,7 +94,7 @@ class Database:
         with _translated(), self.engine.connect() as connection:
             connection.info["write"] = False
             if connection.dialect.name == "postgresql":
-                # Else each statement would see a state of its own; on SQLite a transaction always
+                # By default each statement would see another state; on SQLite a transaction always
                 # sees one.
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
@@ -106,8 +102,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises. Raises
-        `Unavailable`.
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises `Unavailable`.
         """
         with _translated(), self.engine.connect() as connection:
             connection.info["write"] = True
@@ -115,6 +112,7 @@ class Database:
             connection.commit()
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
         self._watchdog.close()
 

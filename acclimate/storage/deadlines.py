@@ -1,9 +1,8 @@
-"""Connections to Postgres that wait for no answer longer than they may.
+"""Connections to Postgres with a deadline for every wait.
 
 A server that is frozen keeps its connections open: neither its own time limits nor those of TCP end
-a wait for it, and a unix socket has none. So whoever waits says until when, and a thread that finds
-one overdue ends its connection, which the waiting thread then hears of as it would of a server that
-died.
+a wait for it, and a unix socket has none. So every wait has a deadline, and a thread shuts the
+socket of an overdue one down: the waiting thread gets the error of a server that died.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ from typing import Any
 
 import psycopg
 
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 
 class Watchdog:
-    """Ends connections that are waited for too long. One a process: threads do not outlive
-    a fork.
-    """
+    """Shuts down connections that are waited for too long. One a process: threads end at a fork."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -37,7 +34,7 @@ class Watchdog:
 
     @contextmanager
     def waiting(self, file: int) -> Iterator[None]:
-        """While the block runs, the socket is shut down once it has run too long."""
+        """Shut the socket with this file number down if the block runs too long."""
         number = next(self._numbers)
         with self._lock:
             self._due[number] = (time.monotonic() + self._seconds, file)
@@ -47,15 +44,16 @@ class Watchdog:
         try:
             yield
         finally:
-            # Under the lock, so that no socket that has this number next is shut down in its place.
+            # Under the lock: the next socket with this file number must not be shut down instead.
             with self._lock:
                 del self._due[number]
 
     def close(self) -> None:
+        """Stop the thread."""
         self._closed.set()
 
     def _watch(self) -> None:
-        while not self._closed.wait(LOOK_SECONDS):
+        while not self._closed.wait(POLL_SECONDS):
             now = time.monotonic()
             with self._lock:
                 overdue = [file for at, file in self._due.values() if at < now]
@@ -65,12 +63,12 @@ class Watchdog:
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection whose every wait is watched, once it has been given a watchdog."""
+    """A connection whose every wait has a deadline, once it has a watchdog."""
 
     watchdog: Watchdog | None = None
 
     def wait(self, *arguments: Any, **options: Any) -> Any:
-        """As psycopg does, no longer than the watchdog lets it."""
+        """Wait as psycopg does, at most as long as the watchdog allows."""
         if self.watchdog is None:
             return super().wait(*arguments, **options)
         with self.watchdog.waiting(self.pgconn.socket):

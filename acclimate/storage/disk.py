@@ -1,6 +1,4 @@
-"""What a journal does to the disk, in one place, so that a test can put a disk there that fails or
-forgets.
-"""
+"""The disk operations of a journal, in one class: tests replace it by one that fails or forgets."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from pathlib import Path
 
 
 class Disk:
-    """Every change that a journal makes to the disk. Tests put one in its place that fails or
-    forgets.
-    """
+    """Every change that a journal makes to the disk."""
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
@@ -44,7 +40,7 @@ class Disk:
 
 
 def replace(path: Path, data: bytes, disk: Disk) -> None:
-    """These bytes stand durably at `path`; at every instant it held the old ones or these."""
+    """Write these bytes durably to `path`; at every moment it holds the old bytes or these."""
     temporary = path.with_name(f"{path.name}.tmp")
     disk.remove(temporary)
     file = disk.create(temporary)
@@ -58,6 +54,7 @@ def replace(path: Path, data: bytes, disk: Disk) -> None:
 
 
 def sync_file(path: Path, disk: Disk) -> None:
+    """Make the file's content durable."""
     file = os.open(path, os.O_RDONLY)
     try:
         disk.sync(file)
@@ -66,7 +63,7 @@ def sync_file(path: Path, disk: Disk) -> None:
 
 
 def write_all(disk: Disk, file: int, data: bytes, offset: int) -> None:
-    """All of `data`; a full disk shows as a short write first and as an error at the next."""
+    """Write all of `data`. A full disk gives a short write first and an error at the next."""
     view = memoryview(data)
     while view:
         written = disk.write(file, view, offset)
@@ -77,6 +74,7 @@ def write_all(disk: Disk, file: int, data: bytes, offset: int) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the folder for the block."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -87,7 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Whether the writer of the file is dead; while the block runs, the file is ours."""
+    """Lock the file for the block, if no other process holds it; yields whether it is locked."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -96,7 +94,7 @@ def claimed(path: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = path.exists()  # its writer may have sealed it between our look and our lock
+            free = path.exists()  # its writer may have sealed it between open and lock
         except BlockingIOError:
             free = False
         yield free

@@ -1,5 +1,6 @@
-"""Whether the database has what this code reads and writes. Migrations only add, so one of a newer
-acclimate has it all.
+"""Checks that the database has the tables and columns that this code uses.
+
+Migrations only add, so a newer database has them all.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ from acclimate.storage.tables import metadata
 
 
 class Outdated(Unavailable):
-    """The database is one of an older acclimate, or of none yet: whoever waits for `acclimate
-    migrate` may ask again.
-    """
+    """The database is older than this code, or empty; `acclimate migrate` has to run first."""
 
 
 def require(connection: Connection) -> None:
-    """Raises `Outdated`, which names the first table or column that is missing."""
+    """Raise `Outdated`, naming the first missing table or column, if there is one."""
     found = inspect(connection)
     for table in metadata.sorted_tables:
         if not found.has_table(table.name):

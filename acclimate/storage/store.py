@@ -1,5 +1,6 @@
-"""Files under keys, on a disk or in an object store: segments, artifacts and seed sets stand here,
-and are never changed.
+"""Files under keys, on a disk or in an object store: segments, artifacts and seed sets.
+
+They are immutable but for the log lines of runs.
 """
 
 from __future__ import annotations
@@ -22,22 +23,19 @@ KEY = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 class StoreError(Exception):
-    """The store cannot do this: the message names the key or the address, and what would be
-    right.
-    """
+    """The store cannot do this; the message names the key or address, and what would be right."""
 
 
 class StoreMissing(StoreError):
-    """Nothing stands under this key."""
+    """No file is stored under this key."""
 
 
 class Store:
-    """Files under relative keys below `url` (`file:///absolute/path`, `memory://name`,
-    `s3://bucket/prefix`).
+    """Files under relative keys below `url`.
 
-    A key holds nothing or a whole file: writers go through a temporary name. On `file://` a
-    returned write also survives a power cut. What another file system than `file://` holds is read
-    through copies in the folder `cache`.
+    `url` is `file:///absolute/path`, `memory://name` or `s3://bucket/prefix`. A key holds nothing
+    or a whole file: writers use a temporary name. On `file://` a write is durable when it returns.
+    Files of other file systems are read through copies in the folder `cache`.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
@@ -63,10 +61,10 @@ class Store:
             raise StoreError(f"{url!r} cannot be opened: {error}") from error
 
     def put_file(self, local: Path, key: str, *, immutable: bool = False) -> None:
-        """The bytes of `local` stand under `key` when this returns; `local` stays.
+        """Store the bytes of the file `local`, which stays, under `key`.
 
-        `immutable` says that nobody will ever write to `local` again, so that a store on the same
-        disk may share its blocks.
+        With `immutable`, `local` is never written again: a store on the same disk may share its
+        blocks.
         """
         _check(key)
         if self._folder is None:
@@ -78,7 +76,7 @@ class Store:
                 shutil.copyfile(local, temporary)
 
     def put_bytes(self, data: bytes, key: str) -> None:
-        """These bytes stand under `key` when this returns."""
+        """Store these bytes under `key`."""
         _check(key)
         if self._folder is None:
             self._remote.makedirs(self._remote._parent(self._address(key)), exist_ok=True)
@@ -88,7 +86,7 @@ class Store:
             temporary.write_bytes(data)
 
     def get_bytes(self, key: str) -> bytes:
-        """The bytes that stand under `key` now, past any cached copy. Raises `StoreMissing`."""
+        """The bytes stored under `key`, not from a local copy. Raises `StoreMissing`."""
         _check(key)
         try:
             if self._folder is not None:
@@ -98,8 +96,9 @@ class Store:
             raise StoreMissing(f"{key} is not in {self.url}") from None
 
     def local(self, key: str) -> Path:
-        """A path on this machine with the whole file of `key`, not to be written to. Raises
-        `StoreMissing`.
+        """The path of a local file with the bytes of `key`. Raises `StoreMissing`.
+
+        The file must not be written to.
         """
         _check(key)
         if self._folder is not None:
@@ -117,24 +116,20 @@ class Store:
         return path
 
     @contextmanager
-    def workshop(self) -> Iterator[Path]:
-        """A folder of its own on the local disk, gone when the block ends."""
+    def scratch_folder(self) -> Iterator[Path]:
+        """A new folder on the local disk, deleted at the end of the block."""
         make_folders(self._cache)
         with tempfile.TemporaryDirectory(dir=self._cache, prefix=".") as folder:
             yield Path(folder)
 
     def evict(self, key: str) -> None:
-        """The next `local` asks the store again instead of a cached copy; for `file://` there is
-        none.
-        """
+        """Delete the local copy of `key`; `file://` has none."""
         _check(key)
         if self._folder is None:
             (self._cache / key).unlink(missing_ok=True)
 
     def copies(self, prefix: str) -> Keys:
-        """The keys below the folder `prefix` of which this machine holds a copy, sorted; for
-        `file://` there are none.
-        """
+        """The keys below the folder `prefix` that have a local copy, sorted; `file://` has none."""
         _check(prefix)
         found = [] if self._folder is not None else (self._cache / prefix).rglob("*")
         keys = [path.relative_to(self._cache).as_posix() for path in found if path.is_file()]
@@ -145,6 +140,7 @@ class Store:
         )
 
     def exists(self, key: str) -> bool:
+        """Whether a file is stored under `key`."""
         _check(key)
         return (
             self._path(key).is_file()
@@ -163,7 +159,7 @@ class Store:
         )
 
     def delete(self, key: str) -> None:
-        """Nothing stands under `key` when this returns, whether or not something did."""
+        """Delete the file under `key`, if it is stored."""
         _check(key)
         if self._folder is not None:
             path = self._path(key)
@@ -176,9 +172,7 @@ class Store:
             self._remote.rm_file(self._address(key))
 
     def list(self, prefix: str = "") -> Keys:
-        """Every key below the folder `prefix`, sorted; `""` is all of them. A missing folder is an
-        empty list.
-        """
+        """Every key below the folder `prefix` (default: all), sorted; none for a missing folder."""
         prefix = prefix.rstrip("/")
         if prefix:
             _check(prefix)
@@ -210,9 +204,7 @@ class Store:
 
 
 def _check(key: str) -> None:
-    """Keys come from names and digests only; anything that could reach another folder is
-    refused.
-    """
+    """Raise `StoreError` unless `key` is one: no key reaches another folder."""
     if not KEY.fullmatch(key) or any(not part or part.startswith(".") for part in key.split("/")):
         raise StoreError(
             f"{key!r} is not a key: use parts of A-Z a-z 0-9 . _ - joined by single slashes, "
@@ -222,9 +214,7 @@ def _check(key: str) -> None:
 
 @contextmanager
 def _arriving(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, whose file stands at `path`, durable, when the block ends
-    without an error.
-    """
+    """A temporary path; its file is moved to `path`, durably, if the block does not raise."""
     make_folders(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -238,15 +228,16 @@ def _arriving(path: Path) -> Iterator[Path]:
 
 
 def _linked(local: Path, temporary: Path) -> bool:
+    """Make `temporary` a hard link to `local`; False where the file system cannot."""
     try:
         os.link(local, temporary)
-    except OSError:  # another disk, or a file system without links: the caller copies
+    except OSError:  # another disk, or a file system without links
         return False
     return True
 
 
 def make_folders(folder: Path) -> None:
-    """`mkdir -p` whose every new entry survives a power cut."""
+    """Like `mkdir -p`; every new entry is durable."""
     missing: list[Path] = []
     while not folder.is_dir():
         missing.append(folder)
@@ -257,7 +248,7 @@ def make_folders(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Names created, renamed or removed in `folder` before this call survive a power cut."""
+    """Make names that were created, renamed or removed in `folder` durable."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 

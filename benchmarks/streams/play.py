@@ -28,7 +28,7 @@ from benchmarks.streams.starts import Task, run_number, step
 AUDITED = 25
 TAUGHT_WINDOWS = 8
 """Labels of so many earlier windows teach, as in the service
-(`acclimate.storage.registry.label_snapshot`, which speaks SQL).
+(`acclimate.storage.runs.label_snapshot`, which speaks SQL).
 """
 
 

@@ -12,7 +12,7 @@ from service.errors import Refusal
 def listed(database: Database) -> Document:
     """All keys, oldest first, without their secrets."""
     with database.read() as connection:
-        return documents.items(documents.key(row) for row in keys.everyone(connection))
+        return documents.items(documents.key(row) for row in keys.list_all(connection))
 
 
 def create(database: Database, *, name: str, scopes: list[str], actor: str) -> Document:
@@ -24,8 +24,7 @@ def create(database: Database, *, name: str, scopes: list[str], actor: str) -> D
             actor=actor,
             action="key.create",
             target=name,
-            id=new.id,
-            scopes=sorted(scopes),
+            content={"id": new.id, "scopes": sorted(scopes)},
         )
     return {"id": new.id, "name": new.name, "scopes": sorted(new.scopes), "key": secret}
 

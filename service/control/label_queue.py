@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from acclimate.learning import label_sampling
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import labels
@@ -54,7 +54,7 @@ class LabelQueue:
             barrier.seal(self._database, model["id"], most_seconds=SEAL_SECONDS)
             self._sealed_at[model["id"]] = started
         with self._database.read() as connection:
-            window = catalog.open_window(connection, model["id"])["number"]
+            window = windows.open_window(connection, model["id"])["number"]
             lines = catalog.segments_of(connection, model["id"], None)
         draw = _Draw(
             self._database,

@@ -9,7 +9,7 @@ from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import labels, registry
+from acclimate.storage.registry import labels, models, revisions
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import StoreMissing
 from service.control.documents import Document
@@ -72,7 +72,7 @@ def accept(database: Database, segments: Segments, model: Model, entries: list[A
     with database.write() as connection:
         # Under the lock: of two equal labels sent at the same time, one is accepted and one is a
         # duplicate.
-        registry.lock(connection, model.id)
+        models.lock(connection, model.id)
         is_new = labels.add(connection, model.id, good)
     accepted = sum(is_new)
     return {"accepted": accepted, "duplicates": len(is_new) - accepted, "rejected": rejected}
@@ -86,8 +86,8 @@ def to_label(
     Raises `UnknownModel`, and the 503 refusal for a damaged segment.
     """
     with database.read() as connection:
-        model = registry.model(connection, name)
-        _, policy = registry.policy(connection, model["id"])
+        model = models.named(connection, name)
+        _, policy = revisions.policy(connection, model["id"])
     try:
         items, rows = queue.ask(model, limit=limit, with_input=with_input)
     except SegmentDamaged as error:

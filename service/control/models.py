@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from acclimate.spec import settings
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, deletion, registry, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import audit_log, deletion, models, promotions, replicas, revisions
+from acclimate.storage.runs import runs
 from service.control import documents
 from service.control.documents import Document
 from service.state import ServiceState
@@ -22,13 +23,13 @@ Kind = Literal["policy", "gates"]
 def all_documents(database: Database) -> list[Document]:
     """Every model, by name."""
     with database.read() as connection:
-        return [_document(connection, row) for row in registry.all_models(connection)]
+        return [_document(connection, row) for row in models.list_all(connection)]
 
 
 def document(database: Database, name: str) -> Document:
     """One model. Raises `UnknownModel`."""
     with database.read() as connection:
-        return _document(connection, registry.model(connection, name))
+        return _document(connection, models.named(connection, name))
 
 
 def set_learning(
@@ -36,18 +37,22 @@ def set_learning(
 ) -> Document:
     """Switch automatic learning `on` or to `paused`; returns the model. Raises `UnknownModel`."""
     with database.write() as connection:
-        row = registry.model(connection, name)
-        registry.set_learning(connection, row["id"], learning, reason or None)
+        row = models.named(connection, name)
+        models.set_learning(connection, row["id"], learning, reason or None)
         audit_log.write(
-            connection, actor=actor, action=f"learning.{learning}", target=name, reason=reason
+            connection,
+            actor=actor,
+            action=f"learning.{learning}",
+            target=name,
+            content={"reason": reason},
         )
-        return _document(connection, registry.model(connection, name))
+        return _document(connection, models.named(connection, name))
 
 
 def delete(state: ServiceState, name: str, *, actor: str) -> None:
     """Delete the model in one transaction, then its files. Raises `UnknownModel`, `RunActive`."""
     with state.database.write() as connection:
-        model = registry.model(connection, name)
+        model = models.named(connection, name)
         attempts_by_run = deletion.delete_model(connection, model, actor=actor)
     for run_id, attempts in attempts_by_run:
         state.run_logs.delete(run_id, attempts)
@@ -57,8 +62,8 @@ def delete(state: ServiceState, name: str, *, actor: str) -> None:
 def read_settings(database: Database, name: str, kind: Kind) -> tuple[int, dict[str, Any]]:
     """Revision and content of a model's policy or gates. Raises `UnknownModel`."""
     with database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        return registry.revision(connection, model_id, kind)
+        model_id = models.named(connection, name)["id"]
+        return revisions.get(connection, model_id, kind)
 
 
 def revise_settings(
@@ -79,10 +84,10 @@ def revise_settings(
     Raises `UnknownModel`, `SpecError`, and `EpochMoved` when `expected` is not the newest.
     """
     with database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
-        _, before = registry.revision(connection, model_id, kind)
+        model_id = models.named(connection, name)["id"]
+        _, before = revisions.get(connection, model_id, kind)
         changed = asdict(settings(kind, {**before, **change}))
-        revision = registry.revise(
+        revision = revisions.append(
             connection, model_id, kind, changed, actor=actor, expected=expected
         )
         audit_log.write(
@@ -90,15 +95,14 @@ def revise_settings(
             actor=actor,
             action=f"{kind}.set",
             target=name,
-            before=before,
-            change=change,
+            content={"before": before, "change": change},
         )
     return revision, changed
 
 
 def _document(connection: Connection, row: RowMapping) -> Document:
     input_ = row["spec"]["input"]
-    champion = registry.champion(connection, row["id"])
+    champion = promotions.champion(connection, row["id"])
     active = runs.active(connection, row["id"])
     return {
         "name": row["name"],
@@ -110,11 +114,11 @@ def _document(connection: Connection, row: RowMapping) -> Document:
         "champion": documents.text(champion.to_version) if champion else None,
         # A challenger gets its number in the transaction that promotes or rejects it.
         "challenger": None,
-        "previous": documents.text(registry.previous(connection, row["id"])),
+        "previous": documents.text(promotions.previous(connection, row["id"])),
         "anchor": "1",
         "active_run": active["id"] if active else None,
-        "open_window": {"rows": catalog.open_rows(connection, row["id"])},
-        "replicas": [_replica(found) for found in catalog.live_replicas(connection, row["id"])],
+        "open_window": {"rows": windows.open_rows(connection, row["id"])},
+        "replicas": [_replica(found) for found in replicas.list_live(connection, row["id"])],
         "created_at": documents.time(row["created_at"]),
     }
 

@@ -15,11 +15,13 @@ from acclimate.learning.evaluation.simulation_report import Rehearsal
 from acclimate.learning.pipeline import Turn
 from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog, window_rows
+from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import label_snapshot, registry
+from acclimate.storage.log.window_rows import Sampling
+from acclimate.storage.registry import models, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
-from acclimate.storage.registry.label_snapshot import Words
+from acclimate.storage.runs import label_snapshot
+from acclimate.storage.runs.label_snapshot import SnapshotInputs
 from acclimate.storage.store import StoreError
 from service.control import documents
 from service.errors import Refusal
@@ -41,7 +43,7 @@ class Basis:
     numbers: list[int]
     needed: int
     lines: list[RowMapping]
-    words: Words
+    words: SnapshotInputs
     rehearsal: Rehearsal | None
 
     @property
@@ -105,55 +107,46 @@ class Planner:
         )
         return _document(basis, seen, rows=rows, window=window)
 
-    def _read(self, name: str, windows: Sequence[int] | None) -> Basis:
+    def _read(self, name: str, asked: Sequence[int] | None) -> Basis:
         with self._database.read() as connection:
-            model = registry.model(connection, name)
-            _, policy = registry.policy(connection, model["id"])
-            if windows is None:
-                numbers = [catalog.all_windows(connection, model["id"])[-1]["number"]]
+            model = models.named(connection, name)
+            _, policy = revisions.policy(connection, model["id"])
+            if asked is None:
+                numbers = [windows.list_all(connection, model["id"])[-1]["number"]]
             else:
                 numbers = [
-                    barrier.closed_window(connection, model["id"], number)["number"]
-                    for number in windows
+                    windows.closed_window(connection, model["id"], number)["number"]
+                    for number in asked
                 ]
             return Basis(
                 model=model,
                 policy=policy,
                 numbers=numbers,
-                needed=policy.min_window_rows if windows is None else 1,
-                lines=catalog.segments_of(connection, model["id"], windows),
-                words=label_snapshot.words_now(connection, model["id"], numbers),
-                rehearsal=_rehearsal(registry.version(connection, model["id"], 1)),
+                needed=policy.min_window_rows if asked is None else 1,
+                lines=catalog.segments_of(connection, model["id"], asked),
+                words=label_snapshot.inputs_now(connection, model["id"], numbers),
+                rehearsal=_rehearsal(versions.get(connection, model["id"], 1)),
             )
 
     def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
         """How many rows there are, and those of them that the plan looks at, split as the run would
         split them.
         """
-        rng = np.random.default_rng(seed)
-        lines = basis.lines
-        if basis.rows > MOST_ROWS:
-            drawn: list[int] = []
-            for place in rng.permutation(len(lines)).tolist():
-                drawn.append(place)
-                if sum(lines[place]["rows"] for place in drawn) >= MOST_ROWS:
-                    break
-            lines = [lines[place] for place in sorted(drawn)]
-        rows = window_rows.read(self._segments, lines, lambda done, total: None)
-        found = len(rows) if len(lines) == len(basis.lines) else basis.rows
-        if len(rows) > MOST_ROWS:
-            rows = rows.take(np.sort(rng.permutation(len(rows))[:MOST_ROWS]))
-        snapshot = label_snapshot.snapshot(self._segments, basis.words, rows)
-        known = {**window_rows.clients(rows), **snapshot.known}
-        return found, Window.split(
-            rows.x, snapshot.labels, rng=pipeline.stage_rng(seed, "snapshot"), **known
+        sampling = Sampling(most=MOST_ROWS, rng=np.random.default_rng(seed))
+        found = window_rows.assemble(
+            self._segments,
+            basis.lines,
+            lambda rows: label_snapshot.snapshot(self._segments, basis.words, rows),
+            rng=pipeline.stage_rng(seed, "snapshot"),
+            sampling=sampling,
         )
+        return found.total, found.window
 
     def _anchor(self, champion: Served) -> Served:
         if champion.version == 1:
             return champion
         with self._database.read() as connection:
-            digest = registry.version(connection, champion.model_id, 1)["digest"]
+            digest = versions.get(connection, champion.model_id, 1)["digest"]
         return self._slots.asked(champion.model_id, 1, digest)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog, erasure
+from acclimate.storage.log import barrier, catalog, erasure, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import StoreError
 from service.control import documents
@@ -82,14 +82,14 @@ def query(database: Database, name: str, window: int | str | None) -> Query:
     Raises `UnknownModel`, `UnknownWindow`.
     """
     with database.read() as connection:
-        model = registry.model(connection, name)
+        model = models.named(connection, name)
         if window is None:
             return Query(model=model, number=None, is_open=True)
         if window == "open":
-            number = catalog.open_window(connection, model["id"])["number"]
+            number = windows.open_window(connection, model["id"])["number"]
         else:
             number = int(window)
-        row = catalog.window(connection, model["id"], number)
+        row = windows.get(connection, model["id"], number)
         return Query(model=model, number=row["number"], is_open=row["state"] == "open")
 
 
@@ -121,7 +121,7 @@ def page(
         lines = catalog.segments_from(
             connection, model_id, after, window=position.window, most=size + 1
         )
-        open_number = catalog.open_window(connection, model_id)["number"]
+        open_number = windows.open_window(connection, model_id)["number"]
     reader = _Reader(database, segments, query.model, fields, open_number)
     return reader.page(lines, position, size)
 
@@ -140,7 +140,7 @@ def erase_subject(
     `UnknownModel`, and the 503 refusal when a part is not erased yet.
     """
     with database.read() as connection:
-        model = registry.model(connection, name)
+        model = models.named(connection, name)
     try:
         found = erasure.erase(database, segments, artifacts, model, subject, actor=actor)
     except (StoreError, SegmentDamaged) as error:
@@ -211,8 +211,8 @@ class _Reader:
             rows = self.segments.take(line["key"], line["digest"], range(start, stop))
         except (StoreError, SegmentDamaged) as error:
             with self.database.read() as connection:
-                registry.model(connection, self.model["name"])
-                if not catalog.still_stands(connection, line["id"]):
+                models.named(connection, self.model["name"])
+                if not catalog.is_stored(connection, line["id"]):
                     return []
             detail = f"segment {line['id']} cannot be read: {error}"
             raise Refusal("unavailable", detail, headers={"Retry-After": "2"}) from error

@@ -16,7 +16,7 @@ import structlog
 from fastapi.concurrency import run_in_threadpool
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.registry import run_events, runs
+from acclimate.storage.runs import run_events, runs
 from acclimate.storage.tables import ACTIVE
 from service.control import documents
 

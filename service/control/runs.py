@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from acclimate.storage.database import Database
-from acclimate.storage.log.barrier import start_run
-from acclimate.storage.registry import audit_log, registry, runs
-from acclimate.storage.registry.idempotency import Once
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.registry import audit_log, models, promotions
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.idempotency import IdempotentRequest
+from acclimate.storage.runs.run_logs import RunLogs
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from acclimate.storage.tables import ACTIVE
 from service.control import documents
 from service.control.documents import Document
@@ -25,7 +26,7 @@ def listed(
 ) -> Document:
     """One page of runs, newest first, older than the run `before`. Raises `UnknownModel`."""
     with database.read() as connection:
-        model_id = registry.model(connection, model)["id"] if model else None
+        model_id = models.named(connection, model)["id"] if model else None
         rows = runs.page(connection, model_id=model_id, state=state, before=before, size=size + 1)
     token = rows[size - 1]["id"] if len(rows) > size else None
     return documents.items((documents.run(row) for row in rows[:size]), token)
@@ -54,11 +55,13 @@ def logs(database: Database, run_logs: RunLogs, run_id: str, attempt: int | None
     return b"".join(run_logs.read(run_id, number) for number in wanted)
 
 
-def once(key_id: str, idempotency_key: str, request: dict[str, Any]) -> Once:
+def once(key_id: str, idempotency_key: str, request: dict[str, Any]) -> IdempotentRequest:
     """The identity of a request under an Idempotency-Key: key, header and a digest of the body."""
     content = json.dumps(request, sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Once(key_id=key_id, idempotency_key=idempotency_key, fingerprint=fingerprint)
+    return IdempotentRequest(
+        key_id=key_id, idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
 
 
 def cancel(database: Database, run_id: str, *, actor: str) -> Document:
@@ -81,34 +84,42 @@ def retry(database: Database, run_id: str, *, actor: str) -> str:
         return _retry_create(database, row, actor)
     return start_run(
         database,
-        row["model"],
-        trigger="retry",
-        actor=actor,
-        reason=f"retry of {run_id}",
-        recipe=row["recipe"],
-        windows=row["windows"],
+        RunRequest(
+            model=row["model"],
+            trigger="retry",
+            actor=actor,
+            reason=f"retry of {run_id}",
+            recipe=row["recipe"],
+            windows=row["windows"],
+        ),
     )
 
 
 def _retry_create(database: Database, row: RowMapping, actor: str) -> str:
     """Start another run for version 1. Raises `RunActive` and the 409 refusal."""
     with database.write() as connection:
-        registry.lock(connection, row["model_id"])
-        if registry.champion(connection, row["model_id"]) is not None:
+        models.lock(connection, row["model_id"])
+        if promotions.champion(connection, row["model_id"]) is not None:
             raise Refusal("run-ended", "version 1 exists: there is nothing to try again")
         audit_log.write(
-            connection, actor=actor, action="run.start", target=row["model"], trigger="retry"
+            connection,
+            actor=actor,
+            action="run.start",
+            target=row["model"],
+            content={"trigger": "retry"},
         )
         return runs.create(
             connection,
             row["model_id"],
-            trigger="retry",
-            reason=f"retry of {row['id']}",
-            recipe=row["recipe"],
-            windows=[],
-            rows=None,
-            data_digest=row["data_digest"],
-            policy_revision=row["policy_revision"],
-            gates_revision=row["gates_revision"],
-            parent_version=None,
+            runs.NewRun(
+                trigger="retry",
+                reason=f"retry of {row['id']}",
+                recipe=row["recipe"],
+                windows=[],
+                rows=None,
+                data_digest=row["data_digest"],
+                policy_revision=row["policy_revision"],
+                gates_revision=row["gates_revision"],
+                parent_version=None,
+            ),
         )

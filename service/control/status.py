@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import periodic_tasks, registry, runs, watches
+from acclimate.storage.log import windows
+from acclimate.storage.registry import (
+    models,
+    periodic_tasks,
+    promotions,
+    replicas,
+    revisions,
+    watches,
+)
+from acclimate.storage.runs import runs
 from service.control import documents
 
 if TYPE_CHECKING:
@@ -26,11 +34,11 @@ Overdue = dict[str, float | None]
 def status_of(connection: Connection) -> dict[str, Any]:
     """The health states of every model, and the worst of each over all models."""
     overdue = periodic_tasks.overdue(connection)
-    models = [_model(connection, row, overdue) for row in registry.all_models(connection)]
+    found = [_model(connection, row, overdue) for row in models.list_all(connection)]
     worst = {
-        name: _worst([model[name] for model in models]) for name in ("healthy", "learning", "safe")
+        name: _worst([model[name] for model in found]) for name in ("healthy", "learning", "safe")
     }
-    return {**worst, "models": models}
+    return {**worst, "models": found}
 
 
 def without_database() -> dict[str, Any]:
@@ -49,17 +57,17 @@ def without_database() -> dict[str, Any]:
 
 
 def _model(connection: Connection, row: Any, overdue: Overdue) -> dict[str, Any]:
-    champion = registry.champion(connection, row["id"])
-    replicas = catalog.live_replicas(connection, row["id"])
+    champion = promotions.champion(connection, row["id"])
+    live = replicas.list_live(connection, row["id"])
     active = runs.active(connection, row["id"])
     recent = runs.page(connection, model_id=row["id"], size=3)
     return {
         "name": row["name"],
-        "healthy": _healthy(champion, replicas),
+        "healthy": _healthy(champion, live),
         "learning": _worst(
             [_learning(connection, row, champion, active, recent), _periodic_tasks(overdue)]
         ),
-        "safe": _safe(row, champion, catalog.newest_closed(connection, row["id"]), overdue),
+        "safe": _safe(row, champion, windows.newest_closed(connection, row["id"]), overdue),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
@@ -104,12 +112,12 @@ def _waiting(connection: Connection, row: RowMapping, champion: Any) -> list[str
     """What learning waits for; nothing before version 1."""
     if champion is None:
         return []
-    _, policy = registry.policy(connection, row["id"])
+    _, policy = revisions.policy(connection, row["id"])
     if policy.learnable == "no":
         return [
             'the policy has learnable = "no": the model is served and monitored, it does not learn'
         ]
-    rows = catalog.open_rows(connection, row["id"])
+    rows = windows.open_rows(connection, row["id"])
     if rows < policy.min_window_rows:
         return [
             f"nothing new to learn from: {rows} rows in the open window, a run needs "

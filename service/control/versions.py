@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, erasure
-from acclimate.storage.registry import audit_log, deletion, registry
+from acclimate.storage.log import erasure, windows
+from acclimate.storage.registry import audit_log, deletion, models, promotions, versions
 from service.control import documents, pages
 from service.control.documents import Document
 from service.control.pages import Page
@@ -23,8 +23,8 @@ CALIBRATION_GATES = ("max_ece", "raw_ece")
 def listed(database: Database, name: str, page: Page) -> Document:
     """One page of the versions, oldest first. Raises `UnknownModel`."""
     with database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        rows, token = pages.cut(registry.all_versions(connection, model_id), "number", page)
+        model_id = models.named(connection, name)["id"]
+        rows, token = pages.cut(versions.list_all(connection, model_id), "number", page)
         return documents.items(_documents(connection, model_id, rows), token)
 
 
@@ -34,25 +34,25 @@ def document(database: Database, name: str, version: str) -> Document:
     Raises `UnknownModel`, `UnknownVersion` or the 404 refusal.
     """
     with database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        number = _number(version, registry.aliases(connection, model_id))
-        row = registry.version(connection, model_id, number)
+        model_id = models.named(connection, name)["id"]
+        number = _number(version, promotions.aliases(connection, model_id))
+        row = versions.get(connection, model_id, number)
         return _documents(connection, model_id, [row])[0]
 
 
 def delete(state: ServiceState, name: str, version: str, *, actor: str) -> None:
     """Delete the artifact of a version. Raises as `document` does, and `VersionAliased`."""
     with state.database.write() as connection:
-        model = registry.model(connection, name)
-        number = _number(version, registry.aliases(connection, model["id"]))
+        model = models.named(connection, name)
+        number = _number(version, promotions.aliases(connection, model["id"]))
         deletion.delete_version(connection, model, number, actor=actor)
     deletion.sweep(state.database, state.segments, state.artifacts, state.run_logs)
 
 
-def promotions(database: Database, name: str, page: Page) -> Document:
+def list_promotions(database: Database, name: str, page: Page) -> Document:
     """One page of the promotions, oldest first. Raises `UnknownModel`."""
     with database.read() as connection:
-        history = registry.history(connection, registry.model(connection, name)["id"])
+        history = promotions.list_all(connection, models.named(connection, name)["id"])
     rows, token = pages.cut(history, "epoch", page)
     return documents.items((documents.promotion(row) for row in rows), token)
 
@@ -60,9 +60,9 @@ def promotions(database: Database, name: str, page: Page) -> Document:
 def alias(database: Database, name: str, alias: str) -> tuple[str, int]:
     """Version and epoch of an alias. Raises `UnknownModel` and the 404 refusal."""
     with database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        aliases = registry.aliases(connection, model_id)
-        champion = registry.champion(connection, model_id)
+        model_id = models.named(connection, name)["id"]
+        aliases = promotions.aliases(connection, model_id)
+        champion = promotions.champion(connection, model_id)
     version = aliases.get(alias)
     if version is None or champion is None:
         raise Refusal("not-found", f"the alias {alias[:32]!r} names no version")
@@ -88,9 +88,9 @@ def promote(
     Raises as `document` does, and `EpochMoved`, `GateNotPassed`, `AlreadyChampion`.
     """
     with database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
-        number = _number(version, registry.aliases(connection, model_id))
-        epoch = registry.make_champion(
+        model_id = models.named(connection, name)["id"]
+        number = _number(version, promotions.aliases(connection, model_id))
+        epoch = promotions.make_champion(
             connection,
             model_id,
             number,
@@ -99,14 +99,13 @@ def promote(
             reason=reason,
             override=override,
         )
-        kind = registry.history(connection, model_id)[-1]["kind"]
+        kind = promotions.list_all(connection, model_id)[-1]["kind"]
         audit_log.write(
             connection,
             actor=actor,
             action=f"version.{kind}",
             target=name,
-            version=number,
-            reason=reason,
+            content={"version": number, "reason": reason},
         )
     return str(number), epoch
 
@@ -125,32 +124,31 @@ def roll_back(
     Raises as `document` does, and `AlreadyChampion`.
     """
     with database.write() as connection:
-        model_id = registry.model(connection, name)["id"]
+        model_id = models.named(connection, name)["id"]
         number = None
         if to is not None:
-            number = _number(to, registry.aliases(connection, model_id))
-        epoch, version = registry.roll_back(
+            number = _number(to, promotions.aliases(connection, model_id))
+        epoch, version = promotions.roll_back(
             connection, model_id, to=number, actor=actor, reason=reason
         )
         if pause_learning:
             why = f"rolled back to {version}: {reason}"
-            registry.set_learning(connection, model_id, "paused", why)
+            models.set_learning(connection, model_id, "paused", why)
         audit_log.write(
             connection,
             actor=actor,
             action="version.rollback",
             target=name,
-            version=version,
-            reason=reason,
+            content={"version": version, "reason": reason},
         )
-        history = registry.history(connection, model_id)
+        history = promotions.list_all(connection, model_id)
     return next(documents.promotion(row) for row in history if row["epoch"] == epoch)
 
 
 def calibration(database: Database, name: str, page: Page) -> Document:
     """One page of the versions' calibration gates, oldest first. Raises `UnknownModel`."""
     with database.read() as connection:
-        found = registry.all_versions(connection, registry.model(connection, name)["id"])
+        found = versions.list_all(connection, models.named(connection, name)["id"])
     rows, token = pages.cut(found, "number", page)
     return documents.items((_calibration(row) for row in rows), token)
 
@@ -169,10 +167,10 @@ def _number(version: str, aliases: Mapping[str, int | None]) -> int:
 
 
 def _documents(connection: Connection, model_id: str, rows: Sequence[RowMapping]) -> list[Document]:
-    history = registry.history(connection, model_id)
-    aliases = registry.aliases(connection, model_id)
+    history = promotions.list_all(connection, model_id)
+    aliases = promotions.aliases(connection, model_id)
     windows_by_run: dict[str, list[int]] = {}
-    for number, run_ids in catalog.runs_of_windows(connection, model_id).items():
+    for number, run_ids in windows.runs_by_window(connection, model_id).items():
         for run_id in run_ids:
             windows_by_run.setdefault(run_id, []).append(number)
     saw_erased = erasure.seen_by(connection, model_id)

@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Integers
-from acclimate.storage.log.logged_rows import LoggedRows
+from acclimate.storage.log.logged_rows import RequestRows
 from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
@@ -79,7 +79,7 @@ async def predict(
     )
     outcome = "opted_out"
     if log:
-        rows = LoggedRows.of_request(
+        rows = RequestRows(
             prediction_id=answered.id,
             version=answered.version,
             logged_at=time.time(),

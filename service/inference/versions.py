@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acclimate.storage.database import Unavailable
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import promotions, versions
 from acclimate.storage.registry.artifacts import ArtifactError
 from acclimate.storage.store import StoreError
 from service.control import documents
@@ -20,10 +20,10 @@ def numbers(state: ServiceState, model: Model) -> set[int]:
     found = state.slots.versions(model.id)
     try:
         with state.database.read() as connection:
-            champion = registry.champion(connection, model.id)
+            champion = promotions.champion(connection, model.id)
             if champion is not None:
                 found |= {champion.to_version, champion.from_version or champion.to_version}
-            rows = {number: registry.version(connection, model.id, number) for number in found}
+            rows = {number: versions.get(connection, model.id, number) for number in found}
             return {number for number, row in rows.items() if row["deleted_at"] is None}
     except Unavailable:
         return found
@@ -38,13 +38,13 @@ def load(state: ServiceState, model: Model, version: str) -> tuple[Served, bool]
     if number is None:
         raise Refusal("not-found", f"there is no version {version[:32]!r}")
     with state.database.read() as connection:
-        row = registry.standing_version(connection, model.id, number)
+        row = versions.get_stored(connection, model.id, number)
     try:
         served = state.slots.asked(model.id, row["number"], row["digest"])
     except (ArtifactError, StoreError, ValueError) as error:
         # It may have been deleted meanwhile.
         with state.database.read() as connection:
-            registry.standing_version(connection, model.id, number)
+            versions.get_stored(connection, model.id, number)
         raise Refusal(
             "unavailable",
             f"version {version} cannot be loaded: {error}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.registry import replicas
 from service.inference.recorder import Recorder
 
 SILENT_SECONDS = 4.0
@@ -35,7 +35,7 @@ class Heartbeat:
         Raises `Unavailable` while the database does not answer.
         """
         with self._database.write() as connection:
-            self.live_replicas = catalog.heartbeat(
+            self.live_replicas = replicas.heartbeat(
                 connection, self._replica, self._recorder.open_rows()
             )
         self._written_at = time.monotonic()

@@ -10,11 +10,11 @@ import time
 import structlog
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import deletion, registry
+from acclimate.storage.registry import deletion, models, replicas
 from service.inference.recorder import Recorder
 
 log = structlog.get_logger()
@@ -98,7 +98,7 @@ class LogShipper:
             return False
         if acknowledge is not None:
             with self._database.write() as connection:
-                catalog.acknowledge_seal(connection, self._replica, model_id, acknowledge)
+                barrier.acknowledge_seal(connection, self._replica, model_id, acknowledge)
         return True
 
     def ship_waiting(self) -> None:
@@ -143,7 +143,7 @@ class LogShipper:
     def _ship(self, model_id: str, sealed: SealedFile) -> None:
         try:
             ship(self._database, self._segments, sealed, model_id=model_id, replica=self._replica)
-        except registry.ModelDeleted:
+        except models.ModelDeleted:
             self._discard(model_id, sealed)
         else:
             log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
@@ -177,5 +177,5 @@ class LogShipper:
         for model_id in stuck ^ self._stuck:
             reason = f"logged rows wait on its disk: {problem}" if model_id in stuck else None
             with self._database.write() as connection:
-                registry.note_replica(connection, self._replica, model_id, problem=reason)
+                replicas.report_problem(connection, self._replica, model_id, reason)
         self._stuck = stuck

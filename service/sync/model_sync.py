@@ -18,7 +18,7 @@ import structlog
 
 from acclimate.learning.spec import ModelSpec, Policy
 from acclimate.storage.database import Database
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models, promotions, replicas, revisions, versions
 from service.inference.model_slot import Model, ModelSlots, Served
 from service.inference.running_state import RunningState, States
 from service.metrics import ServingMetrics
@@ -63,10 +63,10 @@ class ModelSync:
         Returns the requested seal number of each model by model id. Raises `Unavailable`.
         """
         with self._database.read() as connection:
-            models = registry.all_models(connection)
-            policies = registry.policies(connection)
+            found = models.list_all(connection)
+            policies = revisions.policies(connection)
         # A model may be deleted between the two queries.
-        rows = [row for row in models if row["id"] in policies]
+        rows = [row for row in found if row["id"] in policies]
         self._set_models([_model(row, policies[row["id"]]) for row in rows])
         return {row["id"]: row["seal"] for row in rows}
 
@@ -77,7 +77,7 @@ class ModelSync:
         """
         for model in list(self._slots.models.values()):
             with self._database.read() as connection:
-                promotion = registry.champion(connection, model.id)
+                promotion = promotions.champion(connection, model.id)
             if promotion is None:
                 continue
             served = model.served
@@ -119,7 +119,7 @@ class ModelSync:
         if model.served is None:
             self._fall_back(model, version)
         with self._database.write() as connection:
-            registry.report_problem(
+            replicas.report_problem(
                 connection, self._replica, model.id, f"version {version}: {problem}"
             )
         self._failed[model.id] = (epoch, time.monotonic())
@@ -128,7 +128,7 @@ class ModelSync:
         """Serve the version from now on; returns the reason when it cannot be loaded."""
         started = time.monotonic()
         with self._database.read() as connection:
-            digest = registry.version(connection, model.id, version)["digest"]
+            digest = versions.get(connection, model.id, version)["digest"]
         try:
             # A version in memory needs no store: a rollback is fast, and works without the store.
             served = self._slots.held(model.id, version)
@@ -172,7 +172,7 @@ class ModelSync:
     def _fall_back(self, model: Model, failed: int) -> None:
         """Serve the newest earlier champion that loads and was not rolled back from."""
         with self._database.read() as connection:
-            history = registry.history(connection, model.id)
+            history = promotions.list_all(connection, model.id)
         unwanted = {failed, *(row["from_version"] for row in history if row["kind"] == "rollback")}
         earlier = {
             row["to_version"]: row["epoch"] for row in history if row["to_version"] not in unwanted
@@ -196,7 +196,7 @@ class ModelSync:
 
     def _report(self, served: Served) -> None:
         with self._database.write() as connection:
-            registry.report_loaded(
+            replicas.report_loaded(
                 connection,
                 self._replica,
                 served.model_id,

@@ -16,6 +16,7 @@ from acclimate.cli.app import build
 from acclimate.learning.results import STAGES
 
 DOCUMENTS = [path for path in rules.project_files() if path.endswith(".md")]
+GUIDES = sorted(path for path in DOCUMENTS if path.startswith("docs/how-to/"))
 
 
 def anchors(markdown: str) -> set[str]:
@@ -84,7 +85,7 @@ def refused(line: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", *GUIDES])
 def test_every_command_that_a_document_tells_to_type_is_understood(document: str) -> None:
     lines = command_lines((ROOT / document).read_text())
     assert lines

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.models import network
 from acclimate.storage.database import Database
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models, versions
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
@@ -38,8 +38,8 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         Store(f"file://{(service.home / 'store').resolve()}", service.home / "cache-of-the-test")
     )
     with database.read() as connection:
-        model_id = registry.model(connection, name)["id"]
-        parent = registry.version(connection, model_id, int(version))
+        model_id = models.named(connection, name)["id"]
+        parent = versions.get(connection, model_id, int(version))
     manifest, arrays = artifacts.read(parent["digest"])
     good = network.build(manifest, arrays)
     changed = dict(arrays)
@@ -62,16 +62,18 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         "binds": True,
     }
     with database.write() as connection:
-        number = registry.add_version(
+        number = versions.add(
             connection,
             model_id,
-            digest=artifacts.write(*network.pack(bad)),
-            promoted=False,
-            parent=int(version),
-            run_id=parent["run_id"],
-            gates=[gate],
-            evidence="label_free",
-            expected={key: answers.as_json() for key, answers in expected.items()},
+            versions.NewVersion(
+                digest=artifacts.write(*network.pack(bad)),
+                promoted=False,
+                parent=int(version),
+                run_id=parent["run_id"],
+                gates=[gate],
+                evidence="label_free",
+                expected={key: answers.as_json() for key, answers in expected.items()},
+            ),
         )
     database.close()
     return str(number)

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from acclimate.learning.evaluation.accuracy_estimate import Estimate
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import windows
 from service import learning_metrics
 
 GIVEN = Estimate(value=0.9, lower=0.7, upper=0.97)
@@ -24,11 +24,9 @@ def live(database: Database, tmp_path: Path) -> Live:
 
 def close(live: Live, told: Estimate, divergence: float | None) -> None:
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)[
-            "number"
-        ]
+        number = windows.close(connection, live.model_id, closed_by="operator", needed=0)["number"]
         found = {**told.as_json(), "pseudo_label_divergence": divergence}
-        catalog.note_window(connection, live.model_id, number, estimate=found)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=found))
 
 
 def exported(live: Live, name: str) -> dict[tuple[str, ...], float]:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from acclimate.storage.log.journal import Journal
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
 from service.control.rows import line_of
@@ -44,12 +44,14 @@ def test_a_row_of_each_kind_is_a_line_of_json(
     probabilities = np.array([[0.25, 0.75]] * 3, np.float32)
     journal.append(
         LoggedRows.of_request(
-            prediction_id="p",
-            version="1",
-            logged_at=1_800_000_000.0,
-            client="k",
-            x=x,
-            probabilities=probabilities,
+            RequestRows(
+                prediction_id="p",
+                version="1",
+                logged_at=1_800_000_000.0,
+                client="k",
+                x=x,
+                probabilities=probabilities,
+            )
         )
     )
     sealed = journal.seal()

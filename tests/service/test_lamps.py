@@ -13,8 +13,9 @@ from memories import new_run
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import periodic_tasks, registry, runs, watches
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models, periodic_tasks, promotions, watches
+from acclimate.storage.runs import runs
 from service.control import status
 
 
@@ -23,7 +24,7 @@ def live(database: Database, tmp_path: Path) -> Live:
     live = Live(database, tmp_path)
     with database.write() as connection:
         for task in periodic_tasks.MOST_SECONDS:
-            periodic_tasks.done(connection, task)
+            periodic_tasks.note_done(connection, task)
     return live
 
 
@@ -36,9 +37,7 @@ def lamp(live: Live, which: str) -> tuple[str, list[str]]:
 def close(live: Live) -> int:
     with live.database.write() as connection:
         return int(
-            catalog.close_window(connection, live.model_id, closed_by="operator", needed=0)[
-                "number"
-            ]
+            windows.close(connection, live.model_id, closed_by="operator", needed=0)["number"]
         )
 
 
@@ -48,12 +47,12 @@ def ended_run(live: Live, state: str, detail: str | None) -> None:
             connection, new_run(connection, live.model_id, parent_version=1), owner="worker-0"
         )
         assert claim is not None
-        runs.finish(connection, claim, state=state, detail=detail)
+        runs.finish(connection, claim, state=state, results=runs.RunResults(detail=detail))
 
 
 def pause(live: Live, learning: str, reason: str | None = None) -> None:
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, learning, reason)
+        models.set_learning(connection, live.model_id, learning, reason)
 
 
 def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
@@ -128,11 +127,11 @@ def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_
     for clear in ("release", "evidence"):
         number = close(live)
         with live.database.write() as connection:
-            catalog.set_window_state(connection, live.model_id, number, "quarantined")
+            windows.set_state(connection, live.model_id, number, "quarantined")
         assert lamp(live, "safe") == ("warn", [f"window w-{number} is quarantined: by an operator"])
         if clear == "release":
             with live.database.write() as connection:
-                catalog.set_window_state(connection, live.model_id, number, "released")
+                windows.set_state(connection, live.model_id, number, "released")
         else:
             close(live)
         assert lamp(live, "safe") == ("ok", [])
@@ -151,7 +150,7 @@ def watch(live: Live, state: str) -> Any:
             "at": 1.0,
         }
         watches.note(connection, live.model_id, 2, found)
-        return registry.champion(connection, live.model_id)
+        return promotions.champion(connection, live.model_id)
 
 
 def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(
@@ -177,9 +176,9 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
 ) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(
+        watches.roll_back(
             connection,
-            registry.model_by_id(connection, live.model_id),
+            models.get(connection, live.model_id),
             promotion,
             "it answers one class",
         )
@@ -192,9 +191,9 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
 def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
     promotion = watch(live, "watching")
     with live.database.write() as connection:
-        watches.undo(
+        watches.roll_back(
             connection,
-            registry.model_by_id(connection, live.model_id),
+            models.get(connection, live.model_id),
             promotion,
             "it answers one class",
         )

@@ -23,7 +23,7 @@ from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models, promotions, versions
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 from service.inference.running_state import States
@@ -48,22 +48,24 @@ class Following:
         returns.
         """
         with self.database.write() as connection:
-            model_id = registry.model(connection, NAME)["id"]
-            first = registry.version(connection, model_id, 1)
+            model_id = models.named(connection, NAME)["id"]
+            first = versions.get(connection, model_id, 1)
             manifest, arrays = network.pack(network.with_mode(self.bundle(1), mode))
             lent = {"weights_digest": first["digest"], "mode": mode.name}
-            number = registry.add_version(
+            number = versions.add(
                 connection,
                 model_id,
-                digest=self.artifacts.write(manifest, arrays, lender=first["digest"]),
-                promoted=True,
-                parent=1,
-                run_id=first["run_id"],
-                gates=[],
-                evidence=None,
-                **lent,
+                versions.NewVersion(
+                    digest=self.artifacts.write(manifest, arrays, lender=first["digest"]),
+                    promoted=True,
+                    parent=1,
+                    run_id=first["run_id"],
+                    gates=[],
+                    evidence=None,
+                    **lent,
+                ),
             )
-            registry.promote(
+            promotions.promote(
                 connection, model_id, number, kind="override", actor="test", reason="a mode"
             )
         self.wait_for_version(str(number))
@@ -71,7 +73,7 @@ class Following:
 
     def bundle(self, number: int) -> Bundle:
         with self.database.read() as connection:
-            row = registry.version(connection, registry.model(connection, NAME)["id"], number)
+            row = versions.get(connection, models.named(connection, NAME)["id"], number)
         return network.build(*self.artifacts.read(row["digest"]), device="cpu")
 
     def wait_for_version(self, version: str) -> None:
@@ -190,7 +192,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
             reply["predictions"][row["row"]]["probabilities"], abs=1e-6
         )
     with following.database.read() as connection:
-        lines = catalog.all_segments(connection, registry.model(connection, NAME)["id"])
+        lines = catalog.all_segments(connection, models.named(connection, NAME)["id"])
     checked, bundles = (
         0,
         {number: following.bundle(number) for number in range(1, int(version) + 1)},
@@ -237,7 +239,7 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     x = traffic(40, 0)
     state = [following.ask(x) for _ in range(2)][1]["state"]
     with following.database.read() as connection:
-        model_id = registry.model(connection, NAME)["id"]
+        model_id = models.named(connection, NAME)["id"]
     bundle = following.bundle(int(version))
     other = States(following.database, following.segments)  # of a process that answered none of it
     found = other.find(model_id, int(version), bundle.mode, state)

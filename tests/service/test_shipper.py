@@ -11,11 +11,11 @@ import pytest
 from memories import new_model
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.journal import Journal, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import deletion, registry
+from acclimate.storage.registry import deletion, models, replicas
 from acclimate.storage.store import Store
 from service.inference.backlog import Backlog
 from service.inference.recorder import Recorder
@@ -42,7 +42,7 @@ class Way:
             replica=REPLICA, database=database, segments=segments, recorder=self.recorder
         )
         with database.write() as connection:
-            catalog.heartbeat(connection, REPLICA, {})
+            replicas.heartbeat(connection, REPLICA, {})
 
     def sealed(self, model_id: str) -> SealedFile:
         """A sealed file with one row, which waits."""
@@ -56,7 +56,9 @@ class Way:
         }
         journal.append(
             LoggedRows.of_request(
-                prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer
+                RequestRows(
+                    prediction_id=journal.id, version="1", logged_at=NOW, client="k", **answer
+                )
             )
         )
         sealed = journal.seal()
@@ -70,7 +72,7 @@ class Way:
 
     def problem(self, model_id: str) -> str | None:
         with self.database.read() as connection:
-            [said] = [row["problem"] for row in catalog.live_replicas(connection, model_id)]
+            [said] = [row["problem"] for row in replicas.list_live(connection, model_id)]
         return None if said is None else str(said)
 
 
@@ -106,7 +108,7 @@ def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
     gone, other = way.sealed(gas), way.sealed(air)
     way.shipper.ship_waiting()
     with way.database.write() as connection:
-        deletion.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+        deletion.delete_model(connection, models.named(connection, "gas"), actor="anna")
     way.shipper.drop(gas)
     (tmp_path / "store").unlink()
     way.shipper.ship_waiting()
@@ -124,10 +126,10 @@ def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(
     (tmp_path / "store").write_text("no folder")
     assert not way.shipper.seal(gas, acknowledge=1)
     with way.database.read() as connection:
-        assert catalog.unsealed_replicas(connection, gas, 1) == [REPLICA]
+        assert barrier.unsealed_replicas(connection, gas, 1) == [REPLICA]
     (tmp_path / "store").unlink()
     assert way.shipper.seal(gas, acknowledge=1)
     with way.database.read() as connection:
-        assert catalog.unsealed_replicas(connection, gas, 1) == []
+        assert barrier.unsealed_replicas(connection, gas, 1) == []
     assert way.arrived(waiting)
     way.recorder.close()

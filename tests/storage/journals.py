@@ -8,7 +8,7 @@ import numpy as np
 
 from acclimate.storage.disk import Disk
 from acclimate.storage.log.journal import Journal, read
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 
 NOW = 1_800_000_000.0
 SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
@@ -113,13 +113,15 @@ class Dying(Quick):
 def rows(prediction_id, n=1, *, subject=None, at=NOW):
     x = np.random.default_rng(zlib.crc32(prediction_id.encode())).random((n, 2), dtype=np.float32)
     return LoggedRows.of_request(
-        prediction_id=prediction_id,
-        version="1",
-        logged_at=at,
-        client="key-1",
-        subject=subject,
-        x=x,
-        probabilities=np.full((n, 3), 1 / 3, np.float32),
+        RequestRows(
+            prediction_id=prediction_id,
+            version="1",
+            logged_at=at,
+            client="key-1",
+            subject=subject,
+            x=x,
+            probabilities=np.full((n, 3), 1 / 3, np.float32),
+        )
     )
 
 

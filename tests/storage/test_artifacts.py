@@ -85,7 +85,7 @@ def test_numbers_that_another_artifact_holds_are_written_once(artifacts, store):
     assert arrays.keys() == changed.keys()
     for name, array in changed.items():
         np.testing.assert_array_equal(arrays[name], array)
-    with pytest.raises(ArtifactError, match="has borrowed itself"):
+    with pytest.raises(ArtifactError, match="refers to another artifact itself"):
         artifacts.write(MANIFEST, changed, lender=digest)
     artifacts.delete(lender)
     with pytest.raises(ArtifactMissing, match=lender):

@@ -18,8 +18,7 @@ def write(database: Database, number: int) -> None:
             actor="anna",
             action="run.start",
             target="gas",
-            run=f"r-{number}",
-            share=0.1 + number,
+            content={"run": f"r-{number}", "share": 0.1 + number},
         )
 
 
@@ -91,7 +90,7 @@ def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written
 def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:
     def note(number):
         return lambda connection: audit_log.write(
-            connection, actor="a", action="b", target="c", number=number
+            connection, actor="a", action="b", target="c", content={"number": number}
         )
 
     found = at_once(database, [note(number) for number in range(8)])
@@ -127,13 +126,13 @@ def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere
         assert keys.find(connection, secret) is None
         stored = connection.execute(text("SELECT * FROM keys")).one()
         assert secret not in map(str, stored) and len(secret) > 40
-        assert "hash" not in keys.everyone(connection)[0]
+        assert "hash" not in keys.list_all(connection)[0]
 
 
 def test_secrets_differ(database: Database) -> None:
     with database.write() as connection:
         secrets = {keys.create(connection, name="same", scopes=["view"])[1] for _ in range(20)}
-        assert len(keys.everyone(connection)) == 20
+        assert len(keys.list_all(connection)) == 20
     assert len(secrets) == 20
 
 
@@ -146,7 +145,7 @@ def test_a_revoked_key_is_found_no_more_and_can_be_revoked_once(database: Databa
         assert not keys.revoke(connection, "nobody")
         assert keys.find(connection, keys.fingerprint(secret)) is None
         assert keys.find(connection, keys.fingerprint(other)) is not None
-        assert [row["revoked_at"] is None for row in keys.everyone(connection)] == [False, True]
+        assert [row["revoked_at"] is None for row in keys.list_all(connection)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,9 @@ def test_a_revoked_key_is_found_no_more_and_can_be_revoked_once(database: Databa
 )
 def test_a_scope_allows_what_it_implies_and_nothing_else(own: str, may: set[str]) -> None:
     key = Key(id="1", name="k", scopes=frozenset({own}))
-    assert {scope for scope in keys.SCOPES if key.may(scope)} == may
+    assert {scope for scope in keys.SCOPES if key.allows(scope)} == may
 
 
 def test_a_key_of_a_scope_that_nobody_knows_may_nothing() -> None:
     key = Key(id="1", name="k", scopes=frozenset({"root", ""}))
-    assert not any(key.may(scope) for scope in keys.SCOPES)
+    assert not any(key.allows(scope) for scope in keys.SCOPES)

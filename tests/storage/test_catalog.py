@@ -23,23 +23,22 @@ from memories import (
 from sqlalchemy import event, select
 
 from acclimate.storage.database import Database, now
-from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.log import barrier, catalog, windows
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import run_start, runs
 
 
 def close(database: Database, model_id: str, needed: int = 1) -> int:
     with database.write() as connection:
-        registry.lock(connection, model_id)
-        return catalog.close_window(connection, model_id, closed_by="operator", needed=needed)[
-            "number"
-        ]
+        models.lock(connection, model_id)
+        return windows.close(connection, model_id, closed_by="operator", needed=needed)["number"]
 
 
-def windows(database: Database, model_id: str) -> list[tuple[int, str, int]]:
+def window_states(database: Database, model_id: str) -> list[tuple[int, str, int]]:
     with database.read() as connection:
         return [
             (row["number"], row["state"], row["rows"])
-            for row in catalog.all_windows(connection, model_id)
+            for row in windows.list_all(connection, model_id)
         ]
 
 
@@ -48,11 +47,11 @@ def test_a_segment_registered_twice_counts_once(database: Database) -> None:
     line = log_segment(database, model_id, rows=70)
     with database.write() as connection:
         assert not catalog.register(connection, line)
-        assert catalog.open_rows(connection, model_id) == 70
+        assert windows.open_rows(connection, model_id) == 70
     assert close(database, model_id) == 1
     with database.write() as connection:
         assert not catalog.register(connection, line), "also after its window closed"
-        assert catalog.open_rows(connection, model_id) == 0
+        assert windows.open_rows(connection, model_id) == 0
         assert len(catalog.all_segments(connection, model_id)) == 1
 
 
@@ -62,24 +61,24 @@ def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(
     model_id = new_model(database)
     lines = [log_segment(database, model_id, rows=rows) for rows in (70, 30)]
     with database.write() as connection:
-        closed = catalog.close_window(connection, model_id, closed_by="schedule", needed=100)
+        closed = windows.close(connection, model_id, closed_by="schedule", needed=100)
         assert (closed["rows"], closed["closed_by"], closed["state"]) == (100, "schedule", "closed")
-        assert closed["digest"] == catalog.digest_of([line.digest for line in lines])
+        assert closed["digest"] == windows.digest_of([line.digest for line in lines])
         assert closed["closed_at"] is not None
         assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [
             line.id for line in lines
         ]
         assert catalog.segments_of(connection, model_id, None) == []
-    assert windows(database, model_id) == [(1, "closed", 100), (2, "open", 0)]
+    assert window_states(database, model_id) == [(1, "closed", 100), (2, "open", 0)]
 
 
 def test_too_few_rows_leave_everything_as_it_was(database: Database) -> None:
     model_id = new_model(database)
     log_segment(database, model_id, rows=99)
-    with pytest.raises(catalog.NotEnoughRows) as told:
+    with pytest.raises(windows.NotEnoughRows) as told:
         close(database, model_id, needed=100)
     assert (told.value.rows, told.value.needed) == (99, 100)
-    assert windows(database, model_id) == [(1, "open", 0)]
+    assert window_states(database, model_id) == [(1, "open", 0)]
     with database.read() as connection:
         assert [row["rows"] for row in catalog.segments_of(connection, model_id, None)] == [99]
 
@@ -92,7 +91,11 @@ def test_rows_registered_after_closing_are_in_the_next_window(database: Database
     with database.read() as connection:
         assert [row["id"] for row in catalog.segments_of(connection, model_id, None)] == [late.id]
     assert close(database, model_id) == 2
-    assert windows(database, model_id) == [(1, "closed", 50), (2, "closed", 20), (3, "open", 0)]
+    assert window_states(database, model_id) == [
+        (1, "closed", 50),
+        (2, "closed", 20),
+        (3, "open", 0),
+    ]
 
 
 def test_models_have_windows_of_their_own(database: Database) -> None:
@@ -100,9 +103,9 @@ def test_models_have_windows_of_their_own(database: Database) -> None:
     log_segment(database, model_id, rows=50)
     log_segment(database, other, rows=7)
     close(database, model_id)
-    assert windows(database, other) == [(1, "open", 0)]
+    assert window_states(database, other) == [(1, "open", 0)]
     with database.read() as connection:
-        assert catalog.open_rows(connection, other) == 7
+        assert windows.open_rows(connection, other) == 7
 
 
 def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Database) -> None:
@@ -111,8 +114,8 @@ def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Datab
         log_segment(database, model_id, rows=10)
 
     def shut(connection):
-        registry.lock(connection, model_id)
-        return catalog.close_window(connection, model_id, closed_by="operator", needed=10)["number"]
+        models.lock(connection, model_id)
+        return windows.close(connection, model_id, closed_by="operator", needed=10)["number"]
 
     found = at_once(database, [shut] * 3)
     assert sorted(str(result) if result == 1 else type(result).__name__ for result in found) == [
@@ -120,7 +123,7 @@ def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Datab
         "NotEnoughRows",
         "NotEnoughRows",
     ]
-    assert windows(database, model_id) == [(1, "closed", 60), (2, "open", 0)]
+    assert window_states(database, model_id) == [(1, "closed", 60), (2, "open", 0)]
 
 
 def test_segments_registered_while_windows_close_are_each_in_one_window_that_counted_them(
@@ -138,7 +141,7 @@ def test_segments_registered_while_windows_close_are_each_in_one_window_that_cou
         while not done.is_set():
             try:
                 close(database, model_id)
-            except catalog.NotEnoughRows:
+            except windows.NotEnoughRows:
                 time.sleep(0.002)
 
     with ThreadPoolExecutor(3) as pool:
@@ -146,10 +149,10 @@ def test_segments_registered_while_windows_close_are_each_in_one_window_that_cou
             future.result(60)
     with database.read() as connection:
         lines = catalog.all_segments(connection, model_id)
-        for row in catalog.all_windows(connection, model_id)[:-1]:
+        for row in windows.list_all(connection, model_id)[:-1]:
             inside = [line for line in lines if line["window"] == row["number"]]
             assert row["rows"] == sum(line["rows"] for line in inside) > 0
-            assert row["digest"] == catalog.digest_of([line["digest"] for line in inside])
+            assert row["digest"] == windows.digest_of([line["digest"] for line in inside])
     assert len(lines) == 30
 
 
@@ -172,7 +175,7 @@ def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_wind
         close(database, model_id)
         event.remove(database.engine, "before_cursor_execute", another_comes)
         late = came[0].result(10)
-    assert windows(database, model_id)[0] == (1, "closed", 50)
+    assert window_states(database, model_id)[0] == (1, "closed", 50)
     with database.read() as connection:
         assert [row["rows"] for row in catalog.segments_of(connection, model_id, [1])] == [50]
         assert [row["id"] for row in catalog.segments_of(connection, model_id, None)] == [late.id]
@@ -182,25 +185,25 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) 
     model_id = new_model(database)
     with database.write() as connection:
         for replica in ("api-0", "api-1", "api-2"):
-            catalog.heartbeat(connection, replica, {model_id: 5})
-        assert catalog.open_rows(connection, model_id) == 15
-        number = catalog.request_seal(connection, model_id)
-        assert catalog.unsealed_replicas(connection, model_id, number) == [
+            replicas.heartbeat(connection, replica, {model_id: 5})
+        assert windows.open_rows(connection, model_id) == 15
+        number = barrier.request_seal(connection, model_id)
+        assert barrier.unsealed_replicas(connection, model_id, number) == [
             "api-0",
             "api-1",
             "api-2",
         ]
-        catalog.acknowledge_seal(connection, "api-0", model_id, number)
-        assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1", "api-2"]
-        assert catalog.open_rows(connection, model_id) == 10
+        barrier.acknowledge_seal(connection, "api-0", model_id, number)
+        assert barrier.unsealed_replicas(connection, model_id, number) == ["api-1", "api-2"]
+        assert windows.open_rows(connection, model_id) == 10
     let_die(database, "api-1", seconds=8)
     let_die(database, "api-2", seconds=11)
     with database.write() as connection:
-        assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1"]
-        catalog.forget(connection, "api-1")
-        assert catalog.unsealed_replicas(connection, model_id, number) == []
-        catalog.heartbeat(connection, "api-1", {})
-        assert catalog.unsealed_replicas(connection, model_id, number) == ["api-1"]
+        assert barrier.unsealed_replicas(connection, model_id, number) == ["api-1"]
+        replicas.sign_off(connection, "api-1")
+        assert barrier.unsealed_replicas(connection, model_id, number) == []
+        replicas.heartbeat(connection, "api-1", {})
+        assert barrier.unsealed_replicas(connection, model_id, number) == ["api-1"]
 
 
 def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(
@@ -208,11 +211,11 @@ def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(
 ) -> None:
     model_id = new_model(database)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {model_id: 5})
+        replicas.heartbeat(connection, "api-0", {model_id: 5})
     let_die(database, "api-0", seconds=-3600)
     with database.write() as connection:
-        assert catalog.live_replicas(connection, model_id) == []
-        assert catalog.heartbeat(connection, "api-1", {}) == 1
+        assert replicas.list_live(connection, model_id) == []
+        assert replicas.heartbeat(connection, "api-1", {}) == 1
 
 
 def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(
@@ -220,35 +223,38 @@ def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(
 ) -> None:
     model_id = new_model(database)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {})
-        first = catalog.request_seal(connection, model_id)
-        second = catalog.request_seal(connection, model_id)
+        replicas.heartbeat(connection, "api-0", {})
+        first = barrier.request_seal(connection, model_id)
+        second = barrier.request_seal(connection, model_id)
         assert second == first + 1
-        catalog.acknowledge_seal(connection, "api-0", model_id, first)
-        assert catalog.unsealed_replicas(connection, model_id, second) == ["api-0"]
-        catalog.acknowledge_seal(connection, "api-0", model_id, second)
-        assert catalog.unsealed_replicas(connection, model_id, second) == []
+        barrier.acknowledge_seal(connection, "api-0", model_id, first)
+        assert barrier.unsealed_replicas(connection, model_id, second) == ["api-0"]
+        barrier.acknowledge_seal(connection, "api-0", model_id, second)
+        assert barrier.unsealed_replicas(connection, model_id, second) == []
 
 
 def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
-        catalog.heartbeat(connection, "api-0", {model_id: 200})
+        replicas.heartbeat(connection, "api-0", {model_id: 200})
 
     def seal_late() -> None:
         number = 0
         while number == 0:
             time.sleep(0.1)
             with database.read() as connection:
-                number = registry.model_by_id(connection, model_id)["seal"]
+                number = models.get(connection, model_id)["seal"]
         log_segment(database, model_id, rows=200)
         with database.write() as connection:
-            catalog.acknowledge_seal(connection, "api-0", model_id, number)
+            barrier.acknowledge_seal(connection, "api-0", model_id, number)
 
     with ThreadPoolExecutor(1) as pool:
         sealed = pool.submit(seal_late)
-        run_id = barrier.start_run(database, "gas", trigger="operator", actor="anna", reason="now")
+        run_id = run_start.start_run(
+            database,
+            run_start.RunRequest(model="gas", trigger="operator", actor="anna", reason="now"),
+        )
         sealed.result(10)
     with database.read() as connection:
         run = runs.get(connection, run_id)
@@ -262,30 +268,44 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
 
 def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database) -> None:
     model_id = new_model(database)
-    with pytest.raises(barrier.NothingServed):
-        barrier.start_run(database, "gas", trigger="operator", actor="anna")
+    with pytest.raises(run_start.NothingServed):
+        run_start.start_run(
+            database, run_start.RunRequest(model="gas", trigger="operator", actor="anna")
+        )
     with database.write() as connection:
         new_version(connection, model_id)
     log_segment(database, model_id, rows=100)
-    with pytest.raises(catalog.NotEnoughRows):
-        barrier.start_run(database, "gas", trigger="operator", actor="anna")
+    with pytest.raises(windows.NotEnoughRows):
+        run_start.start_run(
+            database, run_start.RunRequest(model="gas", trigger="operator", actor="anna")
+        )
     close(database, model_id)
     with database.write() as connection:
-        catalog.set_window_state(connection, model_id, 1, "quarantined")
+        windows.set_state(connection, model_id, 1, "quarantined")
     for numbers, error in (
-        ([1], barrier.WindowQuarantined),
-        ([2], catalog.WindowOpen),
-        ([9], catalog.UnknownWindow),
+        ([1], windows.WindowQuarantined),
+        ([2], windows.WindowOpen),
+        ([9], windows.UnknownWindow),
     ):
         with pytest.raises(error):
-            barrier.start_run(database, "gas", trigger="operator", actor="anna", windows=numbers)
+            run_start.start_run(
+                database,
+                run_start.RunRequest(
+                    model="gas", trigger="operator", actor="anna", windows=numbers
+                ),
+            )
     with database.read() as connection:
         assert runs.active(connection, model_id) is None
     with database.write() as connection:
-        catalog.set_window_state(connection, model_id, 1, "released")
-    run_id = barrier.start_run(database, "gas", trigger="operator", actor="anna", windows=[1])
+        windows.set_state(connection, model_id, 1, "released")
+    run_id = run_start.start_run(
+        database, run_start.RunRequest(model="gas", trigger="operator", actor="anna", windows=[1])
+    )
     with pytest.raises(runs.RunActive):
-        barrier.start_run(database, "gas", trigger="operator", actor="anna", windows=[1])
+        run_start.start_run(
+            database,
+            run_start.RunRequest(model="gas", trigger="operator", actor="anna", windows=[1]),
+        )
     with database.read() as connection:
         assert runs.get(connection, run_id)["rows"] == 100
 
@@ -293,10 +313,10 @@ def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database)
 def test_an_open_or_unknown_window_has_no_state_to_change(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:
-        with pytest.raises(catalog.WindowOpen):
-            catalog.set_window_state(connection, model_id, 1, "quarantined")
-        with pytest.raises(catalog.UnknownWindow):
-            catalog.set_window_state(connection, model_id, 2, "quarantined")
+        with pytest.raises(windows.WindowOpen):
+            windows.set_state(connection, model_id, 1, "quarantined")
+        with pytest.raises(windows.UnknownWindow):
+            windows.set_state(connection, model_id, 2, "quarantined")
 
 
 def surplus(
@@ -383,9 +403,7 @@ def test_segments_come_in_the_order_of_their_registration_whatever_window_they_m
     assert since(middle, window=1) == first[1:] and since(window=2) == [late]
     with database.write() as connection:
         catalog.mark_deleted(connection, [first[1]])
-        assert not catalog.still_stands(connection, first[1]) and catalog.still_stands(
-            connection, late
-        )
+        assert not catalog.is_stored(connection, first[1]) and catalog.is_stored(connection, late)
     assert since(middle) == [first[2], late]
 
 
@@ -397,7 +415,7 @@ def test_a_window_names_the_runs_that_learnt_from_it_oldest_first(database: Data
             made.append(new_run(connection, model_id, windows=numbers))
             runs.cancel(connection, made[-1])
         new_run(connection, other, windows=[1])
-        assert catalog.runs_of_windows(connection, model_id) == {1: sorted(made[:2]), 2: [made[1]]}
+        assert windows.runs_by_window(connection, model_id) == {1: sorted(made[:2]), 2: [made[1]]}
 
 
 def test_deleted_segments_do_not_count_for_the_open_window(database: Database) -> None:
@@ -405,8 +423,8 @@ def test_deleted_segments_do_not_count_for_the_open_window(database: Database) -
     line, kept = log_segment(database, model_id, rows=50), log_segment(database, model_id, rows=30)
     with database.write() as connection:
         catalog.mark_deleted(connection, [line.id])
-        assert catalog.open_rows(connection, model_id) == 30
-        assert catalog.close_window(connection, model_id, closed_by="rows", needed=1)["rows"] == 30
+        assert windows.open_rows(connection, model_id) == 30
+        assert windows.close(connection, model_id, closed_by="rows", needed=1)["rows"] == 30
         assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [kept.id]
 
 
@@ -414,11 +432,11 @@ def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:
     model_id = new_model(database)
     log_segment(database, model_id, rows=1)
     with database.read() as connection:
-        assert catalog.open_rows(connection, model_id) == 1
+        assert windows.open_rows(connection, model_id) == 1
         log_segment(database, model_id, rows=1)
-        assert catalog.open_rows(connection, model_id) == 1
+        assert windows.open_rows(connection, model_id) == 1
     with database.read() as connection:
-        assert catalog.open_rows(connection, model_id) == 2
+        assert windows.open_rows(connection, model_id) == 2
 
 
 def test_a_segment_line_is_what_was_registered(database: Database) -> None:

@@ -14,10 +14,10 @@ from memories import new_model, spec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, copies, erasure
 from acclimate.storage.log.journal import Journal
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import registry
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
@@ -49,7 +49,7 @@ class Machine:
                 "client": "k",
                 "subject": name,
             }
-            journal.append(LoggedRows.of_request(logged_at=NOW, **named, **answer))
+            journal.append(LoggedRows.of_request(RequestRows(logged_at=NOW, **named, **answer)))
         sealed = journal.seal()
         assert sealed is not None
         ship(self.database, self.segments, sealed, model_id=model_id, replica="api-0")
@@ -66,7 +66,7 @@ class Machine:
         ]
 
     def forget(self) -> None:
-        copies.forget(self.database, self.segments, self.artifacts)
+        copies.purge(self.database, self.segments, self.artifacts)
 
     @property
     def disk(self) -> bytes:
@@ -88,7 +88,7 @@ def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_the
     one.log(model_id, "bob")
     assert sorted(filter(None, other.read_all(model_id))) == ["ann", "bob"]
     with one.database.read() as connection:
-        model = registry.model_by_id(connection, model_id)
+        model = models.get(connection, model_id)
     erasure.erase(one.database, one.segments, one.artifacts, model, "ann", actor="anna")
     assert b"ann-" not in one.disk
     assert b"ann-" in other.disk
@@ -119,7 +119,7 @@ def test_of_artifacts_those_stay_that_something_refers_to(
     needed = one.artifacts.write({"kind": "seed"}, {"x": np.arange(3)})
     left = one.artifacts.write({"kind": "stage"}, {"x": np.arange(4)})
     with one.database.write() as connection:
-        registry.create_model(connection, spec("gas"), seed_digest=needed, actor="test")
+        models.create(connection, spec("gas"), seed_digest=needed, actor="test")
     for digest in (needed, left):
         other.artifacts.read(digest)
     assert sorted(other.artifacts.copies()) == sorted([needed, left])

@@ -13,11 +13,21 @@ from memories import at_once, log_segment, new_model, new_run, new_version, spec
 from sqlalchemy import Connection, func, select, text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import audit_log, deletion, labels, registry, runs
+from acclimate.storage.registry import (
+    audit_log,
+    deletion,
+    labels,
+    models,
+    promotions,
+    replicas,
+    revisions,
+    versions,
+)
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from acclimate.storage.tables import metadata
 
@@ -44,12 +54,10 @@ def files(tmp_path: Path) -> Files:
 
 def a_model(database: Database, files: Files, name: str = "gas", seed: str = "seed") -> str:
     with database.write() as connection:
-        return registry.create_model(
-            connection, spec(name), seed_digest=files.artifact(seed), actor="test"
-        )
+        return models.create(connection, spec(name), seed_digest=files.artifact(seed), actor="test")
 
 
-def versions(database: Database, files: Files, model_id: str, *names: str) -> list[str]:
+def new_versions(database: Database, files: Files, model_id: str, *names: str) -> list[str]:
     """The digests of new versions, each champion after the one before."""
     digests = [files.artifact(name) for name in names]
     with database.write() as connection:
@@ -64,12 +72,12 @@ def versions(database: Database, files: Files, model_id: str, *names: str) -> li
 
 def delete_version(database: Database, number: int, name: str = "gas") -> None:
     with database.write() as connection:
-        deletion.delete_version(connection, registry.model(connection, name), number, actor="anna")
+        deletion.delete_version(connection, models.named(connection, name), number, actor="anna")
 
 
 def delete_model(database: Database, name: str = "gas") -> None:
     with database.write() as connection:
-        deletion.delete_model(connection, registry.model(connection, name), actor="anna")
+        deletion.delete_model(connection, models.named(connection, name), actor="anna")
 
 
 def recorded(database: Database, action: str) -> list[dict[str, Any]]:
@@ -86,7 +94,7 @@ def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_n
     database: Database, files: Files
 ) -> None:
     model_id = a_model(database, files)
-    digests = versions(database, files, model_id, "one", "two", "three", "four")
+    digests = new_versions(database, files, model_id, "one", "two", "three", "four")
     delete_version(database, 2)
     delete_version(database, 2)
     assert [files.artifacts.exists(digest) for digest in digests] == [True] * 4
@@ -98,7 +106,7 @@ def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_n
     with database.write() as connection:
         assert new_version(connection, model_id) == 5
         assert [
-            row["deleted_at"] is not None for row in registry.all_versions(connection, model_id)
+            row["deleted_at"] is not None for row in versions.list_all(connection, model_id)
         ] == [
             False,
             True,
@@ -106,7 +114,7 @@ def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_n
             False,
             False,
         ]
-        assert [row["to_version"] for row in registry.history(connection, model_id)] == [
+        assert [row["to_version"] for row in promotions.list_all(connection, model_id)] == [
             1,
             2,
             3,
@@ -119,31 +127,31 @@ def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(
     database: Database, files: Files
 ) -> None:
     model_id = a_model(database, files)
-    versions(database, files, model_id, "one", "two", "three", "four")
+    new_versions(database, files, model_id, "one", "two", "three", "four")
     delete_version(database, 2)
     asked = {"actor": "anna", "reason": "try"}
     with database.write() as connection:
-        with pytest.raises(registry.UnknownVersion, match="version 2 was deleted"):
-            registry.standing_version(connection, model_id, 2)
-        with pytest.raises(registry.UnknownVersion, match="was deleted"):
-            registry.roll_back(connection, model_id, to=2, **asked)
+        with pytest.raises(versions.UnknownVersion, match="version 2 was deleted"):
+            versions.get_stored(connection, model_id, 2)
+        with pytest.raises(versions.UnknownVersion, match="was deleted"):
+            promotions.roll_back(connection, model_id, to=2, **asked)
         for override in (True, False):
-            with pytest.raises(registry.UnknownVersion, match="was deleted"):
-                registry.make_champion(
+            with pytest.raises(versions.UnknownVersion, match="was deleted"):
+                promotions.make_champion(
                     connection, model_id, 2, expected=4, override=override, **asked
                 )
-        assert registry.champion(connection, model_id).epoch == 4
+        assert promotions.champion(connection, model_id).epoch == 4
 
 
 def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
     database: Database, files: Files
 ) -> None:
     model_id = a_model(database, files)
-    versions(database, files, model_id, "one", "two", "three", "four")
+    new_versions(database, files, model_id, "one", "two", "three", "four")
     for number, said in ((1, "anchor"), (3, "previous"), (4, "champion")):
         with pytest.raises(deletion.VersionAliased, match=f"version {number} is {said}"):
             delete_version(database, number)
-    with pytest.raises(registry.UnknownVersion):
+    with pytest.raises(versions.UnknownVersion):
         delete_version(database, 9)
     with database.write() as connection:
         run_id = new_run(connection, model_id, parent_version=2)
@@ -156,8 +164,8 @@ def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
 
 def test_an_artifact_that_something_else_refers_to_stays(database: Database, files: Files) -> None:
     model_id, other = a_model(database, files), a_model(database, files, "other")
-    shared = versions(database, files, model_id, "one", "shared", "three", "four")[1]
-    versions(database, files, other, "shared")
+    shared = new_versions(database, files, model_id, "one", "shared", "three", "four")[1]
+    new_versions(database, files, other, "shared")
     delete_version(database, 2)
     files.sweep(database)
     assert files.artifacts.exists(shared)
@@ -168,22 +176,22 @@ def test_an_artifact_that_something_else_refers_to_stays(database: Database, fil
     delete_model(database)
     with database.read() as connection:
         seed = files.artifact("seed")
-        assert registry.all_models(connection) == []
+        assert models.list_all(connection) == []
     files.sweep(database)
     assert not files.artifacts.exists(seed)
 
 
 def fill(database: Database, files: Files, model_id: str) -> None:
     """Something of the model in every table that can hold it."""
-    versions(database, files, model_id, f"{model_id}-one", f"{model_id}-two")
+    new_versions(database, files, model_id, f"{model_id}-one", f"{model_id}-two")
     line = log_segment(database, model_id)
     files.store.put_bytes(b"x", f"segments/{model_id}/{line.id}.arrow")
     label = labels.Label(prediction_id="p", row=0, label=1, source="anna", segment=line.id)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {model_id: 3})
-        registry.lock(connection, model_id)
+        replicas.heartbeat(connection, "api-0", {model_id: 3})
+        models.lock(connection, model_id)
         labels.add(connection, model_id, [label])
-        catalog.close_window(connection, model_id, closed_by="operator", needed=1)
+        windows.close(connection, model_id, closed_by="operator", needed=1)
         run = new_run(connection, model_id, windows=[1])
         runs.cancel(connection, run)
         for statement in (
@@ -194,7 +202,7 @@ def fill(database: Database, files: Files, model_id: str) -> None:
             values = {"run": run, "digest": files.artifact(f"{model_id}-stage"), "model": model_id}
             needed = {name: value for name, value in values.items() if f":{name}" in statement}
             connection.execute(text(statement), needed)
-    files.segments.bury(model_id, "p", 1.0)
+    files.segments.put_tombstone(model_id, "p", 1.0)
     files.logs.write(run, 1, b"x")
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET attempt = 1 WHERE id = :run"), {"run": run})
@@ -251,9 +259,9 @@ def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
     assert new_id != model_id
     with database.write() as connection:
         assert new_version(connection, new_id) == 1
-        assert [row["number"] for row in catalog.all_windows(connection, new_id)] == [1]
-        assert catalog.open_rows(connection, new_id) == 0
-        assert registry.champion(connection, new_id).epoch == 1
+        assert [row["number"] for row in windows.list_all(connection, new_id)] == [1]
+        assert windows.open_rows(connection, new_id) == 0
+        assert promotions.champion(connection, new_id).epoch == 1
     files.sweep(database)
     assert files.artifacts.exists(files.artifact("seed"))
 
@@ -276,20 +284,20 @@ def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
     delete_model(database)
     deeds: list[Any] = [
         lambda connection: catalog.register(connection, line),
-        lambda connection: catalog.request_seal(connection, model_id),
-        lambda connection: registry.report_loaded(
+        lambda connection: barrier.request_seal(connection, model_id),
+        lambda connection: replicas.report_loaded(
             connection, "api-0", model_id, version=1, epoch=1
         ),
-        lambda connection: registry.policy(connection, model_id),
-        lambda connection: registry.lock(connection, model_id),
+        lambda connection: revisions.policy(connection, model_id),
+        lambda connection: models.lock(connection, model_id),
     ]
     for deed in deeds:
-        with pytest.raises(registry.ModelDeleted), database.write() as connection:
+        with pytest.raises(models.ModelDeleted), database.write() as connection:
             deed(connection)
     with database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {model_id: 3})
-        catalog.acknowledge_seal(connection, "api-0", model_id, 1)
-        registry.report_problem(connection, "api-0", model_id, "cannot load")
+        replicas.heartbeat(connection, "api-0", {model_id: 3})
+        barrier.acknowledge_seal(connection, "api-0", model_id, 1)
+        replicas.report_problem(connection, "api-0", model_id, "cannot load")
         assert left(connection)["replica_models"] == 0
 
 
@@ -298,7 +306,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
         model_id = new_model(database)
 
         def delete(connection: Connection) -> str:
-            deletion.delete_model(connection, registry.model(connection, "gas"), actor="anna")
+            deletion.delete_model(connection, models.named(connection, "gas"), actor="anna")
             return "deleted"
 
         def log(connection: Connection, model_id: str = model_id) -> bool:
@@ -309,7 +317,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
         found = at_once(database, [log, log, delete, log])
         assert "deleted" in found, found
         assert all(
-            result in (True, "deleted") or isinstance(result, registry.ModelDeleted)
+            result in (True, "deleted") or isinstance(result, models.ModelDeleted)
             for result in found
         ), found
         with database.read() as connection:
@@ -318,7 +326,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
 
 def test_weights_go_with_the_last_version_that_uses_them(database: Database, files: Files) -> None:
     model_id = a_model(database, files)
-    _, lender, *_ = versions(database, files, model_id, "one", "two", "three", "four", "five")
+    _, lender, *_ = new_versions(database, files, model_id, "one", "two", "three", "four", "five")
     borrower = files.artifacts.write(
         {"name": "in another mode"}, {"x": np.zeros(1, np.float32)}, lender=lender
     )

@@ -9,8 +9,8 @@ from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import labels, registry
+from acclimate.storage.log import windows
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.labels import Label
 
 
@@ -22,7 +22,7 @@ def label(
 
 def add(database: Database, model_id: str, *given: Label) -> list[bool]:
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return labels.add(connection, model_id, given)
 
 
@@ -32,18 +32,18 @@ def known(
     with database.read() as connection:
         return {
             address: said.label
-            for address, said in labels.said(connection, model_id, before=before).items()
+            for address, said in labels.records(connection, model_id, before=before).items()
         }
 
 
 def counts(database: Database, model_id: str) -> list[int]:
     with database.read() as connection:
-        return [row["rows_labelled"] for row in catalog.all_windows(connection, model_id)]
+        return [row["rows_labelled"] for row in windows.list_all(connection, model_id)]
 
 
 def close(connection: Connection, model_id: str) -> int:
-    registry.lock(connection, model_id)
-    return catalog.close_window(connection, model_id, closed_by="operator", needed=1)["number"]
+    models.lock(connection, model_id)
+    return windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_labels_that_come_while_the_window_closes_count_for_the_window_their_row
 
     def give(row: int) -> Any:
         def deed(connection: Connection) -> list[bool]:
-            registry.lock(connection, model_id)
+            models.lock(connection, model_id)
             return labels.add(
                 connection, model_id, [label(here, row), label(here, 9, source=f"s{row}")]
             )
@@ -164,7 +164,7 @@ def test_of_two_that_say_the_same_at_once_one_says_something_new(
     here = log_segment(database, model_id).id
 
     def give(connection: Connection) -> list[bool]:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return labels.add(connection, model_id, [label(here, row) for row in range(20)])
 
     found = at_once(database, [give] * 3)

@@ -15,9 +15,10 @@ from sqlalchemy import text
 
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, window_rows
-from acclimate.storage.registry import label_snapshot, labels, registry, runs
+from acclimate.storage.log import catalog, window_rows, windows
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.labels import Label
+from acclimate.storage.runs import label_snapshot, runs
 
 ROWS = 6
 
@@ -38,16 +39,14 @@ class History:
         """The number of a new closed window with these rows."""
         self.live.log(1, answers(rows), request=request)
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             return int(
-                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
-                    "number"
-                ]
+                windows.close(connection, self.model_id, closed_by="operator", needed=1)["number"]
             )
 
     def label(self, request: str, given: dict[int, int | None], *, source: str = "anna") -> None:
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             segment = next(
                 line["id"]
                 for line in catalog.all_segments(connection, self.model_id)
@@ -71,12 +70,17 @@ class History:
             assert claim is not None
             if state != "running":
                 promoted = state == "succeeded"
-                runs.finish(connection, claim, state=state, promoted=promoted, gates=gates)
+                runs.finish(
+                    connection,
+                    claim,
+                    state=state,
+                    results=runs.RunResults(promoted=promoted, gates=gates),
+                )
             return runs.get(connection, run_id)
 
     def snapshot(self, run: Any) -> Snapshot:
         with self.database.read() as connection:
-            words = label_snapshot.words(connection, run)
+            words = label_snapshot.inputs_of_run(connection, run)
             lines = catalog.segments_of(connection, self.model_id, run["windows"])
         rows = window_rows.read(self.live.segments, lines, lambda done, total: None)
         return label_snapshot.snapshot(self.live.segments, words, rows)
@@ -163,7 +167,7 @@ def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history: H
         history.label(request, {5: 1})
         history.run(number)
     with history.database.write() as connection:
-        catalog.set_window_state(connection, history.model_id, number, "quarantined")
+        windows.set_state(connection, history.model_id, number, "quarantined")
     found = history.snapshot(history.run(history.window("c")))
     assert told(found.taught) == [(5, 1), (0, 0), (5, 1), (0, 0)]
     assert found.taught is not None and np.diff(found.taught.x[:, 0])[1] < 0
@@ -218,9 +222,11 @@ def test_only_the_last_windows_and_so_many_rows_teach_and_no_other_inputs_are_re
             history.label(request, {row: 1 for row in range(3)})
         history.run(number)
     read: list[str] = []
-    take, places = history.live.segments.take, history.live.segments.places
+    take, places = history.live.segments.take, history.live.segments.positions
     monkeypatch.setattr(
-        history.live.segments, "places", lambda key, asked: read.append(key) or places(key, asked)
+        history.live.segments,
+        "positions",
+        lambda key, asked: read.append(key) or places(key, asked),
     )
     taken: list[int] = []
     monkeypatch.setattr(

@@ -172,7 +172,7 @@ def test_rows_keep_the_states_behind_their_answers_and_what_the_networks_said(tm
 def test_rows_without_running_state_come_back_without_it(tmp_path, schema):
     journal = Journal.open(tmp_path, schema, NOW, disk=Quick())
     journal.append(rows("a", 4))
-    assert journal.takes(in_state("b", "s1")) is schema.states
+    assert journal.accepts(in_state("b", "s1")) is schema.states
     found = read(journal.path)
     assert told(found) == (None, None, {})
     assert same(found, rows("a", 4))

@@ -18,7 +18,7 @@ from sqlalchemy import inspect, text
 
 from acclimate.storage import schema
 from acclimate.storage.database import Database
-from acclimate.storage.registry import keys, registry
+from acclimate.storage.registry import keys, models
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
 
@@ -65,7 +65,7 @@ def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
     upgrade(database)
     assert differences(database) == []
     with database.read() as connection:
-        assert registry.model(connection, "gas")["id"] == model_id
+        assert models.named(connection, "gas")["id"] == model_id
 
 
 def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Database) -> None:
@@ -94,7 +94,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
     upgrade(database)
     assert differences(database) == []
     with database.read() as connection:
-        assert registry.model(connection, "gas")["id"] == model_id
+        assert models.named(connection, "gas")["id"] == model_id
 
 
 def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() -> None:
@@ -166,17 +166,17 @@ def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner
     assert secret not in done.stdout + done.stderr
     database = Database(database_address)
     with database.read() as connection:
-        assert keys.find(connection, keys.fingerprint(secret)).may("admin")
+        assert keys.find(connection, keys.fingerprint(secret)).allows("admin")
     migrate(database_address, "--admin-key", str(file))
     assert file.read_text().strip() == secret
     with database.write() as connection:
-        assert len(keys.everyone(connection)) == 1
-        assert keys.revoke(connection, keys.everyone(connection)[0]["id"])
+        assert len(keys.list_all(connection)) == 1
+        assert keys.revoke(connection, keys.list_all(connection)[0]["id"])
     migrate(database_address, "--admin-key", str(file))
     fresh = file.read_text().strip()
     assert fresh != secret and file.stat().st_mode & 0o777 == 0o600
     with database.read() as connection:
-        assert keys.find(connection, keys.fingerprint(fresh)).may("admin")
+        assert keys.find(connection, keys.fingerprint(fresh)).allows("admin")
     database.close()
 
 

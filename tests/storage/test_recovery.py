@@ -206,11 +206,12 @@ def test_recovery_keeps_a_file_of_an_unknown_format_aside(tmp_path):
 WRITER = """
 import sys, time, numpy as np, pathlib
 from acclimate.storage.log.journal import Journal, JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import RequestRows
 schema = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replica="api-0")
 journal = Journal.open(pathlib.Path(sys.argv[1]), schema, 1_800_000_000.0)
-journal.append(LoggedRows.of_request(
+journal.append(LoggedRows.of_request(RequestRows(
     prediction_id="a", version="1", logged_at=1_800_000_000.0, client="k",
-    x=np.zeros((1, 2), np.float32), probabilities=np.zeros((1, 3), np.float32)))
+    x=np.zeros((1, 2), np.float32), probabilities=np.zeros((1, 3), np.float32))))
 print("appended", flush=True)
 time.sleep(600)
 """

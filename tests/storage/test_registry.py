@@ -8,24 +8,24 @@ import pytest
 from memories import at_once, let_die, new_model, new_version, spec
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import registry
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models, promotions, replicas, revisions, versions
 
 
 def test_a_name_is_given_once(database: Database) -> None:
     model_id = new_model(database)
-    with database.write() as connection, pytest.raises(registry.ModelExists):
-        registry.create_model(connection, spec(), seed_digest="sha256:x", actor="test")
+    with database.write() as connection, pytest.raises(models.ModelExists):
+        models.create(connection, spec(), seed_digest="sha256:x", actor="test")
     with database.read() as connection:
-        assert [row["id"] for row in registry.all_models(connection)] == [model_id]
-        assert registry.model(connection, "gas")["spec"] == spec().as_json() | {
+        assert [row["id"] for row in models.list_all(connection)] == [model_id]
+        assert models.named(connection, "gas")["spec"] == spec().as_json() | {
             "input": {"kind": "vector", "shape": [2], "classes": ["a", "b"]}
         }
 
 
 def test_of_two_that_create_one_name_at_once_one_is_told_that_it_exists(database: Database) -> None:
     def create(connection):
-        return registry.create_model(connection, spec(), seed_digest="sha256:x", actor="test")
+        return models.create(connection, spec(), seed_digest="sha256:x", actor="test")
 
     found = at_once(database, [create] * 4)
     assert sorted(type(result).__name__ for result in found) == ["ModelExists"] * 3 + ["str"]
@@ -36,20 +36,20 @@ def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(
 ) -> None:
     model_id = new_model(database)
     with database.read() as connection:
-        windows = catalog.all_windows(connection, model_id)
-        assert [(row["number"], row["state"]) for row in windows] == [(1, "open")]
-        assert registry.policy(connection, model_id) == (1, spec().policy)
-        assert registry.gates(connection, model_id) == (1, spec().gates)
-        assert registry.champion(connection, model_id) is None
+        known = windows.list_all(connection, model_id)
+        assert [(row["number"], row["state"]) for row in known] == [(1, "open")]
+        assert revisions.policy(connection, model_id) == (1, spec().policy)
+        assert revisions.gates(connection, model_id) == (1, spec().gates)
+        assert promotions.champion(connection, model_id) is None
 
 
 def test_an_unknown_model_and_version_are_said_to_be_unknown(database: Database) -> None:
     model_id = new_model(database)
     with database.read() as connection:
-        with pytest.raises(registry.UnknownModel):
-            registry.model(connection, "nobody")
-        with pytest.raises(registry.UnknownVersion):
-            registry.version(connection, model_id, 1)
+        with pytest.raises(models.UnknownModel):
+            models.named(connection, "nobody")
+        with pytest.raises(versions.UnknownVersion):
+            versions.get(connection, model_id, 1)
 
 
 def test_versions_count_up_from_the_highest_rejected_ones_among_them(database: Database) -> None:
@@ -60,7 +60,7 @@ def test_versions_count_up_from_the_highest_rejected_ones_among_them(database: D
         ]
         assert numbers == [1, 2, 3]
         assert new_version(connection, other) == 1
-        assert [row["state"] for row in registry.all_versions(connection, model_id)] == [
+        assert [row["state"] for row in versions.list_all(connection, model_id)] == [
             "promoted",
             "rejected",
             "promoted",
@@ -71,11 +71,11 @@ def test_a_promotion_moves_the_epoch_and_remembers_where_it_came_from(database: 
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
-        assert registry.previous(connection, model_id) is None
+        assert promotions.previous(connection, model_id) is None
         new_version(connection, model_id)
-        champion = registry.champion(connection, model_id)
+        champion = promotions.champion(connection, model_id)
         assert (champion.epoch, champion.from_version, champion.to_version) == (2, 1, 2)
-        assert registry.previous(connection, model_id) == 1
+        assert promotions.previous(connection, model_id) == 1
 
 
 def test_a_rollback_is_a_new_epoch_at_the_version_before(database: Database) -> None:
@@ -83,15 +83,17 @@ def test_a_rollback_is_a_new_epoch_at_the_version_before(database: Database) -> 
     with database.write() as connection:
         for _ in range(3):
             new_version(connection, model_id)
-        assert registry.roll_back(connection, model_id, to=None, actor="anna", reason="worse") == (
+        assert promotions.roll_back(
+            connection, model_id, to=None, actor="anna", reason="worse"
+        ) == (
             4,
             2,
         )
-        assert registry.previous(connection, model_id) == 3
-        assert registry.roll_back(
+        assert promotions.previous(connection, model_id) == 3
+        assert promotions.roll_back(
             connection, model_id, to=1, actor="anna", reason="worse still"
         ) == (5, 1)
-        history = registry.history(connection, model_id)
+        history = promotions.list_all(connection, model_id)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert [(row["kind"], row["from_version"], row["to_version"]) for row in history[3:]] == [
         ("rollback", 3, 2),
@@ -106,9 +108,9 @@ def test_there_is_no_rollback_to_what_never_served(database: Database) -> None:
         new_version(connection, model_id)
         new_version(connection, model_id, promoted=False)
         for to in (None, 2, 9):
-            with pytest.raises(registry.UnknownVersion):
-                registry.roll_back(connection, model_id, to=to, actor="anna", reason="try")
-        assert registry.champion(connection, model_id).epoch == 1
+            with pytest.raises(versions.UnknownVersion):
+                promotions.roll_back(connection, model_id, to=to, actor="anna", reason="try")
+        assert promotions.champion(connection, model_id).epoch == 1
 
 
 def test_a_promotion_on_a_stale_epoch_changes_nothing(database: Database) -> None:
@@ -117,11 +119,11 @@ def test_a_promotion_on_a_stale_epoch_changes_nothing(database: Database) -> Non
         new_version(connection, model_id)
         new_version(connection, model_id)
         for expected in (1, 3, 0):
-            with pytest.raises(registry.EpochMoved):
-                registry.make_champion(
+            with pytest.raises(models.EpochMoved):
+                promotions.make_champion(
                     connection, model_id, 1, expected=expected, actor="a", reason="r", override=True
                 )
-        assert registry.champion(connection, model_id).epoch == 2
+        assert promotions.champion(connection, model_id).epoch == 2
 
 
 def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
@@ -131,7 +133,7 @@ def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
         new_version(connection, model_id)
 
     def promote(connection):
-        return registry.make_champion(
+        return promotions.make_champion(
             connection, model_id, 1, expected=2, actor="a", reason="r", override=False
         )
 
@@ -152,11 +154,11 @@ def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on
         new_version(connection, model_id)
         new_version(connection, model_id, promoted=False)
         asked = {"expected": 1, "actor": "anna", "reason": "I know better"}
-        with pytest.raises(registry.GateNotPassed):
-            registry.make_champion(connection, model_id, 2, **asked, override=False)
-        assert registry.champion(connection, model_id).to_version == 1
-        assert registry.make_champion(connection, model_id, 2, **asked, override=True) == 2
-        last = registry.history(connection, model_id)[-1]
+        with pytest.raises(promotions.GateNotPassed):
+            promotions.make_champion(connection, model_id, 2, **asked, override=False)
+        assert promotions.champion(connection, model_id).to_version == 1
+        assert promotions.make_champion(connection, model_id, 2, **asked, override=True) == 2
+        last = promotions.list_all(connection, model_id)[-1]
     assert (last["kind"], last["to_version"], last["evidence"]) == ("override", 2, None)
     assert (last["actor"], last["reason"]) == ("anna", "I know better")
 
@@ -166,13 +168,17 @@ def test_the_champion_is_not_made_champion_again(database: Database) -> None:
     with database.write() as connection:
         new_version(connection, model_id)
         new_version(connection, model_id)
-        with pytest.raises(registry.AlreadyChampion):
-            registry.make_champion(
+        with pytest.raises(promotions.AlreadyChampion):
+            promotions.make_champion(
                 connection, model_id, 2, expected=2, actor="a", reason="r", override=True
             )
-        with pytest.raises(registry.AlreadyChampion):
-            registry.roll_back(connection, model_id, to=2, actor="a", reason="r")
-        assert registry.aliases(connection, model_id) == {"champion": 2, "previous": 1, "anchor": 1}
+        with pytest.raises(promotions.AlreadyChampion):
+            promotions.roll_back(connection, model_id, to=2, actor="a", reason="r")
+        assert promotions.aliases(connection, model_id) == {
+            "champion": 2,
+            "previous": 1,
+            "anchor": 1,
+        }
 
 
 def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database: Database) -> None:
@@ -180,28 +186,28 @@ def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database:
     with database.write() as connection:
         new_version(connection, model_id)
         new_version(connection, model_id)
-        registry.make_champion(
+        promotions.make_champion(
             connection, model_id, 1, expected=2, actor="a", reason="r", override=True
         )
-        assert registry.history(connection, model_id)[-1]["kind"] == "promote"
+        assert promotions.list_all(connection, model_id)[-1]["kind"] == "promote"
 
 
 def test_rules_are_revised_only_by_who_saw_the_newest(database: Database) -> None:
     model_id = new_model(database)
     with database.write() as connection:
-        _, content = registry.revision(connection, model_id, "policy")
+        _, content = revisions.get(connection, model_id, "policy")
         changed = {**content, "min_window_rows": 40}
-        assert registry.revise(connection, model_id, "policy", changed, actor="a", expected=1) == 2
-        with pytest.raises(registry.EpochMoved):
-            registry.revise(connection, model_id, "policy", content, actor="b", expected=1)
-        assert registry.policy(connection, model_id)[1].min_window_rows == 40
-        assert registry.policy(connection, model_id, 1)[1].min_window_rows == 150
-        assert registry.revision(connection, model_id, "gates")[0] == 1
+        assert revisions.append(connection, model_id, "policy", changed, actor="a", expected=1) == 2
+        with pytest.raises(models.EpochMoved):
+            revisions.append(connection, model_id, "policy", content, actor="b", expected=1)
+        assert revisions.policy(connection, model_id)[1].min_window_rows == 40
+        assert revisions.policy(connection, model_id, 1)[1].min_window_rows == 150
+        assert revisions.get(connection, model_id, "gates")[0] == 1
 
 
 def served_at(database: Database, model_id: str) -> list[float | None]:
     with database.read() as connection:
-        return [row["served_at"] for row in registry.history(connection, model_id)]
+        return [row["served_at"] for row in promotions.list_all(connection, model_id)]
 
 
 def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it(
@@ -211,18 +217,18 @@ def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it
     with database.write() as connection:
         new_version(connection, model_id)
         for replica in ("api-0", "api-1", "api-2"):
-            catalog.heartbeat(connection, replica, {})
+            replicas.heartbeat(connection, replica, {})
     let_die(database, "api-2", seconds=11)
     with database.write() as connection:
-        registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
+        replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
     assert served_at(database, model_id) == [None]
     with database.write() as connection:
-        registry.report_loaded(connection, "api-1", model_id, version=1, epoch=1)
+        replicas.report_loaded(connection, "api-1", model_id, version=1, epoch=1)
     first = served_at(database, model_id)
     assert first[0] is not None
     with database.write() as connection:
         new_version(connection, model_id)
-        registry.report_loaded(connection, "api-0", model_id, version=2, epoch=2)
+        replicas.report_loaded(connection, "api-0", model_id, version=2, epoch=2)
     assert served_at(database, model_id) == [*first, None]
 
 
@@ -233,12 +239,12 @@ def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(
     with database.write() as connection:
         new_version(connection, model_id)
         for replica in ("api-0", "api-1"):
-            catalog.heartbeat(connection, replica, {model_id: 0})
+            replicas.heartbeat(connection, replica, {model_id: 0})
     reported = threading.Semaphore(0)
 
     def report(replica):
         def deed(connection):
-            registry.report_loaded(connection, replica, model_id, version=1, epoch=1)
+            replicas.report_loaded(connection, replica, model_id, version=1, epoch=1)
             # Hold the transaction open until the other one has reported too, if it can.
             reported.release()
             for _ in range(2):
@@ -254,9 +260,9 @@ def test_a_replica_that_cannot_load_says_so_until_it_can(database: Database) -> 
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
-        catalog.heartbeat(connection, "api-0", {})
-        registry.report_problem(connection, "api-0", model_id, "digest differs")
-        assert catalog.live_replicas(connection, model_id)[0]["problem"] == "digest differs"
-        registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
-        live = catalog.live_replicas(connection, model_id)[0]
+        replicas.heartbeat(connection, "api-0", {})
+        replicas.report_problem(connection, "api-0", model_id, "digest differs")
+        assert replicas.list_live(connection, model_id)[0]["problem"] == "digest differs"
+        replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
+        live = replicas.list_live(connection, model_id)[0]
     assert (live["problem"], live["version"], live["epoch"]) == (None, 1, 1)

@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog
-from acclimate.storage.registry import idempotency, registry, run_events, runs, stages
-from acclimate.storage.registry.idempotency import KeyReused, Once
-from acclimate.storage.registry.run_logs import MOST_BYTES, RunLogs
-from acclimate.storage.registry.runs import Claim, LeaseLost
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models
+from acclimate.storage.runs import idempotency, run_events, run_start, runs, stages
+from acclimate.storage.runs.idempotency import IdempotentRequest, KeyReused
+from acclimate.storage.runs.run_logs import MOST_BYTES, RunLogs
+from acclimate.storage.runs.runs import Claim, LeaseLost
 from acclimate.storage.store import Store
 
 GATES = [{"gate": "max_ece", "verdict": "pass"}, {"gate": "agreement", "verdict": "fail"}]
@@ -43,11 +44,16 @@ def told(database: Database, run_id: str, after: int = 0) -> list[tuple[str, Any
 def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
     held = claimed(database, new_model(database))
     with database.write() as connection:
-        assert runs.enter(connection, held, "train", lease_seconds=20) == "running"
-        runs.beat(
+        assert runs.enter_stage(connection, held, "train", lease_seconds=20) == "running"
+        runs.heartbeat(
             connection, held, stage="train", progress={"done": 1, "total": 2}, lease_seconds=20
         )
-        runs.finish(connection, held, state="rejected", detail="no gain", gates=GATES)
+        runs.finish(
+            connection,
+            held,
+            state="rejected",
+            results=runs.RunResults(detail="no gain", gates=GATES),
+        )
     assert told(database, held.run_id) == [
         ("state", {"state": "queued", "attempt": 0}),
         ("state", {"state": "running", "attempt": 1}),
@@ -102,14 +108,16 @@ def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(
     held = claimed(database, new_model(database))
     for done in range(5):
         with database.write() as connection:
-            runs.beat(connection, held, stage="train", progress={"done": done}, lease_seconds=20)
+            runs.heartbeat(
+                connection, held, stage="train", progress={"done": done}, lease_seconds=20
+            )
     assert [
         content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
     ] == [0]
     with database.write() as connection:
         assert runs.get(connection, held.run_id)["progress"] == {"done": 4}
         connection.execute(text("UPDATE run_events SET at = at - 1.1"))
-        runs.beat(connection, held, stage="train", progress={"done": 9}, lease_seconds=20)
+        runs.heartbeat(connection, held, stage="train", progress={"done": 9}, lease_seconds=20)
     assert [
         content["done"] for kind, content in told(database, held.run_id) if kind == "progress"
     ] == [0, 9]
@@ -119,7 +127,7 @@ def test_writers_that_meet_give_events_sequences_of_their_own(database: Database
     held = claimed(database, new_model(database))
 
     def enter(connection):
-        return runs.enter(connection, held, "judge", lease_seconds=20)
+        return runs.enter_stage(connection, held, "judge", lease_seconds=20)
 
     def cancel(connection):
         return runs.cancel(connection, held.run_id)
@@ -168,12 +176,12 @@ def test_what_a_run_kept_is_left_over_when_it_has_ended_and_needed_while_somethi
         }
         assert stages.is_needed(connection, DIGEST) and not stages.is_needed(connection, OTHER)
         for stage in ("train", "judge"):
-            stages.forget(connection, held.run_id, stage)
+            stages.delete_stage(connection, held.run_id, stage)
         assert stages.left_over(connection) == []
 
 
-def once(key: str = "k", fingerprint: str = "f", key_id: str = "01K") -> Once:
-    return Once(key_id=key_id, idempotency_key=key, fingerprint=fingerprint)
+def once(key: str = "k", fingerprint: str = "f", key_id: str = "01K") -> IdempotentRequest:
+    return IdempotentRequest(key_id=key_id, idempotency_key=key, fingerprint=fingerprint)
 
 
 def startable(database: Database, name: str = "gas") -> str:
@@ -185,8 +193,10 @@ def startable(database: Database, name: str = "gas") -> str:
     return model_id
 
 
-def begin(database: Database, asked: Once, model: str = "gas") -> str:
-    return barrier.start_run(database, model, trigger="operator", actor="anna", once=asked)
+def begin(database: Database, asked: IdempotentRequest, model: str = "gas") -> str:
+    return run_start.start_run(
+        database, run_start.RunRequest(model=model, trigger="operator", actor="anna", once=asked)
+    )
 
 
 def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
@@ -275,14 +285,14 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
     model_id = startable(database)
     for agreement in (0.9, 0.7):
         with database.write() as connection:
-            registry.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
-                "number"
-            ]
-            catalog.note_window(connection, model_id, number, drift={"agreement": agreement})
+            models.lock(connection, model_id)
+            number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
+            windows.note(
+                connection, model_id, number, windows.Findings(drift={"agreement": agreement})
+            )
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
-        found = [catalog.past(connection, model_id, before=number) for number in (1, 2, 3)]
+        found = [windows.past(connection, model_id, before=number) for number in (1, 2, 3)]
     assert found == [None, Past(agreement=0.9), Past(agreement=0.7)]
 
 
@@ -290,14 +300,15 @@ def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> Non
     model_id = startable(database)
     for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
         with database.write() as connection:
-            registry.lock(connection, model_id)
-            number = catalog.close_window(connection, model_id, closed_by="operator", needed=1)[
-                "number"
-            ]
-            catalog.note_window(
-                connection, model_id, number, drift={"agreement": agreement}, state=state
+            models.lock(connection, model_id)
+            number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
+            windows.note(
+                connection,
+                model_id,
+                number,
+                windows.Findings(drift={"agreement": agreement}, state=state),
             )
         log_segment(database, model_id, rows=200)
     with database.read() as connection:
-        found = [catalog.past(connection, model_id, before=number) for number in (2, 3, 4)]
+        found = [windows.past(connection, model_id, before=number) for number in (2, 3, 4)]
     assert found == [Past(agreement=0.9), Past(agreement=0.9, standing=True), Past(agreement=0.8)]

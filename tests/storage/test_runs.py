@@ -11,12 +11,13 @@ from memories import at_once, expire_lease, new_model, new_run, new_version
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import runs
 
 
 def start(database: Database, model_id: str, **changes: Any) -> str:
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return new_run(connection, model_id, **changes)
 
 
@@ -48,7 +49,7 @@ def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(
     model_id = new_model(database)
 
     def begin(connection):
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         return new_run(connection, model_id)
 
     found = at_once(database, [begin] * 4)
@@ -62,7 +63,9 @@ def test_an_ended_run_makes_room_for_the_next(database: Database) -> None:
     first = start(database, model_id)
     held = claim(database, first)
     with database.write() as connection:
-        runs.finish(connection, held, state="rejected", detail="nothing new")
+        runs.finish(
+            connection, held, state="rejected", results=runs.RunResults(detail="nothing new")
+        )
     second = start(database, model_id)
     with database.read() as connection:
         assert [found["id"] for found in runs.page(connection)] == [second, first]
@@ -162,10 +165,10 @@ def test_a_claim_given_back_can_be_taken_at_once(database: Database) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
     with database.write() as connection:
-        runs.give_back(connection, held)
+        runs.release(connection, held)
     assert claim(database, run_id, "worker-1").attempt == 2
     with database.write() as connection:
-        runs.give_back(connection, held)  # late: the run is no longer this claim's
+        runs.release(connection, held)  # late: the run is no longer this claim's
     assert claim(database, run_id, "worker-2") is None
 
 
@@ -176,7 +179,7 @@ def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database:
     with database.write() as connection:
         progress = {"done": 1, "total": 2, "unit": "steps"}
         assert (
-            runs.beat(connection, held, stage="train", progress=progress, lease_seconds=20)
+            runs.heartbeat(connection, held, stage="train", progress=progress, lease_seconds=20)
             == "running"
         )
     assert claim(database, run_id, "worker-1") is None
@@ -192,20 +195,24 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
     newer = claim(database, run_id, "worker-1")
     if how == "ended":
         with database.write() as connection:
-            runs.finish(connection, newer, state="succeeded", detail="done")
+            runs.finish(
+                connection, newer, state="succeeded", results=runs.RunResults(detail="done")
+            )
     before = row(database, run_id)
     for held in [stale, newer] if how == "ended" else [stale]:
         for late in (
-            lambda c, held=held: runs.beat(
+            lambda c, held=held: runs.heartbeat(
                 c, held, stage="publish", progress=None, lease_seconds=20
             ),
-            lambda c, held=held: runs.finish(c, held, state="failed", detail="late"),
-            lambda c, held=held: runs.note(c, held, rows=1),
+            lambda c, held=held: runs.finish(
+                c, held, state="failed", results=runs.RunResults(detail="late")
+            ),
+            lambda c, held=held: runs.note(c, held, runs.RunResults(rows=1)),
         ):
             with pytest.raises(runs.LeaseLost), database.write() as connection:
                 late(connection)
         with database.write() as connection:
-            runs.give_back(connection, held)
+            runs.release(connection, held)
     assert row(database, run_id) == before
 
 
@@ -213,9 +220,12 @@ def test_the_holder_writes_what_it_found(database: Database) -> None:
     run_id = start(database, new_model(database))
     held = claim(database, run_id)
     with database.write() as connection:
-        runs.note(connection, held, drift={"kind": "covariate"}, rows=300)
+        runs.note(connection, held, runs.RunResults(drift={"kind": "covariate"}, rows=300))
         runs.finish(
-            connection, held, state="rejected", detail="no gain", gates=[{"gate": "max_ece"}]
+            connection,
+            held,
+            state="rejected",
+            results=runs.RunResults(detail="no gain", gates=[{"gate": "max_ece"}]),
         )
     found = row(database, run_id)
     assert (found["state"], found["detail"], found["rows"]) == ("rejected", "no gain", 300)
@@ -268,7 +278,7 @@ def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(
         runs.cancel(connection, run_id)
         runs.cancel(connection, run_id)  # twice is once
         assert (
-            runs.beat(connection, held, stage="train", progress=None, lease_seconds=20)
+            runs.heartbeat(connection, held, stage="train", progress=None, lease_seconds=20)
             == "cancelling"
         )
         runs.finish(connection, held, state="cancelled")
@@ -349,7 +359,7 @@ def test_a_run_knows_when_its_version_was_served(database: Database) -> None:
         new_version(connection, model_id)
         run_id = runs.page(connection, model_id=model_id)[0]["id"]
         assert runs.get(connection, run_id)["served_at"] is None
-        registry.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
+        replicas.report_loaded(connection, "api-0", model_id, version=1, epoch=1)
         assert runs.get(connection, run_id)["served_at"] is not None
 
 
@@ -361,7 +371,12 @@ def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> Non
     before = row(database, cancelled_first.run_id)
     for state in ("succeeded", "rejected", "failed"):
         with pytest.raises(runs.RunCancelled), database.write() as connection:
-            runs.finish(connection, cancelled_first, state=state, version=2, promoted=True)
+            runs.finish(
+                connection,
+                cancelled_first,
+                state=state,
+                results=runs.RunResults(version=2, promoted=True),
+            )
     assert row(database, cancelled_first.run_id) == before
     with database.write() as connection:
         runs.finish(connection, cancelled_first, state="cancelled")

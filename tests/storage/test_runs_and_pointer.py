@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from memories import DIGEST, expire_lease, new_model, new_run, new_version
 
 from acclimate.storage.database import Database
-from acclimate.storage.registry import audit_log, registry, runs
-from acclimate.storage.registry.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
+from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.runs import Claim, LeaseLost, RunActive, RunCancelled, RunEnded
 from migrations.run import upgrade
 
 SELDOM = st.sampled_from((False, False, False, False, True))
@@ -130,16 +131,23 @@ class RunsAndPointer(RuleBasedStateMachine):
         claim, expected = self.claims[which % len(self.claims)], self.expected
 
         def deed(connection: Any) -> int:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             made = {"digest": DIGEST, "parent": 1, "gates": [], "evidence": "label_free"}
-            number = registry.add_version(
-                connection, self.model_id, promoted=promoted, run_id=claim.run_id, **made
+            number = versions.add(
+                connection,
+                self.model_id,
+                versions.NewVersion(promoted=promoted, run_id=claim.run_id, **made),
             )
             if promoted:
                 who = {"actor": "loop", "reason": None, "run_id": claim.run_id}
-                registry.promote(connection, self.model_id, number, kind="promote", **who)
+                promotions.promote(connection, self.model_id, number, kind="promote", **who)
             state = "succeeded" if promoted else "rejected"
-            runs.finish(connection, claim, state=state, version=number, promoted=promoted)
+            runs.finish(
+                connection,
+                claim,
+                state=state,
+                results=runs.RunResults(version=number, promoted=promoted),
+            )
             return number
 
         newest = expected.run == claim.run_id and expected.token == claim.token
@@ -179,12 +187,12 @@ class RunsAndPointer(RuleBasedStateMachine):
         known = set(self.expected.promoted) - {self.expected.promoted[-1]}
         try:
             _, version = self.write(
-                lambda connection: registry.roll_back(
+                lambda connection: promotions.roll_back(
                     connection, self.model_id, to=to, actor="anna", reason="r"
                 ),
                 crash=crash,
             )
-        except (registry.UnknownVersion, registry.AlreadyChampion):
+        except (versions.UnknownVersion, promotions.AlreadyChampion):
             assert to not in known
         except Crash:
             assert to in known
@@ -197,9 +205,9 @@ class RunsAndPointer(RuleBasedStateMachine):
         expected = self.expected
         with self.database.read() as connection:
             active = runs.active(connection, self.model_id)
-            champion = registry.champion(connection, self.model_id)
-            history = registry.history(connection, self.model_id)
-            numbers = [row["number"] for row in registry.all_versions(connection, self.model_id)]
+            champion = promotions.champion(connection, self.model_id)
+            history = promotions.list_all(connection, self.model_id)
+            numbers = [row["number"] for row in versions.list_all(connection, self.model_id)]
             assert audit_log.verify(connection).broken is None
         assert (active["id"] if active else None) == expected.run
         if active is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acclimate.storage.log.journal import Journal, recover
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments, deduplicate, first_copies
 from acclimate.storage.store import Store, StoreMissing
 
@@ -27,12 +27,14 @@ def store(request, tmp_path):
 
 def rows(prediction_id, n, start=0.0):
     return LoggedRows.of_request(
-        prediction_id=prediction_id,
-        version="1",
-        logged_at=1_800_000_000.0,
-        client="key-1",
-        x=np.arange(start, start + 2 * n, dtype=np.float32).reshape(n, 2),
-        probabilities=np.full((n, 3), 1 / 3, np.float32),
+        RequestRows(
+            prediction_id=prediction_id,
+            version="1",
+            logged_at=1_800_000_000.0,
+            client="key-1",
+            x=np.arange(start, start + 2 * n, dtype=np.float32).reshape(n, 2),
+            probabilities=np.full((n, 3), 1 / 3, np.float32),
+        )
     )
 
 
@@ -221,8 +223,8 @@ def test_the_places_of_rows_are_those_of_their_first_copies_and_of_no_others(sto
     )
     segments = Segments(store)
     key = segments.put(sealed, "gas")
-    assert segments.places(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {
+    assert segments.positions(key, {("a", 0), ("b", 1), ("b", 7), ("z", 0)}) == {
         ("a", 0): 0,
         ("b", 1): 3,
     }
-    assert segments.places(key, set()) == {}
+    assert segments.positions(key, set()) == {}

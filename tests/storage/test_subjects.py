@@ -15,15 +15,16 @@ from memories import expire_lease, new_model, new_run
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, erasure
+from acclimate.storage.log import catalog, erasure, windows
 from acclimate.storage.log.erasure import Erasure
 from acclimate.storage.log.journal import Journal, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
-from acclimate.storage.registry import audit_log, labels, pseudo_labels, registry, runs
+from acclimate.storage.registry import audit_log, labels, models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
+from acclimate.storage.runs import pseudo_labels, runs
 from acclimate.storage.store import Store
 
 NOW = 1_000_000_000.0
@@ -63,7 +64,9 @@ class Log:
                 "client": "k",
                 "subject": subject,
             }
-            journal.append(LoggedRows.of_request(logged_at=at + place, **named, **answer, **state))
+            journal.append(
+                LoggedRows.of_request(RequestRows(logged_at=at + place, **named, **answer, **state))
+            )
         sealed = journal.seal()
         assert sealed is not None
         return sealed
@@ -77,14 +80,12 @@ class Log:
     def close_window(self) -> int:
         with self.database.write() as connection:
             return int(
-                catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)[
-                    "number"
-                ]
+                windows.close(connection, self.model_id, closed_by="operator", needed=1)["number"]
             )
 
     def erase(self, subject: str) -> Erasure:
         with self.database.read() as connection:
-            model = registry.model_by_id(connection, self.model_id)
+            model = models.get(connection, self.model_id)
         return erasure.erase(
             self.database, self.segments, self.artifacts, model, subject, actor="anna"
         )
@@ -105,7 +106,7 @@ class Log:
 
     def window(self, number: int) -> Any:
         with self.database.read() as connection:
-            return catalog.window(connection, self.model_id, number)
+            return windows.get(connection, self.model_id, number)
 
 
 @pytest.fixture
@@ -227,7 +228,7 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
     log.ship(sealed)
     number = log.close_window()
     with log.database.write() as connection:
-        registry.lock(connection, log.model_id)
+        models.lock(connection, log.model_id)
         given = [
             Label(prediction_id=id, row=0, label=1, source="anna", segment=sealed.id)
             for id in rows.prediction_id
@@ -237,16 +238,22 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
         claim = runs.claim(connection, run_id, owner="worker-0")
         assert claim is not None
         digest = log.artifacts.write({"run": run_id}, {"row": np.zeros(1, dtype=np.uint64)})
-        pseudo_labels.name(connection, claim, digest)
-        runs.finish(connection, claim, state="succeeded", version=2, promoted=True)
+        pseudo_labels.set_artifact(connection, claim, digest)
+        runs.finish(
+            connection, claim, state="succeeded", results=runs.RunResults(version=2, promoted=True)
+        )
         taught = new_run(connection, log.model_id, windows=[number + 8])
         claim = runs.claim(connection, taught, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state="rejected", version=3, promoted=False)
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=3, promoted=False)
+        )
         later = new_run(connection, log.model_id, windows=[number + 9])
         claim = runs.claim(connection, later, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state="rejected", version=4, promoted=False)
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=4, promoted=False)
+        )
     assert log.window(number)["rows_labelled"] == 2
     assert log.erase("ann") == Erasure(rows=1, versions=[2, 3])
     assert log.window(number)["rows_labelled"] == 1

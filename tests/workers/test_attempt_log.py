@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from acclimate.storage.registry.run_logs import RunLogs
-from acclimate.storage.registry.runs import Claim
+from acclimate.storage.runs.run_logs import RunLogs
+from acclimate.storage.runs.runs import Claim
 from acclimate.storage.store import Store, StoreError
 from workers.run import AttemptLog, follow_log
 

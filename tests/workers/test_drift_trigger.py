@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.storage.database import Database, clock
-from acclimate.storage.log import catalog
-from acclimate.storage.log.barrier import start_run
-from acclimate.storage.registry import registry, runs
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models, replicas
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from workers import triggers
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 UNSURE = answers(150, confidence=0.7)
 
@@ -33,7 +34,7 @@ def live(database: Database, tmp_path: Path) -> Live:
 def look(live: Live) -> list[str]:
     """The runs that were rung for."""
     rung: list[str] = []
-    triggers.start_due_runs(live.database, live.segments, Seen(), rung.append)
+    triggers.start_due_runs(live.database, live.segments, LastChecked(), rung.append)
     return rung
 
 
@@ -41,7 +42,9 @@ def end(live: Live, run_id: str, state: str) -> None:
     with live.database.write() as connection:
         claim = runs.claim(connection, run_id, owner="worker-0")
         assert claim is not None
-        runs.finish(connection, claim, state=state, detail="as the test wants it")
+        runs.finish(
+            connection, claim, state=state, results=runs.RunResults(detail="as the test wants it")
+        )
 
 
 def pass_by(live: Live, seconds: float) -> None:
@@ -82,10 +85,10 @@ def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
 def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, "paused", "holiday")
+        models.set_learning(connection, live.model_id, "paused", "holiday")
     assert look(live) == []
     with live.database.write() as connection:
-        registry.set_learning(connection, live.model_id, "on", None)
+        models.set_learning(connection, live.model_id, "on", None)
         new_run(connection, live.model_id)
     assert look(live) == []
 
@@ -143,7 +146,7 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
     end(live, look(live)[0], "rejected")
     live.log(1, UNSURE)
     assert look(live) == []
-    operators = start_run(live.database, "gas", trigger="operator", actor="ann")
+    operators = start_run(live.database, RunRequest(model="gas", trigger="operator", actor="ann"))
     end(live, operators, "succeeded")
     live.log(1, UNSURE)
     assert len(look(live)) == 1
@@ -152,26 +155,22 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
 def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
-            "number"
-        ]
+        number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        catalog.note_window(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.log(1, UNSURE)
     assert look(live) == []
     with live.database.write() as connection:
-        catalog.set_window_state(connection, live.model_id, number, "quarantined")
+        windows.set_state(connection, live.model_id, number, "quarantined")
     assert len(look(live)) == 1
 
 
 def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
     live.log(1, UNSURE)
     with live.database.write() as connection:
-        number = catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)[
-            "number"
-        ]
+        number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
         told = {"served": {"version": 1, "answers": Behaviour.of(UNSURE).as_json()}}
-        catalog.note_window(connection, live.model_id, number, estimate=told)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=told))
     live.add_version()
     live.log(2, UNSURE)
     assert len(look(live)) == 1
@@ -179,8 +178,8 @@ def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -
 
 def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -> None:
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 100})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 100})
     for _ in range(2):
         assert look(live) == []
     with live.database.read() as connection:
-        assert registry.model_by_id(connection, live.model_id)["seal"] == 1
+        assert models.get(connection, live.model_id)["seal"] == 1

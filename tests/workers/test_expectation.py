@@ -7,7 +7,7 @@ from live_rows import USUAL, answers
 
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.pipeline import Turn
-from workers.outcome import expectation
+from workers.trainer.outcome import expectation
 
 
 def test_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:

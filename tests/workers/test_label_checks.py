@@ -15,15 +15,16 @@ from sqlalchemy import text
 
 from acclimate.learning.data import PseudoLabels
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog, window_rows
-from acclimate.storage.registry import labels, pseudo_labels, registry, runs, stages
+from acclimate.storage.log import catalog, window_rows, windows
+from acclimate.storage.registry import labels, models
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.registry.labels import Label
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import pseudo_labels, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from service import learning_metrics
 from workers import pseudo_label_checks, reconciler
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 ROWS = 20
 
@@ -38,11 +39,11 @@ class Checked:
         self.database, self.model_id = database, self.live.model_id
         self.store = Store(f"file://{folder / 'store'}", folder / "cache")
         self.artifacts = Artifacts(self.store)
-        self.seen = Seen()
+        self.seen = LastChecked()
         self.live.log(1, answers(ROWS), request="a")
         with database.write() as connection:
-            registry.lock(connection, self.model_id)
-            catalog.close_window(connection, self.model_id, closed_by="operator", needed=1)
+            models.lock(connection, self.model_id)
+            windows.close(connection, self.model_id, closed_by="operator", needed=1)
             lines = catalog.segments_of(connection, self.model_id, [1])
             self.segment = lines[0]["id"]
             self.run_id = new_run(connection, self.model_id, windows=[1])
@@ -59,12 +60,12 @@ class Checked:
             numbers = pseudo_label_checks.numbers(self.model_id, rows)
             self.digest = pseudo_label_checks.write(self.artifacts, self.run_id, numbers, found)
             stages.finish(connection, claim, "publish", self.digest)
-            pseudo_labels.name(connection, claim, self.digest)
+            pseudo_labels.set_artifact(connection, claim, self.digest)
             runs.finish(connection, claim, state="rejected")
 
     def label(self, given: dict[int, int | None]) -> None:
         with self.database.write() as connection:
-            registry.lock(connection, self.model_id)
+            models.lock(connection, self.model_id)
             said = [
                 Label(prediction_id="a", row=r, label=y, source="s", segment=self.segment)
                 for r, y in given.items()
@@ -73,7 +74,7 @@ class Checked:
 
     def look(self) -> float | None:
         """What the metric says after a look."""
-        pseudo_label_checks.look(self.database, self.artifacts, self.seen)
+        pseudo_label_checks.recount(self.database, self.artifacts, self.seen)
         for family in text_string_to_metric_families(learning_metrics.text(self.database).decode()):
             if family.name == "acclimate_pseudo_label_error_ratio":
                 return family.samples[0].value if family.samples else None

@@ -9,11 +9,12 @@ from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
+from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import registry, run_events, runs, stages
+from acclimate.storage.registry import models
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import run_events, runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
 from workers import reconciler
 
@@ -27,15 +28,15 @@ def test_a_queued_run_is_rung_for_until_somebody_takes_it_and_again_when_its_lea
     rung: list[str] = []
     with database.write() as connection:
         run_id = new_run(connection, model_id)
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id]
     with database.write() as connection:
         assert runs.claim(connection, run_id, owner="worker-0") is not None
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id]
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET lease_expires_at = 1"))
-    reconciler.ring_again(database, rung.append)
+    reconciler.notify_waiting(database, rung.append)
     assert rung == [run_id, run_id]
 
 
@@ -53,7 +54,7 @@ def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_an
     assert [store.exists(line.key) for line in (old, young)] == [False, True]
     with database.read() as connection:
         assert [row["id"] for row in catalog.all_segments(connection, model_id)] == [young.id]
-        assert catalog.open_rows(connection, model_id) == young.rows
+        assert windows.open_rows(connection, model_id) == young.rows
 
 
 def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referred_to_stays(
@@ -63,7 +64,7 @@ def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referre
     artifacts, logs = Artifacts(store), RunLogs(store)
     kept = {name: artifacts.write({"stage": name}, {}) for name in ("seed", "ended", "going on")}
     with database.write() as connection:
-        model_id = registry.create_model(connection, spec(), seed_digest=kept["seed"], actor="test")
+        model_id = models.create(connection, spec(), seed_digest=kept["seed"], actor="test")
         ended = runs.claim(connection, new_run(connection, model_id), owner="worker-0")
         stages.finish(connection, ended, "train", kept["ended"])
         stages.finish(connection, ended, "judge", kept["seed"])

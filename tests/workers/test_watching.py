@@ -11,11 +11,11 @@ from live_rows import EXPECTED, Live, answers
 from sqlalchemy import text
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, registry
+from acclimate.storage.log import windows
+from acclimate.storage.registry import audit_log, models, promotions, replicas
 from acclimate.storage.tables import versions
 from workers import rollback_watch
-from workers.live_answers import Seen
+from workers.live_answers import LastChecked
 
 ONE_CLASS = answers(300, of_a=1.0)
 
@@ -28,13 +28,13 @@ def live(database: Database, tmp_path: Path) -> Live:
     return live
 
 
-def look(live: Live, seen: Seen | None = None) -> None:
-    rollback_watch.look(live.database, live.segments, seen or Seen())
+def look(live: Live, seen: LastChecked | None = None) -> None:
+    rollback_watch.poll(live.database, live.segments, seen or LastChecked())
 
 
 def history(live: Live) -> list[Any]:
     with live.database.read() as connection:
-        return registry.history(connection, live.model_id)
+        return promotions.list_all(connection, live.model_id)
 
 
 def watch(live: Live, epoch: int = 2) -> Any:
@@ -56,7 +56,7 @@ def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> N
 def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live: Live) -> None:
     live.log(1, answers(50))
     with live.database.write() as connection:
-        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+        windows.close(connection, live.model_id, closed_by="operator", needed=1)
     live.add_version(windows=(1,))
     live.log(2, ONE_CLASS)
     for _ in range(3):
@@ -69,9 +69,9 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
     ]
     assert (found[1]["watch"]["state"], found[1]["watch"]["rows"]) == ("worse", 200)
     with live.database.read() as connection:
-        model = registry.model_by_id(connection, live.model_id)
+        model = models.get(connection, live.model_id)
         assert model["learning"] == "paused" and "version 2 worse" in model["learning_reason"]
-        assert catalog.window(connection, live.model_id, 1)["state"] == "quarantined"
+        assert windows.get(connection, live.model_id, 1)["state"] == "quarantined"
         entries = [row for row in audit_log.page(connection) if row["actor"] == "watch"]
     assert [(row["action"], row["target"], row["content"]["version"]) for row in entries] == [
         ("version.rollback", "gas", 1)
@@ -97,7 +97,7 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
     look(live)
     live.log(2, ONE_CLASS[:60], behind_seconds=3600)
     with live.database.write() as connection:
-        catalog.close_window(connection, live.model_id, closed_by="operator", needed=1)
+        windows.close(connection, live.model_id, closed_by="operator", needed=1)
     live.log(2, ONE_CLASS[:60], behind_seconds=-3600)
     look(live)
     assert watch(live)["rows"] == 120
@@ -109,13 +109,13 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
 def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> None:
     live.add_version()
     live.log(2, answers(60))
-    seen = Seen()
+    seen = LastChecked()
     look(live, seen)
     with live.database.write() as connection:
         connection.execute(text("UPDATE segments SET key = 'nowhere'"))
     look(live, seen)
     assert watch(live)["rows"] == 60
-    look(live, Seen())
+    look(live, LastChecked())
     assert watch(live)["rows"] == 0
 
 
@@ -126,7 +126,7 @@ def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_wa
     look(live)
     live.log(2, ONE_CLASS)
     with live.database.write() as connection:
-        registry.roll_back(connection, live.model_id, to=None, actor="ann", reason="looks wrong")
+        promotions.roll_back(connection, live.model_id, to=None, actor="ann", reason="looks wrong")
     look(live)
     assert watch(live)["state"] == "superseded"
     assert [row["actor"] for row in history(live)] == ["loop", "loop", "ann"]
@@ -137,14 +137,14 @@ def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
     look(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
-        model = registry.model_by_id(connection, live.model_id)
-        found = rollback_watch.under_watch(connection, model)
+        model = models.get(connection, live.model_id)
+        found = rollback_watch.open_watch(connection, model)
     assert found is not None
     live.add_version()
     rollback_watch.conclude(live.database, live.segments, found)
     assert [row["kind"] for row in history(live)] == ["first", "promote", "promote"]
     with live.database.read() as connection:
-        assert registry.model_by_id(connection, live.model_id)["learning"] == "on"
+        assert models.get(connection, live.model_id)["learning"] == "on"
 
 
 def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> None:
@@ -190,7 +190,7 @@ def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_pro
 ) -> None:
     live.add_version()
     with live.database.write() as connection:
-        registry.make_champion(
+        promotions.make_champion(
             connection, live.model_id, 1, expected=2, actor="ann", reason="back", override=False
         )
     live.log(1, ONE_CLASS)
@@ -217,18 +217,18 @@ def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live:
     look(live)
     assert watch(live)["state"] == "worse" and len(history(live)) == 2
     with live.database.read() as connection:
-        model = registry.model_by_id(connection, live.model_id)
+        model = models.get(connection, live.model_id)
     assert model["learning"] == "paused" and "still serves" in model["learning_reason"]
 
 
 def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(live: Live) -> None:
     live.add_version()
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 49})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 49})
     look(live)
     assert asked(live) == 0
     with live.database.write() as connection:
-        catalog.heartbeat(connection, "api-0", {live.model_id: 50})
+        replicas.heartbeat(connection, "api-0", {live.model_id: 50})
     started = time.monotonic()
     for _ in range(3):
         look(live)
@@ -238,7 +238,7 @@ def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(l
 
 def asked(live: Live) -> int:
     with live.database.read() as connection:
-        return int(registry.model_by_id(connection, live.model_id)["seal"])
+        return int(models.get(connection, live.model_id)["seal"])
 
 
 def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(
@@ -248,12 +248,10 @@ def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_
     look(live)
     live.log(2, ONE_CLASS)
     with live.database.read() as connection:
-        found = rollback_watch.under_watch(
-            connection, registry.model_by_id(connection, live.model_id)
-        )
+        found = rollback_watch.open_watch(connection, models.get(connection, live.model_id))
     assert found is not None
     with live.database.write() as connection:
         for table in ("promotions", "versions", "segments", "runs", "models"):
             connection.execute(text(f"DELETE FROM {table}"))
-    with pytest.raises(registry.ModelDeleted):
+    with pytest.raises(models.ModelDeleted):
         rollback_watch.conclude(live.database, live.segments, found)

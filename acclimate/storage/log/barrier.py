@@ -1,145 +1,80 @@
-"""Starts runs: the barrier over all replicas first, then ONE transaction that closes the window and
-inserts the run.
+"""The seal barrier: every live replica seals its open journal and acknowledges a number.
+
+Functions that take a connection work inside the caller's transaction.
 """
 
 from __future__ import annotations
 
 import time
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection, select, update
 
+from acclimate.storage import tables
 from acclimate.storage.database import Database
-from acclimate.storage.log import catalog
-from acclimate.storage.registry import audit_log, idempotency, registry, runs
-from acclimate.storage.registry.idempotency import Once
+from acclimate.storage.registry import models, replicas
 
 MOST_SECONDS = 12.0
-"""A replica that neither acknowledges nor misses its heartbeat for so long is not waited for; its
-rows go to the next window.
-"""
-LOOK_SECONDS = 0.05
+"""Longest wait for a live replica that does not acknowledge; its rows go to the next window."""
+POLL_SECONDS = 0.05
 
 
-class WindowQuarantined(Exception):
-    """A window that is quarantined is not learnt from until somebody releases it."""
+def request_seal(connection: Connection, model_id: str) -> int:
+    """Raise the seal number of the model; returns it. Raises `ModelDeleted`.
 
-
-class NothingServed(Exception):
-    """The model has no version yet, so there is nothing that could teach."""
-
-
-def start_run(
-    database: Database,
-    model_name: str,
-    *,
-    trigger: str,
-    actor: str,
-    reason: str | None = None,
-    recipe: str | None = None,
-    windows: list[int] | None = None,
-    slot: float | None = None,
-    once: Once | None = None,
-) -> str:
-    """The id of the new queued run; with `once`, of the one that the same request has started
-    before.
-
-    Every row acknowledged before this call by a live replica is in the run's window, unless
-    `windows` names closed ones to learn from again. Takes as long as the slowest live replica needs
-    to seal, at most 12 s. Raises `RunActive`, `NotEnoughRows` (the rows stay where they are),
-    `UnknownModel`, `UnknownWindow`, `WindowOpen`, `WindowQuarantined`, `NothingServed`,
-    `KeyReused`.
+    Each live replica acknowledges it once all rows logged so far are sealed and registered.
     """
-    with database.read() as connection:
-        model_id = registry.model(connection, model_name)["id"]
-        started = _started(connection, model_id, once)
-    if started is not None:
-        return started
-    if windows is None:
-        seal(database, model_id)
-    with database.write() as connection:
-        registry.lock(connection, model_id)
-        # Asked again under the lock: of two that come at the same moment one starts the run.
-        started = _started(connection, model_id, once)
-        if started is not None:
-            return started
-        policy_revision, policy = registry.policy(connection, model_id)
-        gates_revision, _ = registry.gates(connection, model_id)
-        champion = registry.champion(connection, model_id)
-        if champion is None:
-            raise NothingServed(f"model {model_name!r} has no version yet")
-        closed = _windows(
-            connection, model_id, windows, closed_by=trigger, needed=policy.min_window_rows
-        )
-        run_id = runs.create(
-            connection,
-            model_id,
-            trigger=trigger,
-            reason=reason,
-            recipe=recipe or policy.recipe,
-            windows=[window["number"] for window in closed],
-            rows=sum(window["rows"] for window in closed),
-            data_digest=catalog.digest_of([window["digest"] for window in closed]),
-            policy_revision=policy_revision,
-            gates_revision=gates_revision,
-            parent_version=champion.to_version,
-            slot=slot,
-        )
-        if once is not None:
-            idempotency.remember(connection, once, run_id)
-        audit_log.write(
-            connection,
-            actor=actor,
-            action="run.start",
-            target=model_name,
-            run=run_id,
-            trigger=trigger,
-        )
-    return run_id
+    query = (
+        update(tables.models)
+        .where(tables.models.c.id == model_id)
+        .values(seal=tables.models.c.seal + 1)
+        .returning(tables.models.c.seal)
+    )
+    number = connection.execute(query).scalar()
+    if number is None:
+        raise models.ModelDeleted(model_id)
+    return int(number)
+
+
+def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
+    """Record that the replica has sealed and registered all rows logged before seal `number`."""
+    replicas.note_sealed(connection, replica, model_id, number)
+
+
+def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
+    """The live replicas that have not acknowledged the seal."""
+    return [
+        row["replica"]
+        for row in replicas.list_live(connection, model_id)
+        if (row["sealed"] or 0) < number
+    ]
+
+
+def seal_is_due(connection: Connection, model_id: str, rows: float) -> bool:
+    """Whether live replicas hold at least `rows` unsealed rows and have acknowledged the last seal.
+
+    A replica that does not answer is therefore asked once.
+    """
+    alive = replicas.list_live(connection, model_id)
+    asked = int(
+        connection.execute(
+            select(tables.models.c.seal).where(tables.models.c.id == model_id)
+        ).scalar_one()
+    )
+    held = sum(row["open_rows"] or 0 for row in alive)
+    return held > 0 and held >= rows and all((row["sealed"] or 0) >= asked for row in alive)
 
 
 def seal(database: Database, model_id: str, *, most_seconds: float = MOST_SECONDS) -> None:
-    """Returns when every live replica has sealed and registered what it had logged, or has proved
-    dead or stuck.
+    """Request a seal; returns when every live replica has acknowledged it.
 
-    After `most_seconds` at the latest. Raises `ModelDeleted`.
+    A replica that is dead or does not answer is waited for at most `most_seconds`. Raises
+    `ModelDeleted`.
     """
     with database.write() as connection:
-        number = catalog.request_seal(connection, model_id)
+        number = request_seal(connection, model_id)
     deadline = time.monotonic() + most_seconds
     while time.monotonic() < deadline:
         with database.read() as connection:
-            if not catalog.unsealed_replicas(connection, model_id, number):
+            if not unsealed_replicas(connection, model_id, number):
                 return
-        time.sleep(LOOK_SECONDS)
-
-
-def _started(connection: Connection, model_id: str, once: Once | None) -> str | None:
-    """The run that the same request has started. Raises `RunActive` where there is another."""
-    started = None if once is None else idempotency.started_run(connection, once)
-    active = runs.active(connection, model_id) if started is None else None
-    if active is not None:
-        raise runs.RunActive(active["id"])
-    return started
-
-
-def _windows(
-    connection: Connection, model_id: str, numbers: list[int] | None, *, closed_by: str, needed: int
-) -> list[RowMapping]:
-    """The windows that a run learns from: the open one, closed now, or closed ones by their
-    numbers.
-    """
-    if numbers is None:
-        return [catalog.close_window(connection, model_id, closed_by=closed_by, needed=needed)]
-    return [closed_window(connection, model_id, number) for number in numbers]
-
-
-def closed_window(connection: Connection, model_id: str, number: int) -> RowMapping:
-    """A window that may be learnt from again. Raises `UnknownWindow`, `WindowOpen`,
-    `WindowQuarantined`.
-    """
-    window = catalog.window(connection, model_id, number)
-    if window["state"] == "open":
-        raise catalog.WindowOpen(f"window w-{window['number']} is still open")
-    if window["state"] == "quarantined":
-        raise WindowQuarantined(f"window w-{window['number']} is quarantined: release it first")
-    return window
+        time.sleep(POLL_SECONDS)

@@ -1,31 +1,28 @@
-"""Copies that this machine holds of a store elsewhere: none stays once nobody may read any more
-what it is a copy of.
-"""
+"""This machine's copies of files of a remote store."""
 
 from __future__ import annotations
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import stages
 from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.runs import stages
 
 
-def forget(database: Database, segments: Segments, artifacts: Artifacts) -> None:
-    """No copy here has rows that were erased or outlived their log's bounds, nor is one of an
-    artifact that nothing refers to.
+def purge(database: Database, segments: Segments, artifacts: Artifacts) -> None:
+    """Delete the copies of segments that are no longer stored, and of artifacts nothing refers to.
 
-    Whoever reads such a file at this moment finishes with it. Where the store is a disk of this
-    machine there are no copies.
+    So no copy has rows that were erased. A process that is reading such a file finishes with it. A
+    store on this machine's disk has no copies.
     """
     logged, kept = segments.copies(), artifacts.copies()
     if not logged and not kept:
         return
     with database.read() as connection:
-        standing = catalog.standing_keys(connection)
+        standing = catalog.stored_keys(connection)
         unneeded = [digest for digest in kept if not stages.is_needed(connection, digest)]
     for key in logged:
         if key not in standing:
-            segments.forget_copy(key)
+            segments.delete_copy(key)
     for digest in unneeded:
-        artifacts.forget_copy(digest)
+        artifacts.delete_copy(digest)

@@ -1,10 +1,9 @@
-"""Erasing a data subject: its rows leave the log for good, wherever they turn up, and the versions
-that saw them are named.
+"""Erasure of a data subject's rows from the log, and the versions that had learnt from them.
 
-Segments are immutable, so one with such rows is followed by a file without them. That a subject was
-erased stands in the database and beside the segments, so that a restored database or store loses
-the rows again; the subject itself stands nowhere: its pseudonym follows from model and subject.
-What the subject sends after it was erased is logged like any row.
+Segments are immutable: one with such rows is replaced by a file without them. An erasure is
+recorded in the database and beside the segments, so that rows which a restored database or store
+brings back are erased again. The subject itself is recorded nowhere, only its pseudonym. Rows that
+the subject sends afterwards are logged as usual.
 """
 
 from __future__ import annotations
@@ -23,50 +22,41 @@ from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.catalog import SegmentLine
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import (
-    audit_log,
-    label_snapshot,
-    labels,
-    pseudo_labels,
-    registry,
-    runs,
-)
+from acclimate.storage.registry import audit_log, labels, models
 from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.runs import label_snapshot, pseudo_labels, runs
 from acclimate.storage.tables import erasures
 from acclimate.storage.tables import runs as all_runs
 
 Erased = Mapping[str, float]
-"""Until when the rows of each erased subject are to be gone, by its pseudonym."""
+"""By pseudonym: rows of the subject logged until then, unix seconds, are to be erased."""
 
 
 class ErasedMeanwhile(Exception):
-    """Somebody was erased since the file was cleaned: it has to be cleaned anew."""
+    """A subject was erased after the file was cleaned: clean it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """How many rows of a subject were erased so far, and the versions that learnt from a window or
-    a label with one of them.
-    """
+    """The number of the subject's rows erased so far, and the versions that learnt from them."""
 
     rows: int
     versions: list[int]
 
 
 def pseudonym(model_id: str, subject: str) -> str:
+    """The name under which the erasure of a subject is recorded."""
     return hashlib.sha256(f"{model_id} {subject}".encode()).hexdigest()
 
 
 def erased(connection: Connection, model_id: str) -> dict[str, float]:
-    """The subjects of the model whose rows are to be gone."""
+    """The erased subjects of the model: until when, by pseudonym."""
     query = select(erasures.c.pseudonym, erasures.c.until).where(erasures.c.model_id == model_id)
     return {row.pseudonym: row.until for row in connection.execute(query)}
 
 
 def seen_by(connection: Connection, model_id: str) -> set[int]:
-    """The versions of the model that had learnt from a window or a label with a row that was erased
-    since.
-    """
+    """The versions of the model that had learnt from a row that was erased since."""
     query = select(erasures.c.versions).where(erasures.c.model_id == model_id)
     return {number for (numbers,) in connection.execute(query) for number in numbers}
 
@@ -80,32 +70,35 @@ def erase(
     *,
     actor: str,
 ) -> Erasure:
-    """No row of the subject that was acknowledged before this call is kept anywhere when it
-    returns.
+    """Erase the subject's rows that were acknowledged before this call; returns what was erased.
 
-    A replica that is dead or stuck loses its own when it comes back. A run that learns from a
-    window with such rows is cancelled. Again: the same answer. Raises `ModelDeleted`,
-    `SegmentDamaged`, `StoreError`; asking again goes on from there.
+    A replica that is dead or does not answer erases its own rows when it returns. A run that learns
+    from a window with such rows is cancelled. Repeating gives the same answer, and continues after
+    an error. Raises `ModelDeleted`, `SegmentDamaged`, `StoreError`.
     """
     name = pseudonym(model["id"], subject)
     with database.read() as connection:
         until = clock(connection)
-    # First on record where a database of an earlier day finds it.
-    segments.bury(model["id"], name, until)
+    # First beside the segments, where a restored database finds it.
+    segments.put_tombstone(model["id"], name, until)
     with database.write() as connection:
         _remember(connection, model["id"], {name: until})
         audit_log.write(
-            connection, actor=actor, action="subject.erase", target=model["name"], subject=name
+            connection,
+            actor=actor,
+            action="subject.erase",
+            target=model["name"],
+            content={"subject": name},
         )
     barrier.seal(database, model["id"])
     with database.write() as connection:
-        # Replicas have clocks of their own: whatever is sealed by now was acknowledged before.
+        # Clocks of replicas differ: all that is sealed by now was acknowledged before this call.
         newest = max(
             (line["last_logged_at"] for line in catalog.all_segments(connection, model["id"])),
             default=until,
         )
         _remember(connection, model["id"], {name: max(until, newest)})
-    segments.bury(model["id"], name, max(until, newest))
+    segments.put_tombstone(model["id"], name, max(until, newest))
     clean_all(database, segments, artifacts, model["id"])
     with database.read() as connection:
         row = connection.execute(select(erasures).where(*_here(model["id"], name))).one()
@@ -113,19 +106,19 @@ def erase(
 
 
 def clean_all(database: Database, segments: Segments, artifacts: Artifacts, model_id: str) -> None:
-    """No segment of the model has a row of an erased subject, also after database or store were
-    restored from a backup.
+    """Remove rows of erased subjects from every segment of the model.
 
-    What can be cleaned is, then the first `SegmentDamaged` is raised. Raises `StoreError`.
+    Also after database or store were restored from a backup. Raises the first `SegmentDamaged`
+    after all other segments were cleaned, and `StoreError`.
     """
     with database.write() as connection:
-        _remember(connection, model_id, segments.buried(model_id))
+        _remember(connection, model_id, segments.tombstones(model_id))
         lines = catalog.all_segments(connection, model_id)
         known = erased(connection, model_id)
     damaged: SegmentDamaged | None = None
     for line in lines if known else ():
         try:
-            _clean(database, segments, artifacts, model_id, line, known)
+            _clean_segment(database, segments, artifacts, model_id, line, known)
         except SegmentDamaged as error:
             damaged = damaged or error
     if damaged is not None:
@@ -135,27 +128,28 @@ def clean_all(database: Database, segments: Segments, artifacts: Artifacts, mode
 def clean(
     segments: Segments, sealed: SealedFile, model_id: str, known: Erased
 ) -> tuple[SealedFile | None, Counter[str]]:
-    """A sealed file without rows of erased subjects, None when none is left, and how many each of
-    them had in it.
-    """
+    """The sealed file without rows of erased subjects (None: none left), rows lost by pseudonym."""
     rows = segments.read_sealed(sealed)
-    gone = _gone(rows.subject, rows.logged_at, model_id, known)
+    gone = _to_erase(rows.subject, rows.logged_at, model_id, known)
     lost = Counter(name for name in gone if name is not None)
-    return (segments.keep(sealed, rows.take(_places(gone, kept=True))) if lost else sealed), lost
+    return (
+        segments.replace_local(sealed, rows.take(_positions(gone, kept=True))) if lost else sealed
+    ), lost
 
 
 def note_lost(connection: Connection, model_id: str, known: Erased, lost: Counter[str]) -> None:
-    """A file that was cleaned with what was `known` is let in; these rows are not. Raises
-    `ErasedMeanwhile`, `ModelDeleted`.
+    """Count the rows that a file lost, if `known` are still all erased subjects.
+
+    Raises `ErasedMeanwhile`, `ModelDeleted`.
     """
-    registry.hold(connection, model_id)
+    models.lock_shared(connection, model_id)
     if erased(connection, model_id) != known:
         raise ErasedMeanwhile
     for name, count in lost.items():
         _count(connection, model_id, name, count, set())
 
 
-def _clean(
+def _clean_segment(
     database: Database,
     segments: Segments,
     artifacts: Artifacts,
@@ -163,19 +157,19 @@ def _clean(
     line: RowMapping,
     known: Erased,
 ) -> None:
-    """One segment, as it stands in the store. Raises `SegmentDamaged`."""
-    if segments.stands(line["key"]) and not any(
-        _gone(*segments.subjects(line["key"]), model_id, known)
+    """Remove rows of erased subjects from one stored segment. Raises `SegmentDamaged`."""
+    if segments.exists(line["key"]) and not any(
+        _to_erase(*segments.subjects(line["key"]), model_id, known)
     ):
         segments.delete_before(line["key"])
         return
     with database.write() as connection:
-        registry.lock(connection, model_id)
+        models.lock(connection, model_id)
         now = catalog.segment(connection, line["id"])
         if now is None:
             return
-        if not segments.stands(now["key"]):
-            now = _adopt(connection, segments, now)
+        if not segments.exists(now["key"]):
+            now = _use_newest_file(connection, segments, now)
         key = None if now is None else now["key"]
         forgotten = (
             []
@@ -192,36 +186,35 @@ def _clean(
         artifacts.delete(digest)
 
 
-def _adopt(connection: Connection, segments: Segments, line: RowMapping) -> RowMapping | None:
-    """A database of an earlier day names a file that was cleaned since: the segment is the cleaned
-    one. None without one.
+def _use_newest_file(
+    connection: Connection, segments: Segments, line: RowMapping
+) -> RowMapping | None:
+    """Replace the segment's file by the newest stored one; None where there is none.
+
+    A restored database names a file that was replaced since.
     """
     found = segments.newest(line["model_id"], line["id"])
     if found is None:
         return None
-    catalog.replace_segment(connection, line, _followed_by(line, *found), labelled=0)
+    catalog.replace_segment(connection, line, _line_of(line, *found), labelled=0)
     return catalog.segment(connection, line["id"])
 
 
 def _rewrite(
     connection: Connection, segments: Segments, model_id: str, line: RowMapping, known: Erased
 ) -> list[str]:
-    """The segment, its window and the labels lose the rows; the artifacts that nothing names any
-    more.
-    """
+    """Remove the rows from segment, window and labels; returns artifacts to delete."""
     rows = segments.read(line["key"], line["digest"])
-    gone = _gone(rows.subject, rows.logged_at, model_id, known)
+    gone = _to_erase(rows.subject, rows.logged_at, model_id, known)
     if not any(gone):
         return []
-    lost = rows.take(_places(gone, kept=False))
+    lost = rows.take(_positions(gone, kept=False))
     addresses = set(zip(lost.prediction_id, lost.row.tolist(), strict=True))
     labelled = labels.erase(connection, model_id, addresses)
-    kept = _places(gone, kept=True)
+    kept = _positions(gone, kept=True)
     new = None
     if len(kept):
-        new = _followed_by(
-            line, *segments.rewrite(model_id, line["id"], line["key"], rows.take(kept))
-        )
+        new = _line_of(line, *segments.rewrite(model_id, line["id"], line["key"], rows.take(kept)))
     catalog.replace_segment(connection, line, new, labelled=labelled)
     saw = _runs_that_saw(connection, model_id, line["window"], labelled=labelled > 0)
     for run in saw:
@@ -233,10 +226,10 @@ def _rewrite(
     return _forget_pseudo_labels(connection, saw)
 
 
-def _gone(
+def _to_erase(
     subjects: Sequence[str | None], logged_at: NDArray[np.float64], model_id: str, known: Erased
 ) -> list[str | None]:
-    """For each row the pseudonym under which it is to be gone, or None."""
+    """For each row the pseudonym under which it is to be erased, or None."""
     names = {
         subject: pseudonym(model_id, subject) for subject in set(subjects) if subject is not None
     }
@@ -247,20 +240,20 @@ def _gone(
     ]
 
 
-def _places(gone: list[str | None], *, kept: bool) -> NDArray[np.intp]:
+def _positions(gone: list[str | None], *, kept: bool) -> NDArray[np.intp]:
+    """The positions of the rows that are kept, or of the others."""
     return np.flatnonzero(np.array([(name is None) == kept for name in gone], dtype=np.bool_))
 
 
-def _followed_by(line: RowMapping, key: str, sealed: SealedFile) -> SegmentLine:
+def _line_of(line: RowMapping, key: str, sealed: SealedFile) -> SegmentLine:
+    """The catalog line of the file that replaces this one."""
     return SegmentLine.of(sealed, model_id=line["model_id"], replica=line["replica"], key=key)
 
 
 def _runs_that_saw(
     connection: Connection, model_id: str, window: int | None, *, labelled: bool
 ) -> list[RowMapping]:
-    """The runs over this window and, where rows were labelled, those over the next ones that labels
-    of this one taught.
-    """
+    """The runs over this window and, with `labelled`, the later ones that its labels taught."""
     found = connection.execute(select(all_runs).where(all_runs.c.model_id == model_id)).mappings()
     return [
         run
@@ -270,25 +263,28 @@ def _runs_that_saw(
 
 
 def _saw(run: RowMapping, window: int, labelled: bool) -> bool:
+    """Whether the run learnt from rows or labels of this window."""
     taught = labelled and 0 < min(run["windows"]) - window <= label_snapshot.MOST_WINDOWS
     return window in run["windows"] or taught
 
 
 def _forget_pseudo_labels(connection: Connection, saw: list[RowMapping]) -> list[str]:
-    """Runs name the rows that they accepted by number: what is kept of these goes, what was counted
-    stays.
+    """Clear the named pseudo-labels of these runs; returns the digests. Counts stay.
+
+    An artifact of accepted pseudo-labels names rows by number.
     """
     named = [run for run in saw if run["pseudo_labels"] is not None]
     for run in named:
-        pseudo_labels.forget(connection, run["id"])
+        pseudo_labels.clear_artifact(connection, run["id"])
     return [run["pseudo_labels"] for run in named]
 
 
 def _remember(connection: Connection, model_id: str, subjects: Erased) -> None:
-    """These subjects are erased until then, or later where that was said before. Raises
-    `ModelDeleted`.
+    """Record that these subjects are erased until then, or later where that is recorded already.
+
+    Raises `ModelDeleted`.
     """
-    registry.lock(connection, model_id)
+    models.lock(connection, model_id)
     known = erased(connection, model_id)
     for name, until in subjects.items():
         if name not in known:
@@ -300,6 +296,7 @@ def _remember(connection: Connection, model_id: str, subjects: Erased) -> None:
 
 
 def _count(connection: Connection, model_id: str, name: str, rows: int, versions: set[int]) -> None:
+    """Add erased rows, and versions that had learnt from them, to the subject's record."""
     known = connection.execute(select(erasures).where(*_here(model_id, name))).one()
     values = {"rows": known.rows + rows, "versions": sorted({*known.versions, *versions})}
     connection.execute(update(erasures).where(*_here(model_id, name)).values(**values))

@@ -1,11 +1,10 @@
-"""Arrow IPC stream messages that carry their own length and crc32, so that whole ones are found in
-a damaged file.
+"""Arrow IPC messages with their own length and crc32, found again in a damaged file.
 
 A file is an ordinary Arrow stream: the schema message, one message for each record batch, the end
 mark. The custom metadata of each message holds `check`: a crc32 of the whole message (its own eight
-digits taken as zeros) and the message's length in bytes. Nothing of a message is given to Arrow
-before its check held. The crc of a batch starts from the journal's id, so that neither a stale
-block of another file nor bytes that a client sent inside a row pass for one.
+digits taken as zeros) and the message's length in bytes. No message is passed to Arrow before its
+check held. The crc of a batch starts from the journal's id: neither a stale block of another file
+nor bytes that a client sent inside a row pass for one.
 """
 
 from __future__ import annotations
@@ -35,9 +34,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where what lies in a file: the header, the whole frames, the damage between them, and what
-    stands after the last one.
-    """
+    """The parts of a file: header, whole frames, damage between them, and the tail."""
 
     schema: pa.Schema
     journal: str
@@ -67,14 +64,12 @@ def frame(batch: pa.RecordBatch, journal: str) -> bytes:
 
 
 def decode(contents: pa.Buffer, span: Span, schema: pa.Schema) -> pa.RecordBatch:
-    """The record batch of a whole frame, in the memory of `contents`."""
+    """The record batch of a whole frame, without copying `contents`."""
     return pa.ipc.read_record_batch(contents.slice(span.start, span.end - span.start), schema)
 
 
 def scan(contents: pa.Buffer) -> Layout | None:
-    """Everything that is whole in `contents`; None when not even the header is, so that nothing can
-    be read.
-    """
+    """The whole messages in `contents`; None when the header is damaged."""
     view = memoryview(contents).cast("B")  # Arrow says signed
     start = _whole(view, 0, 0)
     if start is None:
@@ -108,7 +103,7 @@ def scan(contents: pa.Buffer) -> Layout | None:
 
 
 def _encode(schema: pa.Schema, batch: pa.RecordBatch | None) -> bytearray:
-    """The message of the schema, or of the batch alone, its check blank."""
+    """The message of the schema, or of the batch alone, with a blank check."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         if batch is not None:
@@ -119,14 +114,14 @@ def _encode(schema: pa.Schema, batch: pa.RecordBatch | None) -> bytearray:
 
 
 def _stamp(message: bytearray, seed: int) -> bytes:
-    """The message with its length and then its crc written into its check."""
+    """The message with its length and crc written into its check."""
     check = CHECK.search(message)
     assert check is not None, "every message is encoded with a check"
-    place = check.start(1)
+    position = check.start(1)
     length = slice(check.start(2), check.end(2))
     del check  # while it lives, the bytearray is locked
     message[length] = b"%016x" % len(message)
-    message[place : place + 8] = b"%08x" % zlib.crc32(message, seed)
+    message[position : position + 8] = b"%08x" % zlib.crc32(message, seed)
     return bytes(message)
 
 
@@ -135,7 +130,7 @@ def _seed(journal: str) -> int:
 
 
 def _whole(view: memoryview, at: int, seed: int) -> int | None:
-    """Where the message that begins at `at` ends, or None when no whole message begins there."""
+    """The end of the message that begins at `at`; None where no whole message begins."""
     if bytes(view[at : at + 4]) != CONTINUATION:
         return None
     metadata = int.from_bytes(view[at + 4 : at + 8], "little")
@@ -147,10 +142,10 @@ def _whole(view: memoryview, at: int, seed: int) -> int | None:
     end = at + int(check[2], 16)
     if not at < end <= len(view):
         return None
-    place = at + check.start(1)
-    crc = zlib.crc32(view[at:place], seed)
+    position = at + check.start(1)
+    crc = zlib.crc32(view[at:position], seed)
     crc = zlib.crc32(b"00000000", crc)
-    crc = zlib.crc32(view[place + 8 : end], crc)
+    crc = zlib.crc32(view[position + 8 : end], crc)
     return end if crc == int(check[1], 16) else None
 
 

@@ -1,9 +1,8 @@
-"""One replica's open log file of one model: an Arrow IPC stream, one record batch for each group
-commit.
+"""One replica's open log file of one model: an Arrow IPC stream, one record batch a group commit.
 
 `<id>.open.arrow` is being written, `<id>.arrow` is sealed and waits to be moved to the store,
-`<id>.<offset>.bad` is what could not be read. An `flock` on the file says that its writer lives;
-one on the folder keeps creation and recovery apart.
+`<id>.<offset>.bad` could not be read. The writer holds an `flock` on the file; one on the folder
+excludes creation and recovery from each other.
 """
 
 from __future__ import annotations
@@ -40,25 +39,28 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JournalFailed(Exception):
-    """The rows were not logged, or not durably; the cause is the error of the disk. What was logged
-    before still stands.
+    """The rows were not logged, or not durably; the cause is the disk's error.
+
+    Rows logged before are still there.
     """
 
 
 class JournalFull(JournalFailed):
-    """The rows were not logged because the disk, the quota or the file is full; the journal goes on
-    once there is room.
+    """The rows were not logged: disk, quota or file is full.
+
+    The journal continues once there is room.
     """
 
 
 class JournalDamaged(Exception):
-    """A sealed file does not hold what was written: the message names the file and the batch."""
+    """A sealed file does not hold what was written; the message names file and batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealedFile:
-    """A log file that is whole, durable and never written again. Times are unix seconds; `digest`
-    is "sha256:<hex>".
+    """A log file that is whole, durable and never written again.
+
+    Times are unix seconds; `digest` is "sha256:<hex>".
     """
 
     id: str
@@ -72,12 +74,11 @@ class SealedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What dead writers left in a folder: sealed files to move to the store, and the files that
-    hold what was damaged.
+    """What dead writers left in a folder: sealed files to store, and files with damaged parts.
 
-    `quarantined` lists every such file still there, so that an alarm outlives a restart until
-    somebody takes them away. `torn_bytes` has, by id, the bytes of an unfinished last batch that
-    this recovery dropped.
+    `quarantined` lists every such file in the folder, so that an alarm outlives a restart until an
+    operator removes them. `torn_bytes` has, by id, the bytes of an unfinished last batch that was
+    dropped.
     """
 
     sealed: list[SealedFile] = field(default_factory=list)
@@ -86,12 +87,11 @@ class Recovery:
 
 
 class Journal:
-    """An open log file. What `append` returned from survives the death of the process, what `sync`
-    returned from a power cut.
+    """An open log file. Rows survive the process after `append`, a power cut after `sync`.
 
-    For one thread at a time. After a failed `sync` nothing more is appended, since the kernel may
-    have dropped any unsynced page and a second sync would lie; `seal` then keeps what can still be
-    read.
+    For one thread at a time. After a failed `sync` no rows are appended: the kernel may have
+    dropped any unsynced page, and a second sync would report success. `seal` then keeps what can
+    still be read.
     """
 
     def __init__(self, folder: Path, schema: JournalSchema, now: float, disk: Disk) -> None:
@@ -114,6 +114,7 @@ class Journal:
         folder: Path, schema: JournalSchema, now: float, *, disk: Disk | None = None
     ) -> Journal:
         """A new, empty journal in `folder`, which is made when missing; `now` in unix seconds.
+
         Raises `JournalFailed`.
         """
         try:
@@ -122,15 +123,12 @@ class Journal:
             raise JournalFailed(f"the folder {folder} cannot be made: {error.strerror}") from error
         return Journal(folder, schema, now, disk or Disk())
 
-    def takes(self, rows: LoggedRows) -> bool:
-        """Whether the file has the columns that these rows need: one opened without running state
-        keeps none.
-        """
+    def accepts(self, rows: LoggedRows) -> bool:
+        """Whether the file has the columns of these rows: running state needs three more."""
         return rows.state is None or self._schema.states
 
     def append(self, rows: LoggedRows) -> None:
-        """All rows stand in the file as one batch when this returns, and none of them when it
-        raises.
+        """Append the rows as one batch: all of them or, when it raises, none.
 
         Raises `JournalFull`, `JournalFailed`, and ValueError for rows that do not fit the schema.
         """
@@ -149,9 +147,7 @@ class Journal:
         self._last = max(self._last, float(rows.logged_at.max()))
 
     def sync(self) -> None:
-        """Everything appended so far survives a power cut when this returns. Raises
-        `JournalFailed`, and then for good.
-        """
+        """Make durable what was appended so far. Raises `JournalFailed`, from then on always."""
         if self._failed is not None or self._file < 0:
             raise JournalFailed(
                 f"journal {self.id} cannot be made durable: seal it"
@@ -165,11 +161,10 @@ class Journal:
             ) from error
 
     def seal(self) -> SealedFile | None:
-        """The file closed, durable, under its final name; None, and no file, when it holds no rows.
-        Again: the same answer.
+        """Close the file, durable, under its final name; None, and no file, without rows.
 
-        Raises `JournalFailed` or `JournalFull`; the open file is then left where `seal` or
-        `recover` finds it.
+        Repeating gives the same answer. Raises `JournalFailed`, `JournalFull`; `seal` or `recover`
+        find the open file afterwards.
         """
         if self._file < 0:
             return self._sealed
@@ -191,17 +186,13 @@ class Journal:
         return self._sealed
 
     def close(self) -> None:
-        """The file stays as it is, for `recover`: nothing more is written to it, and its lock is
-        free.
-        """
+        """Release the file as it is, for `recover`; nothing more is written to it."""
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
 
     def _create(self, header: bytes) -> None:
-        """The file appears under its name locked and with a durable header, so a file without one
-        was damaged.
-        """
+        """Create the file, locked and with a durable header: one without was damaged later."""
         folder = self.path.parent
         temporary = self.path.with_name(f"{self.id}.tmp")
         try:
@@ -224,7 +215,7 @@ class Journal:
         except OSError as error:
             try:
                 self._disk.truncate(self._file, self.bytes)
-            except OSError:  # the torn tail stays, so nothing may follow it
+            except OSError:  # the torn tail remains: nothing may follow it
                 self._failed = error
             kind = JournalFull if error.errno in FULL else JournalFailed
             raise kind(f"journal {self.id} could not be written: {error.strerror}") from error
@@ -245,20 +236,17 @@ class Journal:
         )
 
     def _save(self) -> SealedFile | None:
-        """Seal after a failure: whatever is still whole is copied to fresh pages of a new file,
-        whose sync can be believed.
-        """
+        """Seal after a failure: copy what is whole to a new file, whose sync can be trusted."""
         with locked(self.path.parent):
             return _repair(self.path, self._disk, Recovery(), copy=True)
 
 
 def recover(folder: Path, *, disk: Disk | None = None) -> Recovery:
-    """Every file that dead writers left in `folder` is sealed, with each whole batch; files of live
-    writers stay alone.
+    """Seal every file that dead writers left in `folder`, with each whole batch.
 
-    A torn tail of an open file is dropped. A damaged batch before a whole one, and any damage in a
-    file that was sealed already, is written aside and reported. Running it again, also after a
-    crash in the middle, gives the same files.
+    Files of live writers are left alone. A torn tail of an open file is dropped. A damaged batch
+    before a whole one, and any damage in a sealed file, is copied to a `.bad` file and reported.
+    Repeating, also after a crash, gives the same files.
     """
     disk, recovery = disk or Disk(), Recovery()
     if not folder.is_dir():
@@ -275,8 +263,7 @@ def recover(folder: Path, *, disk: Disk | None = None) -> Recovery:
 
 
 def read(path: Path) -> LoggedRows:
-    """All rows of a sealed file, every batch checked; of an open one (`*.open.arrow`), those
-    appended so far.
+    """All rows of a sealed file, every batch checked; of an open one, those appended so far.
 
     Raises `JournalDamaged` with the file and the first batch that is not whole.
     """
@@ -298,9 +285,7 @@ def read(path: Path) -> LoggedRows:
 def write(
     path: Path, id: str, schema: JournalSchema, rows: LoggedRows, *, disk: Disk | None = None
 ) -> SealedFile:
-    """A sealed file of these rows, at least one, stands durably at `path`; until then whatever
-    stood there does.
-    """
+    """Write a sealed file of these rows, at least one, to `path`, replacing it atomically."""
     replace(
         path,
         frames.header(schema.arrow, id) + frames.frame(schema.batch(rows), id) + frames.END,
@@ -310,9 +295,7 @@ def write(
 
 
 def schema_of(path: Path) -> JournalSchema:
-    """What the rows of a sealed file look like, and which replica wrote them. Raises
-    `JournalDamaged`.
-    """
+    """The schema of a sealed file. Raises `JournalDamaged`."""
     layout = frames.scan(_contents(path))
     if layout is None or not _readable(layout):
         raise JournalDamaged(f"{path.name}: its header is damaged")
@@ -320,14 +303,15 @@ def schema_of(path: Path) -> JournalSchema:
 
 
 def describe(path: Path, id: str) -> SealedFile:
-    """What the sealed file at `path`, whole and with rows, is. Raises `JournalDamaged`."""
+    """The description of a sealed file that is whole and has rows. Raises `JournalDamaged`."""
     read(path)
     return _describe(path, id)
 
 
 def _repair(path: Path, disk: Disk, recovery: Recovery, *, copy: bool = False) -> SealedFile | None:
-    """The file sealed with all its whole batches, the damage written aside; None when it holds
-    none. The folder is locked.
+    """Seal the file with its whole batches, and copy the damage aside; None without batches.
+
+    The folder is locked.
     """
     was_open = path.name.endswith(OPEN)
     name = path.name.removesuffix(OPEN if was_open else SEALED)
@@ -385,8 +369,9 @@ def _describe(path: Path, name: str) -> SealedFile:
 
 
 def _contents(path: Path) -> pa.Buffer:
-    """The bytes of the file: mapped when sealed; copied when open, since a cut of a mapped tail
-    would kill the reader.
+    """The bytes of the file: mapped when sealed, else copied.
+
+    A mapped file that its writer truncates would kill the reader.
     """
     if path.name.endswith(OPEN) or path.stat().st_size == 0:
         return pa.py_buffer(path.read_bytes())

@@ -1,6 +1,4 @@
-"""The rows of the log as numpy columns, and the same rows as Arrow record batches. N rows, C
-classes.
-"""
+"""Rows of the log as numpy columns and as Arrow record batches. N rows, C classes."""
 
 from __future__ import annotations
 
@@ -21,26 +19,44 @@ FORMAT = "acclimate journal 1"
 FORMAT_WITH_STATES = "acclimate journal 2"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STATE_COLUMNS = {"state": pa.string(), "raw": pa.list_(pa.float32()), "state_content": pa.binary()}
-"""The content of a state stands in the first row of each batch that was answered in it."""
+"""Columns of running state; a state's content stands in the first row of each batch."""
 NULLABLE = frozenset(("subject", *STATE_COLUMNS))
 
 
 class UnknownFormat(ValueError):
-    """The file's schema is not that of a journal this version of acclimate can read."""
+    """The file's schema is not that of a journal this version can read."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RequestRows:
+    """The rows of one request, all answered by one version and in one running state, if in any.
+
+    x (N, *shape); probabilities, raw (N, C); the other fields as in `LoggedRows`.
+    """
+
+    prediction_id: str
+    version: str
+    logged_at: float
+    client: str
+    subject: str | None = None
+    x: NDArray[Any]
+    probabilities: Floats
+    state: str | None = None
+    raw: Floats | None = None
+    states: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoggedRows:
-    """Rows as they were answered, one entry a row in each column; the arrays are never written to.
+    """Logged rows, one entry a row in each column; arrays are never written to.
 
     prediction_id, version, client (N,) str; subject (N,) str or None; row (N,) int32 is the row's
-    place in its reply; logged_at (N,) float64 unix seconds; x (N, *shape) float32, int64 for
+    index in its reply; logged_at (N,) float64 unix seconds; x (N, *shape) float32, int64 for
     sequences, str objects for text; probabilities (N, C) float32 are the answers that were served.
 
-    Where running state stood behind answers, state (N,) has the id of it or None, and raw (N, C)
-    what the networks said before it was applied, NaN where that is the answer itself. `states` has
-    the content of those states by id, of all that the parts which were logged together needed; a
-    version's own starting state is not among them.
+    With running state: state (N,) is the id of the state behind each answer or None; raw (N, C) is
+    what the networks answered before the state was applied, NaN where both are equal. `states` has
+    the content of those states by id, except a version's own starting state.
     """
 
     prediction_id: Sequence[str]
@@ -59,33 +75,21 @@ class LoggedRows:
         return len(self.prediction_id)
 
     @staticmethod
-    def of_request(
-        *,
-        prediction_id: str,
-        version: str,
-        logged_at: float,
-        client: str,
-        subject: str | None = None,
-        x: NDArray[Any],
-        probabilities: Floats,
-        state: str | None = None,
-        raw: Floats | None = None,
-        states: Mapping[str, bytes] | None = None,
-    ) -> LoggedRows:
-        """The rows of one request, numbered from 0, answered in one state if in any."""
-        n = len(x)
+    def of_request(request: RequestRows) -> LoggedRows:
+        """The rows of one request, numbered from 0."""
+        n = len(request.x)
         return LoggedRows(
-            prediction_id=[prediction_id] * n,
+            prediction_id=[request.prediction_id] * n,
             row=np.arange(n, dtype=np.int32),
-            version=[version] * n,
-            logged_at=np.full(n, logged_at),
-            client=[client] * n,
-            subject=[subject] * n,
-            x=x,
-            probabilities=probabilities,
-            state=None if state is None else [state] * n,
-            raw=raw,
-            states=states or {},
+            version=[request.version] * n,
+            logged_at=np.full(n, request.logged_at),
+            client=[request.client] * n,
+            subject=[request.subject] * n,
+            x=request.x,
+            probabilities=request.probabilities,
+            state=None if request.state is None else [request.state] * n,
+            raw=request.raw,
+            states=request.states or {},
         )
 
     @staticmethod
@@ -105,30 +109,29 @@ class LoggedRows:
             **_states_of(parts),
         )
 
-    def take(self, places: NDArray[np.integer[Any]]) -> LoggedRows:
-        """The rows at these places, in this order."""
-        chosen = places.tolist()
+    def take(self, positions: NDArray[np.integer[Any]]) -> LoggedRows:
+        """The rows at these positions, in this order."""
+        chosen = positions.tolist()
         return LoggedRows(
             prediction_id=[self.prediction_id[i] for i in chosen],
-            row=self.row[places],
+            row=self.row[positions],
             version=[self.version[i] for i in chosen],
-            logged_at=self.logged_at[places],
+            logged_at=self.logged_at[positions],
             client=[self.client[i] for i in chosen],
             subject=[self.subject[i] for i in chosen],
-            x=self.x[places],
-            probabilities=self.probabilities[places],
+            x=self.x[positions],
+            probabilities=self.probabilities[positions],
             state=None if self.state is None else [self.state[i] for i in chosen],
-            raw=None if self.raw is None else self.raw[places],
+            raw=None if self.raw is None else self.raw[positions],
             states=self.states,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JournalSchema:
-    """What the rows of one model look like, and which replica wrote them.
+    """The columns of one model's rows, and the replica that writes them.
 
-    With `states` rows may have running state behind their answers, for which there are three
-    columns more.
+    With `states`, there are three more columns for the running state behind answers.
     """
 
     kind: Literal["vector", "image", "text", "sequence"]
@@ -206,9 +209,7 @@ class JournalSchema:
         return found
 
     def batch(self, rows: LoggedRows) -> pa.RecordBatch:
-        """The rows as one record batch. Raises ValueError naming the column that does not fit the
-        schema.
-        """
+        """The rows as one record batch. Raises ValueError naming the column that does not fit."""
         n = len(rows)
         if rows.x.shape != (n, *self.shape):
             raise ValueError(
@@ -241,9 +242,7 @@ class JournalSchema:
         return pa.RecordBatch.from_arrays(arrays, schema=self.arrow)
 
     def rows(self, batches: Sequence[pa.RecordBatch]) -> LoggedRows:
-        """The rows of all batches, in order: the inverse of `batch`. Arrays of numbers are copies
-        that may be written to.
-        """
+        """The rows of all batches, in order: the inverse of `batch`. Numbers are copies."""
         table = pa.Table.from_batches(batches, schema=self.arrow)
         n = table.num_rows
         x = self._texts(table) if self.kind == "text" else _numbers(table, "input")
@@ -317,7 +316,7 @@ def _state_arrays(rows: LoggedRows, classes: int) -> list[pa.Array]:
     n = len(rows)
     if rows.state is None:
         return [pa.nulls(n, kind) for kind in STATE_COLUMNS.values()]
-    first = {id: place for place, id in reversed(list(enumerate(rows.state)))}
+    first = {id: position for position, id in reversed(list(enumerate(rows.state)))}
     contents: list[bytes | None] = [None] * n
     for id, content in rows.states.items():
         if id in first:

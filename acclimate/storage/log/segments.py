@@ -1,6 +1,4 @@
-"""Sealed log files in the store: immutable, read by memory map, and read as if no row had ever been
-sent twice.
-"""
+"""Sealed log files in the store: immutable, read by memory map; repeated rows are left out."""
 
 from __future__ import annotations
 
@@ -25,19 +23,16 @@ from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
 from acclimate.storage.store import Store
 
 MOST_CHECKED = 10_000
+"""Keys of checked segments that a process remembers."""
 
 
 class SegmentDamaged(Exception):
-    """A stored segment is not what its digest names, or not a segment: the message says which.
-    Nothing of it was used.
-    """
+    """A stored segment does not have its digest, or is not a segment; nothing of it was used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """The answers of logged rows without their inputs: as `LoggedRows` has them, one entry a row in
-    each column.
-    """
+    """The answers of logged rows without their inputs; columns as in `LoggedRows`."""
 
     prediction_id: list[str]
     row: NDArray[np.int32]
@@ -45,22 +40,22 @@ class Answers:
     logged_at: NDArray[np.float64]
     probabilities: Floats
 
-    def take(self, places: NDArray[np.intp]) -> Answers:
-        """The answers at these places, in this order."""
+    def take(self, positions: NDArray[np.intp]) -> Answers:
+        """The answers at these positions, in this order."""
         return Answers(
-            prediction_id=[self.prediction_id[place] for place in places.tolist()],
-            row=self.row[places],
-            version=self.version[places],
-            logged_at=self.logged_at[places],
-            probabilities=self.probabilities[places],
+            prediction_id=[self.prediction_id[position] for position in positions.tolist()],
+            row=self.row[positions],
+            version=self.version[positions],
+            logged_at=self.logged_at[positions],
+            probabilities=self.probabilities[positions],
         )
 
 
 class Segments:
-    """Segments in a store, under `segments/<model>/<id>.arrow`, or `<id>.e<n>.arrow` when rows were
-    erased n times.
+    """Segments in a store, under `segments/<model>/<id>.arrow`.
 
-    Raises `StoreMissing` for a key that holds nothing.
+    After rows were erased n times, under `<id>.e<n>.arrow`. Raises `StoreMissing` for a key without
+    a file.
     """
 
     def __init__(self, store: Store) -> None:
@@ -75,13 +70,13 @@ class Segments:
         register: Callable[[str], None] | None = None,
         erased: bool = False,
     ) -> str:
-        """The key under which the file stands in the store; the local one is gone. Again: the same
-        key, nothing changed.
+        """Move the sealed file to the store; returns its key. Repeating changes nothing.
 
-        `register(key)`, when given, is called between the two. Give it where acknowledged rows must
-        not be lost: until it has returned, the file stays where `recover` finds it. Raises
-        `SegmentDamaged` when another file of this id is there. Where rows may have been `erased`
-        from the file, it takes the place of one that was not registered, which may have them.
+        `register(key)`, when given, is called before the local file is deleted. Give it where
+        acknowledged rows must not be lost: until it returns, `recover` finds the file. With
+        `erased`, rows may have been removed from the file: it replaces a file that was stored and
+        not registered, which may hold them. Raises `SegmentDamaged` when another file of this id is
+        stored.
         """
         key = _key(model, sealed.id, int(erased))
         if erased or not self._store.exists(key):
@@ -95,11 +90,11 @@ class Segments:
             register(key)
         if erased:
             self._store.delete(_key(model, sealed.id, 0))
-        self.let_go(sealed)
+        self.delete_local(sealed)
         return key
 
-    def let_go(self, sealed: SealedFile) -> None:
-        """The file is no longer on its replica's disk: it is in the catalog."""
+    def delete_local(self, sealed: SealedFile) -> None:
+        """Delete the file from its replica's disk, since the catalog lists it."""
         sealed.path.unlink(missing_ok=True)
 
     def read_sealed(self, sealed: SealedFile) -> LoggedRows:
@@ -109,23 +104,23 @@ class Segments:
         except JournalDamaged as error:
             raise SegmentDamaged(str(error)) from error
 
-    def keep(self, sealed: SealedFile, kept: LoggedRows) -> SealedFile | None:
-        """The file on its replica's disk has these of its rows alone; None, and nothing changes,
-        when they are none.
+    def replace_local(self, sealed: SealedFile, kept: LoggedRows) -> SealedFile | None:
+        """Replace the file on its replica's disk by one with these of its rows.
+
+        Returns None, and changes nothing, where there are none.
         """
         if not len(kept):
             return None
         return journal.write(sealed.path, sealed.id, journal.schema_of(sealed.path), kept)
 
     def rewrite(self, model: str, id: str, key: str, kept: LoggedRows) -> tuple[str, SealedFile]:
-        """These rows alone of the segment under `key`, as the next of its files; the one under
-        `key` stays.
+        """Store these rows of the segment as the next of its files; returns key and description.
 
-        For one caller at a time. Raises `SegmentDamaged`.
+        The file under `key` stays. One caller at a time. Raises `SegmentDamaged`.
         """
         path = self._store.local(key)
         new = _key(model, id, _times_erased(key) + 1)
-        with self._store.workshop() as folder:
+        with self._store.scratch_folder() as folder:
             try:
                 sealed = journal.write(folder / f"{id}.arrow", id, journal.schema_of(path), kept)
             except JournalDamaged as error:
@@ -134,8 +129,9 @@ class Segments:
         return new, sealed
 
     def newest(self, model: str, id: str) -> tuple[str, SealedFile] | None:
-        """The file of this segment that rows were erased from most often, checked; None where none
-        stands.
+        """The stored file of this segment that rows were erased from most often; None without one.
+
+        Raises `SegmentDamaged`.
         """
         keys = [
             key
@@ -151,45 +147,40 @@ class Segments:
             raise SegmentDamaged(f"{key} is damaged: {error}") from error
 
     def delete_before(self, key: str) -> None:
-        """Of the files of this segment, none stands that has rows which were erased from the one
-        under `key`.
-        """
+        """Delete the files of this segment that hold rows erased from the one under `key`."""
         folder, _, name = key.rpartition("/")
         for times in range(_times_erased(key)):
             self._store.delete(_key(folder.rpartition("/")[2], name.partition(".")[0], times))
 
-    def stands(self, key: str) -> bool:
+    def exists(self, key: str) -> bool:
+        """Whether a file is stored under the key."""
         return self._store.exists(key)
 
     def subjects(self, key: str) -> tuple[list[str | None], NDArray[np.float64]]:
-        """The subject of each logged row and when it was logged, read and checked as `ids` is.
-        Raises `SegmentDamaged`.
+        """The subject of each row, and when it was logged, unix seconds (N,).
+
+        Read and checked as by `ids`. Raises `SegmentDamaged`.
         """
         with self._table(key, columns=[3, 5]) as table:
             return table.column("subject").to_pylist(), np.array(
                 table.column("logged_at").to_numpy()
             )
 
-    def bury(self, model: str, pseudonym: str, until: float) -> None:
-        """It is on record beside the segments, for a database of an earlier day too, that this
-        subject was erased.
-        """
+    def put_tombstone(self, model: str, pseudonym: str, until: float) -> None:
+        """Record beside the segments that this subject was erased, also for a restored database."""
         self._store.put_bytes(
             json.dumps({"until": until}).encode(), f"erased/{model}/{pseudonym}.json"
         )
 
-    def buried(self, model: str) -> dict[str, float]:
-        """Until when the rows of each erased subject of the model are to be gone, by its
-        pseudonym.
-        """
+    def tombstones(self, model: str) -> dict[str, float]:
+        """Until when the rows of each erased subject are to be gone, unix seconds, by pseudonym."""
         keys = self._store.list(f"erased/{model}")
         return {
             Path(key).stem: float(json.loads(self._store.get_bytes(key))["until"]) for key in keys
         }
 
     def read(self, key: str, digest: str | None = None) -> LoggedRows:
-        """All rows in the order they were logged, every batch checked, and the whole file against
-        `digest` when given.
+        """All rows in the order they were logged; every batch is checked, and `digest` if given.
 
         Raises `SegmentDamaged`.
         """
@@ -206,39 +197,37 @@ class Segments:
             raise
 
     def discard(self, sealed: SealedFile, model: str) -> None:
-        """Neither the file nor what `put` made of it is there when this returns."""
+        """Delete the local file, and what `put` stored of it."""
         self._store.delete(_key(model, sealed.id, 0))
         sealed.path.unlink(missing_ok=True)
 
-    def take(self, key: str, digest: str, places: NDArray[np.integer[Any]] | range) -> LoggedRows:
-        """The rows at these places of `read`, in this order, at the cost of those rows alone once
-        the file was checked here.
+    def take(
+        self, key: str, digest: str, positions: NDArray[np.integer[Any]] | range
+    ) -> LoggedRows:
+        """The rows at these positions of `read`, in this order.
 
-        Raises `SegmentDamaged`.
+        Reads those rows alone, once this process has checked the file. Raises `SegmentDamaged`.
         """
         self._check(key, digest)
         with self._table(key) as table:
             rows = (
-                table.slice(places.start, len(places))
-                if isinstance(places, range)
-                else table.take(pa.array(places))
+                table.slice(positions.start, len(positions))
+                if isinstance(positions, range)
+                else table.take(pa.array(positions))
             )
             return JournalSchema.of_arrow(table.schema).rows(rows.to_batches())
 
     def ids(self, key: str) -> tuple[list[str], NDArray[np.int32]]:
-        """Prediction id and row of each logged row, in the order of `read`, without touching the
-        other columns.
+        """Prediction id and row (N,) of each logged row, in the order of `read`.
 
-        Nothing is checked against crc or digest: what must not be wrong is read with `read`. Raises
-        `SegmentDamaged`.
+        Other columns are not read, and nothing is checked against crc or digest: use `read` for
+        what must not be wrong. Raises `SegmentDamaged`.
         """
         with self._table(key, columns=[0, 1]) as table:
             return _addresses(table)
 
     def find(self, key: str, prediction_ids: Collection[str]) -> set[tuple[str, int]]:
-        """Which (prediction id, row) of these predictions are logged there, read and checked as
-        `ids` is.
-        """
+        """The (prediction id, row) of these predictions that are logged there; read as by `ids`."""
         with self._table(key, columns=[0, 1]) as table:
             asked = pa.array(prediction_ids, pa.string())
             ids, rows = _addresses(
@@ -246,26 +235,28 @@ class Segments:
             )
             return set(zip(ids, rows.tolist(), strict=True))
 
-    def places(
+    def positions(
         self, key: str, addresses: Collection[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
-        """Where in `read` the first copy of each of these rows is logged, of those that are; read
-        as `ids` is.
+        """The position in `read` of the first copy of each of these rows; read as by `ids`.
+
+        Rows that are not logged there are left out.
         """
         with self._table(key, columns=[0, 1]) as table:
             asked = pa.array({id for id, _ in addresses}, pa.string())
             here = pc.indices_nonzero(pc.is_in(table.column("prediction_id"), value_set=asked))
             found: dict[tuple[str, int], int] = {}
             ids, rows = _addresses(table.take(here))
-            for address, place in zip(
+            for address, position in zip(
                 zip(ids, rows.tolist(), strict=True), here.to_pylist(), strict=True
             ):
-                found.setdefault(address, place)
-            return {address: place for address, place in found.items() if address in addresses}
+                found.setdefault(address, position)
+            return {
+                address: position for address, position in found.items() if address in addresses
+            }
 
     def answers(self, key: str) -> Answers:
-        """What each row was answered, in the order of `read`, without touching the inputs and
-        unchecked, as `ids` is.
+        """The answer to each row, in the order of `read`; inputs are not read, nothing is checked.
 
         Raises `SegmentDamaged`, `StoreMissing`.
         """
@@ -284,11 +275,10 @@ class Segments:
             )
 
     def state(self, key: str, digest: str, id: str) -> tuple[str, bytes] | None:
-        """The version that answered in this running state there, and the state's content; None
-        where no row was.
+        """The version that answered in this running state, and the state's content.
 
-        The file is searched unchecked, and checked only when it holds the state. Raises
-        `SegmentDamaged`.
+        None where no row was answered in it. The file is searched unchecked, and checked when it
+        holds the state. Raises `SegmentDamaged`.
         """
         with self._table(key) as table:
             if "state_content" not in table.schema.names:
@@ -305,28 +295,24 @@ class Segments:
         return found[0]["version"], found[0]["state_content"]
 
     def copies(self) -> list[str]:
-        """The keys of which this machine holds a copy of a store elsewhere."""
+        """The keys of the segments of a remote store that this machine has copies of."""
         return self._store.copies("segments")
 
-    def forget_copy(self, key: str) -> None:
-        """This machine holds no copy of it; what stands in the store stays."""
+    def delete_copy(self, key: str) -> None:
+        """Delete this machine's copy; the store keeps its own."""
         self._store.evict(key)
 
     def delete(self, key: str) -> None:
-        """Nothing stands under `key` when this returns."""
+        """Delete the file under `key`, if it is stored."""
         self._store.delete(key)
 
     def delete_all(self, model: str) -> None:
-        """No segment of the model stands in the store when this returns, nor who was erased from
-        them.
-        """
+        """Delete all segments and tombstones of the model."""
         for key in self._store.list(f"segments/{model}") + self._store.list(f"erased/{model}"):
             self._store.delete(key)
 
     def _check(self, key: str, digest: str) -> None:
-        """Read the whole file once, the first time that somebody relies on it. Raises
-        `SegmentDamaged`.
-        """
+        """Read and check the whole file, once in a process. Raises `SegmentDamaged`."""
         if key not in self._checked:
             self.read(key, digest)
             if len(self._checked) >= MOST_CHECKED:
@@ -335,7 +321,7 @@ class Segments:
 
     @contextmanager
     def _table(self, key: str, *, columns: list[int] | None = None) -> Iterator[pa.Table]:
-        """The file's rows in the memory that maps it, for the block. Raises `SegmentDamaged`."""
+        """The file's rows, memory-mapped for the block. Raises `SegmentDamaged`."""
         options = pa.ipc.IpcReadOptions(included_fields=columns)
         try:
             with (
@@ -366,19 +352,20 @@ def _addresses(table: pa.Table) -> tuple[list[str], NDArray[np.int32]]:
 
 
 def first_copies(prediction_id: list[str], row: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The places, ascending, of the first copy of each (prediction id, row): a repeated id is
-    logged again and not counted.
+    """The positions, ascending, of the first copy of each (prediction id, row).
+
+    A repeated id is logged again and not counted.
     """
     first: dict[tuple[str, int], int] = {}
-    for place, address in enumerate(zip(prediction_id, row.tolist(), strict=True)):
-        first.setdefault(address, place)
+    for position, address in enumerate(zip(prediction_id, row.tolist(), strict=True)):
+        first.setdefault(address, position)
     return np.fromiter(first.values(), dtype=np.intp, count=len(first))
 
 
 def deduplicate(rows: LoggedRows) -> LoggedRows:
-    """The rows without any but the first copy of each (prediction id, row)."""
-    places = first_copies(list(rows.prediction_id), rows.row)
-    return rows if len(places) == len(rows) else rows.take(places)
+    """The first copy of each (prediction id, row)."""
+    positions = first_copies(list(rows.prediction_id), rows.row)
+    return rows if len(positions) == len(rows) else rows.take(positions)
 
 
 def _digest(path: Path) -> str:

@@ -1,6 +1,4 @@
-"""Sealed files go to the store and into the open window: exactly once, and without the rows of
-erased subjects.
-"""
+"""Moves sealed files to the store and registers each once, without rows of erased subjects."""
 
 from __future__ import annotations
 
@@ -19,8 +17,10 @@ from acclimate.storage.log.segments import Segments
 def ship(
     database: Database, segments: Segments, sealed: SealedFile, *, model_id: str, replica: str
 ) -> None:
-    """The file stands in the store and in the open window, however often this is tried. Raises
-    `ModelDeleted`.
+    """Store and register the file; may be repeated. Raises `ModelDeleted`.
+
+    Repeating has no effect once the file is registered. A subject that is erased meanwhile is
+    removed in another round.
     """
     lost = Counter[str]()
     while True:
@@ -28,7 +28,7 @@ def ship(
             known = erasure.erased(connection, model_id)
             arrived = catalog.is_registered(connection, sealed.id)
         if arrived:
-            segments.let_go(sealed)
+            segments.delete_local(sealed)
             return
         kept, found = (
             erasure.clean(segments, sealed, model_id, known) if known else (sealed, Counter[str]())
@@ -36,18 +36,18 @@ def ship(
         lost += found
         try:
             if kept is None:
-                _let_in(database, None, model_id, known, lost)
+                _register(database, None, model_id, known, lost)
                 segments.discard(sealed, model_id)
             else:
                 line = partial(SegmentLine.of, kept, model_id=model_id, replica=replica)
-                let_in = partial(_let_in, database, line, model_id, known, lost)
-                segments.put(kept, model_id, register=let_in, erased=bool(known))
+                register = partial(_register, database, line, model_id, known, lost)
+                segments.put(kept, model_id, register=register, erased=bool(known))
             return
         except ErasedMeanwhile:
             sealed = kept or sealed
 
 
-def _let_in(
+def _register(
     database: Database,
     line: Callable[..., SegmentLine] | None,
     model_id: str,
@@ -55,9 +55,7 @@ def _let_in(
     lost: Counter[str],
     key: str = "",
 ) -> None:
-    """One transaction: the segment, which stands under `key`, is in the open window, what it lost
-    is counted.
-    """
+    """In one transaction: register the segment under `key`, and count the rows removed from it."""
     with database.write() as connection:
         if line is not None:
             catalog.register(connection, line(key=key))

@@ -1,8 +1,7 @@
-"""The numbers of a version or a seed set with their manifest: one safetensors file each, addressed
-by its own sha256.
+"""Artifacts: named arrays with a JSON manifest, one safetensors file each, addressed by sha256.
 
-Safetensors has no code in it, which is why nothing else is ever read. The manifest is JSON in the
-file's metadata header.
+Safetensors holds no code, so no other format is ever read. The manifest stands in the file's
+metadata header.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """A larger header is refused unread: ours hold a manifest and some hundred names."""
 LENT = "lent"
-"""In the stored manifest: which arrays stand in another artifact, and in which."""
+"""Manifest key: the arrays that are stored in another artifact, and its digest."""
 UTF8, ENDS, SHAPE = "#utf8", "#ends", "#shape"
 DTYPES = frozenset(
     (
@@ -45,7 +44,7 @@ DTYPES = frozenset(
 
 
 class ArtifactError(Exception):
-    """An artifact cannot be written or read: the message says which, and why."""
+    """An artifact cannot be written or read; the message says which and why."""
 
 
 class ArtifactMissing(ArtifactError):
@@ -53,9 +52,7 @@ class ArtifactMissing(ArtifactError):
 
 
 class ArtifactDamaged(ArtifactError):
-    """The stored bytes are not those that the digest names, or not an artifact of ours. Nothing of
-    them was used.
-    """
+    """The stored bytes do not have this digest, or are no artifact; nothing of them was used."""
 
 
 class Artifacts:
@@ -67,13 +64,12 @@ class Artifacts:
     def write(
         self, manifest: Json, arrays: dict[str, NDArray[Any]], *, lender: str | None = None
     ) -> str:
-        """The digest ("sha256:<hex>") under which manifest and arrays can be read from now on;
-        equal content, equal digest.
+        """Write manifest and arrays; returns the digest "sha256:<hex>", equal for equal content.
 
-        Arrays are numbers, booleans or strings (as objects, read back as such) of any shape. Those
-        that stand equally in the artifact `lender` are not written again, and can be read as long
-        as that one stands. Raises `ArtifactError` naming an array or manifest that cannot be kept,
-        `ArtifactMissing` and `ArtifactDamaged` of the lender.
+        Arrays are numbers, booleans or strings (dtype object, read back as such) of any shape.
+        Arrays that the artifact `lender` holds bit for bit are not written again; they can be read
+        as long as that one is stored. Raises `ArtifactError` for an array or manifest that cannot
+        be stored, `ArtifactMissing` and `ArtifactDamaged` for the lender.
         """
         if lender is not None:
             lent = self._lent(lender, arrays)
@@ -92,16 +88,15 @@ class Artifacts:
             metadata={"manifest": text},
         )
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        # Written even if it is there already: the same bytes, and a damaged copy is healed.
+        # Written even where it is stored already: the bytes are the same, and replace damaged ones.
         self._store.put_bytes(data, _key(digest))
         self._store.evict(_key(digest))
         return digest
 
     def read(self, digest: str) -> tuple[Json, dict[str, NDArray[Any]]]:
-        """Exactly what was written under this digest: the bytes are checked before anything in them
-        is parsed.
+        """The manifest and arrays of this digest; the bytes are checked before they are parsed.
 
-        Raises `ArtifactMissing` or `ArtifactDamaged`, naming the digest.
+        Raises `ArtifactMissing`, `ArtifactDamaged`.
         """
         manifest, arrays = self._read(digest)
         lent = manifest.pop(LENT, None)
@@ -111,11 +106,11 @@ class Artifacts:
         return manifest, arrays
 
     def _lent(self, lender: str, arrays: dict[str, NDArray[Any]]) -> set[str]:
-        """Names of the arrays that the other artifact holds itself, bit for bit."""
+        """The names of the arrays that the artifact `lender` holds itself, bit for bit."""
         manifest, theirs = self._read(lender)
         if LENT in manifest:
             raise ArtifactError(
-                f"{lender} has borrowed itself: name the artifact that holds the numbers"
+                f"{lender} refers to another artifact itself: name the one that holds the arrays"
             )
         return {name for name in arrays.keys() & theirs.keys() if _same(arrays[name], theirs[name])}
 
@@ -135,19 +130,19 @@ class Artifacts:
         return _manifest(data, digest), _arrays(data, digest)
 
     def exists(self, digest: str) -> bool:
-        """Whether bytes stand under this digest; only `read` says that they are whole."""
+        """Whether bytes are stored under this digest; only `read` checks them."""
         return self._store.exists(_key(digest))
 
     def copies(self) -> list[str]:
-        """The digests of which this machine holds a copy of a store elsewhere."""
+        """The digests of the artifacts of a remote store that this machine has copies of."""
         return [f"sha256:{Path(key).stem}" for key in self._store.copies("artifacts")]
 
-    def forget_copy(self, digest: str) -> None:
-        """This machine holds no copy of it; what stands in the store stays."""
+    def delete_copy(self, digest: str) -> None:
+        """Delete this machine's copy; the store keeps its own."""
         self._store.evict(_key(digest))
 
     def delete(self, digest: str) -> None:
-        """Nothing stands under this digest when this returns."""
+        """Delete the artifact, if it is stored."""
         self._store.delete(_key(digest))
 
 
@@ -158,6 +153,7 @@ def _key(digest: str) -> str:
 
 
 def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+    """Whether dtype, shape and every value are equal."""
     if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
         return False
     return (
@@ -168,8 +164,9 @@ def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
 
 
 def _storable(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The array under its name; one of strings as their bytes in UTF-8, where each ends, and its
-    shape: safetensors has none.
+    """The array under its name; strings as UTF-8 bytes, the end of each, and the shape.
+
+    Safetensors has no strings.
     """
     if array.dtype.kind not in "OU":
         return {name: _plain(name, array)}
@@ -206,8 +203,9 @@ def _texts(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """The array contiguous and in this machine's byte order; safetensors writes little-endian, so
-    digests agree everywhere.
+    """The array contiguous and in native byte order.
+
+    Safetensors writes little-endian, so digests agree on every machine.
     """
     if array.dtype.name not in DTYPES:
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""The audit log: who did what when. Append-only; each entry's hash covers the one before it."""
+"""The audit log: who did what, and when. Append-only; each entry's hash covers the one before."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, text
 
+from acclimate.learning.data import Json
 from acclimate.storage.database import now
 from acclimate.storage.tables import audit
 
 FIRST = "0" * 64
 
 
-def write(connection: Connection, *, actor: str, action: str, target: str, **content: Any) -> None:
-    """Append one entry inside the caller's transaction, so that a deed and its record stand or fall
-    together.
-    """
+def write(
+    connection: Connection, *, actor: str, action: str, target: str, content: Json | None = None
+) -> None:
+    """Append one entry, in the transaction that makes the change it records."""
     serialise(connection)
     last = connection.execute(
         select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)
@@ -31,7 +32,7 @@ def write(connection: Connection, *, actor: str, action: str, target: str, **con
         "actor": actor,
         "action": action,
         "target": target,
-        "content": content,
+        "content": content or {},
     }
     connection.execute(
         insert(audit).values(**entry, previous_hash=previous, hash=_digest(entry, previous))
@@ -39,9 +40,7 @@ def write(connection: Connection, *, actor: str, action: str, target: str, **con
 
 
 def serialise(connection: Connection) -> None:
-    """One appender at a time until the transaction ends, or two entries would follow the
-    same one.
-    """
+    """Let one transaction at a time append, until it ends: two entries must not follow one."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(5410231)"))
 
@@ -54,12 +53,11 @@ def page(connection: Connection, *, after: int = 0, size: int = 50) -> list[RowM
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """What a walk over the whole log found: so many entries follow from one another, the last of
-    them has the hash `head`.
+    """The result of a check of the whole log: the number of valid entries, and the last one's hash.
 
-    `broken` is the sequence number of the first that does not follow, None when all do. `seen`: one
-    of those that do has the hash that was asked for. Who keeps a head elsewhere can tell that the
-    end was cut off, or all of it written anew.
+    `broken` is the sequence number of the first entry that does not follow from the one before,
+    None when all do. `seen`: one of the valid entries has the hash that was asked for. An operator
+    who stores a head elsewhere detects a log that was truncated or rewritten.
     """
 
     entries: int
@@ -69,7 +67,10 @@ class Chain:
 
 
 def verify(connection: Connection, *, expect: str | None = None) -> Chain:
-    """Every entry held against its hash and the one before it."""
+    """Check every entry against its hash and the entry before it.
+
+    `expect` is a hash that should be found, by default none.
+    """
     previous, entries, seen = FIRST, 0, expect in (None, FIRST)
     for row in connection.execute(select(audit).order_by(audit.c.sequence)).mappings():
         entry = {

@@ -1,51 +1,48 @@
-"""Deleting versions and models: the database forgets them in one transaction, whose record names
-what must leave the store.
+"""Deletion of versions and models in one transaction; the audit log names what the store must lose.
 
-Files go after the commit, by `sweep`; what a crash left between the two, the next sweep finds in
-the audit log and removes. Numbers of versions stay taken, promotions and the audit log keep what
-happened.
+Files are deleted after the commit, by `sweep`. What a crash left between the two, the next sweep
+finds in the audit log. Numbers of versions stay taken; promotions and audit log are kept.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, RowMapping, Table, delete, func, select, update
 
+from acclimate.storage import tables
 from acclimate.storage.database import Database, clock, now
 from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import audit_log, registry, runs, stages
+from acclimate.storage.registry import audit_log, models, promotions, versions
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.registry.run_logs import RunLogs
+from acclimate.storage.runs import runs, stages
+from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.tables import audit as entries
-from acclimate.storage.tables import models, promotions, run_stages, versions, windows
+from acclimate.storage.tables import run_stages
 from acclimate.storage.tables import runs as all_runs
 
 MODEL, VERSION = "model.delete", "version.delete"
 SWEPT_SECONDS = 3600.0
 LATE_SECONDS = 300.0
-"""A worker may write the last log lines of a run that ended so long ago: sweeps look for them
-again.
-"""
+"""A worker may write the last log lines of a run that ended so long ago; sweeps delete them too."""
 NEWEST_ENTRIES = 1000
-"""A sweep looks at no more of the audit log than this."""
+"""Entries of the audit log that a sweep reads."""
 
 
 class VersionAliased(Exception):
-    """The version is champion, previous or anchor: while a name points at it, it stays."""
+    """The version is champion, previous or anchor: it cannot be deleted."""
 
 
 def delete_version(connection: Connection, model: RowMapping, number: int, *, actor: str) -> None:
-    """The version can no longer be asked, loaded or promoted; again: the same, and nothing is
-    recorded twice.
+    """Delete a version: it can no longer be loaded or promoted. Repeating changes nothing.
 
     Raises `UnknownVersion`, `VersionAliased`, and `RunActive` while a run learns from the version.
     """
-    registry.lock(connection, model["id"])
-    row = registry.version(connection, model["id"], number)
+    models.lock(connection, model["id"])
+    row = versions.get(connection, model["id"], number)
     if row["deleted_at"] is not None:
         return
     names = [
         alias
-        for alias, named in registry.aliases(connection, model["id"]).items()
+        for alias, named in promotions.aliases(connection, model["id"]).items()
         if named == number
     ]
     if names:
@@ -53,22 +50,22 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
     active = runs.active(connection, model["id"])
     if active is not None and active["parent_version"] == number:
         raise runs.RunActive(active["id"])
-    where = (versions.c.model_id == model["id"], versions.c.number == number)
-    connection.execute(update(versions).where(*where).values(deleted_at=now()))
-    # Weights that it borrowed may have outlived the version they were made for.
+    where = (tables.versions.c.model_id == model["id"], tables.versions.c.number == number)
+    connection.execute(update(tables.versions).where(*where).values(deleted_at=now()))
+    # Weights that it shares may be left of a version that was deleted before.
     artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
     content = {"model": model["id"], "version": number, "artifacts": artifacts}
-    audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], **content)
+    audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], content=content)
 
 
 def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> list[tuple[str, int]]:
-    """Nothing of the model is in the database any more but the audit log, and its name is free.
+    """Delete a model with everything but its audit log; its name is free again.
 
-    Returns each run with its attempts, whose log lines the caller deletes. Raises `RunActive`,
+    Returns (run id, attempts) of each run, whose log lines the caller deletes. Raises `RunActive`,
     `ModelDeleted`.
     """
     model_id = model["id"]
-    registry.lock(connection, model_id)
+    models.lock(connection, model_id)
     active = runs.active(connection, model_id)
     if active is not None:
         raise runs.RunActive(active["id"])
@@ -80,7 +77,7 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     digests |= {*connection.execute(select(all_runs.c.pseudo_labels).where(mine)).scalars()}
     digests |= {
         *connection.execute(
-            select(versions.c.digest).where(versions.c.model_id == model_id)
+            select(tables.versions.c.digest).where(tables.versions.c.model_id == model_id)
         ).scalars()
     }
     ran = connection.execute(
@@ -91,23 +88,24 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
         "model": model_id,
         "artifacts": sorted(digest for digest in digests if digest is not None),
         "logs": [[run.id, run.attempt] for run in ran if (run.ended_at or late) >= late],
-        "versions": _count(connection, versions, model_id),
+        "versions": _count(connection, tables.versions, model_id),
         "runs": len(ran),
-        "windows": _count(connection, windows, model_id),
+        "windows": _count(connection, tables.windows, model_id),
     }
     # Versions and promotions name their runs, so they go before them; the rest goes with the model.
-    for table in (promotions, versions, all_runs):
+    for table in (tables.promotions, tables.versions, all_runs):
         connection.execute(delete(table).where(table.c.model_id == model_id))
-    connection.execute(delete(models).where(models.c.id == model_id))
-    audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], **content)
+    connection.execute(delete(tables.models).where(tables.models.c.id == model_id))
+    audit_log.write(connection, actor=actor, action=MODEL, target=model["name"], content=content)
     return [(run.id, run.attempt) for run in ran]
 
 
 def was_deleted(connection: Connection, model_id: str) -> bool:
-    """Whether somebody deleted the model, by the record: one that is only not there may be in
-    another database.
+    """Whether the audit log records that the model was deleted.
+
+    A model that is only missing may be in another database.
     """
-    if connection.execute(select(models.c.id).where(models.c.id == model_id)).first():
+    if connection.execute(select(tables.models.c.id).where(tables.models.c.id == model_id)).first():
         return False
     contents = connection.execute(
         select(entries.c.content).where(entries.c.action == MODEL)
@@ -116,10 +114,9 @@ def was_deleted(connection: Connection, model_id: str) -> bool:
 
 
 def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: RunLogs) -> None:
-    """What the deletions of the last hour named is out of the store, but for artifacts that
-    something else refers to.
+    """Delete from the store what the deletions of the last hour named, unless referred to.
 
-    Raises `StoreError`; sweeping again goes on from there.
+    Raises `StoreError`; repeating continues from there.
     """
     with database.read() as connection:
         query = select(entries.c.action, entries.c.at, entries.c.content).order_by(
@@ -133,8 +130,8 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: Ru
     for digest in sorted({digest for entry in deletions for digest in entry.content["artifacts"]}):
         if artifacts.exists(digest):
             with database.write() as connection:
-                # Whoever makes a model records it: so nobody is about to refer to an artifact that
-                # is not needed now.
+                # Creating a model appends to the audit log: under this lock no transaction is
+                # about to refer to an artifact that is not needed now.
                 audit_log.serialise(connection)
                 if not stages.is_needed(connection, digest):
                     artifacts.delete(digest)
@@ -146,5 +143,6 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: Ru
 
 
 def _count(connection: Connection, table: Table, model_id: str) -> int:
+    """The number of rows of the model in this table."""
     query = select(func.count()).select_from(table).where(table.c.model_id == model_id)
     return int(connection.execute(query).scalar_one())

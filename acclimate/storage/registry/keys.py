@@ -1,5 +1,6 @@
-"""API keys: 256 random bits, kept as a SHA-256 (a slow hash adds nothing at that entropy), shown
-once, scoped.
+"""API keys: 256 random bits, stored as SHA-256, shown once, with scopes.
+
+A slow hash adds nothing at that entropy.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ from acclimate.storage.tables import keys
 
 SCOPES = ("predict", "feedback", "view", "operate", "admin")
 AT_ONCE = 500
-"""So many fingerprints in one question: every database takes that many parameters."""
+"""Fingerprints in one query: every database takes so many parameters."""
 IMPLIED = {"admin": frozenset(SCOPES), "operate": frozenset({"operate", "view"})}
-"""What a scope includes besides itself. Viewing does not include predicting: what is predicted is
-learnt from.
+"""Scopes that a scope includes. Viewing does not include predicting: answered rows are learnt from.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """Who asks, and what they may do."""
+    """A key's owner and scopes."""
 
     id: str
     name: str
     scopes: frozenset[str]
 
-    def may(self, scope: str) -> bool:
+    def allows(self, scope: str) -> bool:
+        """Whether the key has this scope."""
         return any(scope in IMPLIED.get(own, {own}) for own in self.scopes)
 
 
 def create(
     connection: Connection, *, name: str, scopes: list[str], secret: str | None = None
 ) -> tuple[Key, str]:
-    """A new key and its secret, which is stored nowhere."""
+    """Create a key; returns it with its secret, which is not stored."""
     secret = secret or f"acc_{secrets.token_urlsafe(32)}"
     key = Key(id=str(ULID()), name=name, scopes=frozenset(scopes))
     connection.execute(
@@ -56,8 +57,9 @@ def find(connection: Connection, hash: str) -> Key | None:
 
 
 def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
-    """The keys with these fingerprints that are not revoked. A lookup by hash leaks no timing of
-    the secret itself.
+    """The keys with these fingerprints that are not revoked, by fingerprint.
+
+    A lookup by hash leaks no timing of the secret.
     """
     found = {}
     for start in range(0, len(hashes), AT_ONCE):
@@ -67,14 +69,14 @@ def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
     return found
 
 
-def everyone(connection: Connection) -> list[RowMapping]:
+def list_all(connection: Connection) -> list[RowMapping]:
     """All keys, oldest first, without hashes."""
     columns = (keys.c.id, keys.c.name, keys.c.scopes, keys.c.created_at, keys.c.revoked_at)
     return list(connection.execute(select(*columns).order_by(keys.c.id)).mappings())
 
 
 def revoke(connection: Connection, id: str) -> bool:
-    """True when the key existed and was not revoked before."""
+    """Revoke the key; whether it existed and was not revoked before."""
     query = (
         update(keys).where(keys.c.id == id, keys.c.revoked_at.is_(None)).values(revoked_at=now())
     )
@@ -82,5 +84,5 @@ def revoke(connection: Connection, id: str) -> bool:
 
 
 def fingerprint(secret: str) -> str:
-    """What is stored and cached in place of the secret."""
+    """The hash of a secret, which is stored and cached in its place."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,5 +1,4 @@
-"""Labels of logged rows: the last word about a row counts, and each row labelled counts once for
-its window.
+"""Labels of logged rows: each source has one label for a row, and the newest label counts.
 
 Every function works inside the caller's transaction.
 """
@@ -16,13 +15,14 @@ from acclimate.storage.database import clock
 from acclimate.storage.tables import labels, segments, windows
 
 AT_ONCE = 500
-"""So many ids in one question: every database takes that many parameters."""
+"""Ids in one query: every database takes so many parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What `source` says of one logged row, which stands in `segment`; None: it is none of the
-    classes.
+    """A label of one logged row, given by `source`; None: none of the classes.
+
+    `segment` is the id of the segment that holds the row.
     """
 
     prediction_id: str
@@ -37,9 +37,10 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """The last word about a row (None: none of the classes), and when the first of the words that
-    stand was accepted.
+class LabelRecord:
+    """The newest label of a row (None: none of the classes).
+
+    `first_at` is when the oldest label of the row that is still stored was accepted, unix seconds.
     """
 
     label: int | None
@@ -47,48 +48,48 @@ class Said:
 
 
 def add(connection: Connection, model_id: str, given: Sequence[Label]) -> list[bool]:
-    """Which of the labels say something new, in their order; the last word about a row counts.
+    """Store the labels; returns, in their order, which of them are new.
 
-    False where this source already gave this row the same label, also earlier in `given`. A row
-    that nobody had labelled before counts in `rows_labelled` of the window its segment is in. Call
-    under `registry.lock`.
+    A label is not new where this source gave the row the same label before, also earlier in
+    `given`. A row without a label before counts in `rows_labelled` of the window of its segment.
+    Call under `models.lock`.
     """
     stored = _labels_about(connection, model_id, {label.prediction_id for label in given})
-    said = {key: label for key, (label, _) in stored.items()}
+    current = {key: label for key, (label, _) in stored.items()}
     labelled = {(prediction_id, row) for prediction_id, row, _ in stored}
-    # Later than every word about these rows, and in the order given: one statement's clock would
-    # make them equal.
+    # Later than every stored label of these rows, and in the order given: the clock of one
+    # statement would make the times equal.
     at = max([clock(connection), *(at + 1e-6 for _, at in stored.values())])
-    words: dict[tuple[str, int, str], float] = {}
+    accepted_at: dict[tuple[str, int, str], float] = {}
     first: dict[tuple[str, int], str] = {}
     news = []
-    for place, label in enumerate(given):
+    for position, label in enumerate(given):
         key = (label.prediction_id, label.row, label.source)
-        news.append(key not in said or said[key] != label.label)
+        news.append(key not in current or current[key] != label.label)
         if news[-1]:
-            said[key], words[key] = label.label, at + place * 1e-6
+            current[key], accepted_at[key] = label.label, at + position * 1e-6
         if label.address not in labelled:
             first.setdefault(label.address, label.segment)
-    _write_labels(connection, model_id, said, words, stored)
+    _write_labels(connection, model_id, current, accepted_at, stored)
     _count_labelled(connection, model_id, Counter(first.values()))
     return news
 
 
-def said(connection: Connection, model_id: str, *, before: float) -> dict[tuple[str, int], Said]:
-    """What was said of each row that was labelled before the given time."""
+def records(
+    connection: Connection, model_id: str, *, before: float
+) -> dict[tuple[str, int], LabelRecord]:
+    """The label record of each row that was labelled before the given time, unix seconds."""
     where = (labels.c.model_id == model_id, labels.c.accepted_at <= before)
-    found: dict[tuple[str, int], Said] = {}
+    found: dict[tuple[str, int], LabelRecord] = {}
     for row in connection.execute(select(labels).where(*where).order_by(labels.c.accepted_at)):
         address = (row.prediction_id, row.row)
         first = found[address].first_at if address in found else row.accepted_at
-        found[address] = Said(label=row.label, first_at=first)
+        found[address] = LabelRecord(label=row.label, first_at=first)
     return found
 
 
 def erase(connection: Connection, model_id: str, addresses: Collection[tuple[str, int]]) -> int:
-    """Nobody has said anything of these rows when this returns; how many of them somebody had
-    labelled.
-    """
+    """Delete all labels of these rows; returns how many of the rows had one."""
     about = {
         (id, row) for id, row, _ in _labels_about(connection, model_id, {id for id, _ in addresses})
     }
@@ -106,7 +107,7 @@ def erase(connection: Connection, model_id: str, addresses: Collection[tuple[str
 def labelled(
     connection: Connection, model_id: str, prediction_ids: Iterable[str]
 ) -> set[tuple[str, int]]:
-    """The rows of these predictions that somebody has labelled."""
+    """The rows of these predictions that have a label."""
     return {
         (prediction_id, row)
         for prediction_id, row, _ in _labels_about(connection, model_id, set(prediction_ids))
@@ -132,23 +133,24 @@ def _labels_about(
 def _write_labels(
     connection: Connection,
     model_id: str,
-    said: Mapping[tuple[str, int, str], int | None],
-    words: Mapping[tuple[str, int, str], float],
+    current: Mapping[tuple[str, int, str], int | None],
+    accepted_at: Mapping[tuple[str, int, str], float],
     stored: Collection[tuple[str, int, str]],
 ) -> None:
+    """Insert the labels that were accepted, and update those that are `stored` already."""
     rows = [
         {
             "of": model_id,
             "id": key[0],
-            "place": key[1],
+            "index": key[1],
             "by": key[2],
-            "what": said[key],
+            "what": current[key],
             "at": at,
             "old": key in stored,
         }
-        for key, at in words.items()
+        for key, at in accepted_at.items()
     ]
-    columns = {"model_id": "of", "prediction_id": "id", "row": "place", "source": "by"}
+    columns = {"model_id": "of", "prediction_id": "id", "row": "index", "source": "by"}
     names = columns | {"label": "what", "accepted_at": "at"}
     new = [row for row in rows if not row["old"]]
     changed = [row for row in rows if row["old"]]
@@ -169,7 +171,7 @@ def _write_labels(
 
 
 def _count_labelled(connection: Connection, model_id: str, rows: Mapping[str, int]) -> None:
-    """Add so many rows by segment to the windows that the segments are in now."""
+    """Add labelled rows, counted by segment, to the windows that the segments are in."""
     by_window: Counter[int | None] = Counter()
     asked = sorted(rows)
     for start in range(0, len(asked), AT_ONCE):

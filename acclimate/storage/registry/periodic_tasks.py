@@ -1,6 +1,4 @@
-"""When the periodic tasks were last done: beat or worker may be gone while all else goes on, and
-nothing else would tell.
-"""
+"""When each periodic task last finished: shows that the scheduler or all workers are gone."""
 
 from __future__ import annotations
 
@@ -10,21 +8,20 @@ from acclimate.storage.database import now
 from acclimate.storage.tables import periodic_tasks
 
 MOST_SECONDS = {"trigger": 60.0, "reconcile": 300.0}
-"""Longer ago than that, nobody does the task any more: it is rung for every two seconds, every
-five.
-"""
+"""A task that finished longer ago is overdue: "trigger" is due every 2 s, "reconcile" every 5 s."""
 
 
-def done(connection: Connection, name: str) -> None:
-    """The task has come to its end just now."""
+def note_done(connection: Connection, name: str) -> None:
+    """Record that the task has finished now."""
     connection.execute(
         update(periodic_tasks).where(periodic_tasks.c.name == name).values(done_at=now())
     )
 
 
 def ages(connection: Connection) -> dict[str, float | None]:
-    """Seconds since each task was done, by the database's clock, which may have been set either
-    way; None for never.
+    """Seconds since each task finished, by the database's clock; None: never.
+
+    The absolute difference: the clock may have been set back.
     """
     age = func.abs(now() - periodic_tasks.c.done_at)
     return {
@@ -33,7 +30,7 @@ def ages(connection: Connection) -> dict[str, float | None]:
 
 
 def overdue(connection: Connection) -> dict[str, float | None]:
-    """Those of `MOST_SECONDS` that were done longer ago than that, or never: with their `ages`."""
+    """The tasks of `MOST_SECONDS` that finished longer ago than that, or never, with their ages."""
     known = ages(connection)
     found = {name: known.get(name) for name in MOST_SECONDS}
     return {

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from acclimate.spec import RECIPES
-from acclimate.storage.log.barrier import start_run
+from acclimate.storage.runs.run_start import RunRequest, start_run
 from service.control import documents, run_stream, runs
 from service.control.routes.parameters import (
     Operating,
@@ -72,13 +72,15 @@ async def start(
     run_id = await run_in_threadpool(
         start_run,
         state.database,
-        name,
-        trigger="operator",
-        actor=key.name,
-        reason=body.reason,
-        recipe=body.recipe,
-        windows=numbers,
-        once=once,
+        RunRequest(
+            model=name,
+            trigger="operator",
+            actor=key.name,
+            reason=body.reason,
+            recipe=body.recipe,
+            windows=numbers,
+            once=once,
+        ),
     )
     return await _accepted(state, run_id)
 

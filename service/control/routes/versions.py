@@ -73,7 +73,7 @@ def list_promotions(
 ) -> dict[str, Any]:
     """Every change of champion, oldest first."""
     page = Page(after=page_after(page_token), size=page_size)
-    return versions.promotions(state.database, name, page)
+    return versions.list_promotions(state.database, name, page)
 
 
 @router.get("/aliases/{alias}", operation_id="get_alias")

@@ -14,8 +14,9 @@ from acclimate.learning.seed_split import split
 from acclimate.learning.spec import ModelSpec, Problem
 from acclimate.spec import parse
 from acclimate.storage.database import Database
-from acclimate.storage.registry import audit_log, registry, runs
+from acclimate.storage.registry import audit_log, models
 from acclimate.storage.registry.artifacts import Artifacts
+from acclimate.storage.runs import runs
 from service.control import documents
 from service.control.documents import Document
 from service.control.uploads import seed_file, weights_file
@@ -70,8 +71,8 @@ def register(
     if brought:
         contents["weights"] = brought
     with database.read() as connection:
-        if any(row["name"] == spec.name for row in registry.all_models(connection)):
-            raise registry.ModelExists(spec.name)
+        if any(row["name"] == spec.name for row in models.list_all(connection)):
+            raise models.ModelExists(spec.name)
     digests = {what: _write(artifacts, what, arrays) for what, arrays in contents.items()}
     with database.write() as connection:
         run_id = _insert(connection, spec, digests, actor)
@@ -156,7 +157,7 @@ def _write(artifacts: Artifacts, what: str, arrays: Arrays) -> str:
 
 
 def _insert(connection: Connection, spec: ModelSpec, digests: dict[str, str], actor: str) -> str:
-    model_id = registry.create_model(
+    model_id = models.create(
         connection,
         spec,
         seed_digest=digests["seed set"],
@@ -166,15 +167,23 @@ def _insert(connection: Connection, spec: ModelSpec, digests: dict[str, str], ac
     run_id = runs.create(
         connection,
         model_id,
-        trigger="create",
-        reason=None,
-        recipe=spec.policy.recipe,
-        windows=[],
-        rows=None,
-        data_digest=digests["seed set"],
-        policy_revision=1,
-        gates_revision=1,
-        parent_version=None,
+        runs.NewRun(
+            trigger="create",
+            reason=None,
+            recipe=spec.policy.recipe,
+            windows=[],
+            rows=None,
+            data_digest=digests["seed set"],
+            policy_revision=1,
+            gates_revision=1,
+            parent_version=None,
+        ),
     )
-    audit_log.write(connection, actor=actor, action="model.create", target=spec.name, run=run_id)
+    audit_log.write(
+        connection,
+        actor=actor,
+        action="model.create",
+        target=spec.name,
+        content={"run": run_id},
+    )
     return run_id

@@ -1,0 +1,164 @@
+"""Promotions: append-only; the one with the highest epoch names the champion.
+
+Every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, RowMapping, insert, select, update
+
+from acclimate.storage import tables
+from acclimate.storage.database import now
+from acclimate.storage.registry import models, versions
+from acclimate.storage.registry.models import EpochMoved
+from acclimate.storage.registry.versions import UnknownVersion
+from acclimate.storage.tables import promotions
+
+
+class GateNotPassed(Exception):
+    """The version did not pass its gates; only an override makes it champion."""
+
+
+class AlreadyChampion(Exception):
+    """The version is the champion; a promotion would make it its own previous version."""
+
+
+def promote(
+    connection: Connection,
+    model_id: str,
+    version: int,
+    *,
+    kind: str,
+    actor: str,
+    reason: str | None,
+    run_id: str | None = None,
+    evidence: str | None = None,
+) -> int:
+    """Append a promotion that makes the version champion; returns the new epoch.
+
+    `kind` is "first", "promote", "rollback" or "override"; `evidence` "audited", "label_free" or
+    None. Call under `models.lock`.
+    """
+    current = champion(connection, model_id)
+    epoch = current.epoch + 1 if current else 1
+    connection.execute(
+        insert(promotions).values(
+            model_id=model_id,
+            epoch=epoch,
+            kind=kind,
+            from_version=current.to_version if current else None,
+            to_version=version,
+            run_id=run_id,
+            evidence=evidence,
+            actor=actor,
+            reason=reason,
+            at=now(),
+        )
+    )
+    return epoch
+
+
+def make_champion(
+    connection: Connection,
+    model_id: str,
+    number: int,
+    *,
+    expected: int,
+    actor: str,
+    reason: str,
+    override: bool,
+) -> int:
+    """Promote a version at an operator's request, if the epoch is the expected one; the new epoch.
+
+    A version that failed its gates needs `override`. Raises `UnknownVersion`, `EpochMoved`,
+    `AlreadyChampion`, `GateNotPassed`.
+    """
+    models.lock(connection, model_id)
+    row = versions.get_stored(connection, model_id, number)
+    current = champion(connection, model_id)
+    if current is None or current.epoch != expected:
+        raise EpochMoved(f"the epoch is {current.epoch if current else 0}, not {expected}")
+    _not_yet(current, number)
+    if row["state"] != "promoted":
+        if not override:
+            raise GateNotPassed(f"version {number} did not pass its gates")
+        connection.execute(
+            update(tables.versions)
+            .where(tables.versions.c.model_id == model_id, tables.versions.c.number == number)
+            .values(state="promoted")
+        )
+        return promote(connection, model_id, number, kind="override", actor=actor, reason=reason)
+    return promote(
+        connection,
+        model_id,
+        number,
+        kind="promote",
+        actor=actor,
+        reason=reason,
+        run_id=row["run_id"],
+        evidence=row["evidence"],
+    )
+
+
+def roll_back(
+    connection: Connection, model_id: str, *, to: int | None, actor: str, reason: str
+) -> tuple[int, int]:
+    """Make `to` champion again, by default the version before the champion: (epoch, version).
+
+    Raises `AlreadyChampion`, and `UnknownVersion` when there is no earlier version, or when `to`
+    was never champion or is deleted.
+    """
+    models.lock(connection, model_id)
+    target = to if to is not None else previous(connection, model_id)
+    if target is None:
+        raise UnknownVersion("there is no earlier version to roll back to")
+    if versions.get_stored(connection, model_id, target)["state"] != "promoted":
+        raise UnknownVersion(
+            f"version {target} was never champion; promote it with override instead"
+        )
+    _not_yet(champion(connection, model_id), target)
+    return promote(
+        connection, model_id, target, kind="rollback", actor=actor, reason=reason
+    ), target
+
+
+def champion(connection: Connection, model_id: str) -> Row[Any] | None:
+    """The newest promotion, with `epoch` and `to_version`; None before version 1."""
+    query = (
+        select(promotions)
+        .where(promotions.c.model_id == model_id)
+        .order_by(promotions.c.epoch.desc())
+        .limit(1)
+    )
+    return connection.execute(query).first()
+
+
+def previous(connection: Connection, model_id: str) -> int | None:
+    """The version that was champion before the current one; None where there was none.
+
+    After a rollback that is the version that was rolled back.
+    """
+    current = champion(connection, model_id)
+    return current.from_version if current else None
+
+
+def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
+    """All promotions, oldest first."""
+    query = select(promotions).where(promotions.c.model_id == model_id).order_by(promotions.c.epoch)
+    return list(connection.execute(query).mappings())
+
+
+def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
+    """The versions that `champion`, `previous` and `anchor` name; empty before version 1."""
+    current = champion(connection, model_id)
+    if current is None:
+        return {}
+    return {"champion": current.to_version, "previous": current.from_version, "anchor": 1}
+
+
+def _not_yet(current: Row[Any] | None, number: int) -> None:
+    """Raise `AlreadyChampion` if the version is the champion."""
+    if current is not None and current.to_version == number:
+        raise AlreadyChampion(f"version {number} is the champion")

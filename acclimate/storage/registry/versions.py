@@ -1,0 +1,78 @@
+"""Versions of a model, numbered from 1; a number is never used twice.
+
+Every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from sqlalchemy import Connection, RowMapping, func, insert, select
+
+from acclimate.learning.data import Json
+from acclimate.storage.database import now
+from acclimate.storage.tables import versions
+
+
+class UnknownVersion(LookupError):
+    """The model has no such version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """What is stored of a version when it is made.
+
+    `digest` names its artifact; `weights_digest` the artifact of another version that holds its
+    weights, if any. `expected` is how `student` and `champion` answered the held-out rows when the
+    version was judged. `rehearsal` is, of version 1, what the simulation of self-training found.
+    """
+
+    digest: str
+    promoted: bool
+    parent: int | None
+    run_id: str
+    gates: list[Json]
+    evidence: str | None
+    expected: Json | None = None
+    mode: str = "plain"
+    weights_digest: str | None = None
+    lineage: Json | None = None
+    rehearsal: Json | None = None
+
+
+def add(connection: Connection, model_id: str, version: NewVersion) -> int:
+    """The number of the new version: one above the highest there ever was.
+
+    Call under `models.lock`.
+    """
+    query = select(func.max(versions.c.number)).where(versions.c.model_id == model_id)
+    number = (connection.execute(query).scalar() or 0) + 1
+    values = {field.name: getattr(version, field.name) for field in fields(version)}
+    values["state"] = "promoted" if values.pop("promoted") else "rejected"
+    connection.execute(
+        insert(versions).values(model_id=model_id, number=number, **values, created_at=now())
+    )
+    return number
+
+
+def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
+    """All versions of the model, in the order of their numbers, deleted ones included."""
+    query = select(versions).where(versions.c.model_id == model_id).order_by(versions.c.number)
+    return list(connection.execute(query).mappings())
+
+
+def get(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """One version, possibly deleted. Raises `UnknownVersion`."""
+    query = select(versions).where(versions.c.model_id == model_id, versions.c.number == number)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise UnknownVersion(f"there is no version {number}")
+    return row
+
+
+def get_stored(connection: Connection, model_id: str, number: int) -> RowMapping:
+    """One version that was not deleted. Raises `UnknownVersion`."""
+    row = get(connection, model_id, number)
+    if row["deleted_at"] is not None:
+        raise UnknownVersion(f"version {number} was deleted")
+    return row

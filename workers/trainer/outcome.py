@@ -1,0 +1,189 @@
+"""The outcome of a run as the memory keeps it: what it found of its window, the version it made,
+and whether that is champion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from acclimate.learning.data import Json
+from acclimate.learning.spec import Gates, ModelSpec, Policy
+from acclimate.storage.log import windows
+from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.registry.versions import NewVersion
+from acclimate.storage.runs import runs
+from acclimate.storage.runs.runs import Claim, RunResults
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
+
+    from acclimate.learning.pipeline import Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one attempt works on: its claim, the run and its model, and the rules that the run
+    obeys.
+    """
+
+    claim: Claim
+    run: RowMapping
+    model: RowMapping
+    spec: ModelSpec
+    policy: Policy
+    gates: Gates
+
+    @property
+    def first(self) -> bool:
+        """Whether the run makes version 1."""
+        return self.run["parent_version"] is None
+
+    @property
+    def config_digest(self) -> str:
+        """One digest over all settings that this run obeys."""
+        settings = {
+            "spec": self.spec.as_json(),
+            "policy": asdict(self.policy),
+            "gates": asdict(self.gates),
+        }
+        return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The artifacts of a student: its own, and the one that holds its weights if that is another.
+
+    `digest` is None where there is no student that can serve.
+    """
+
+    digest: str | None
+    weights_digest: str | None = None
+
+
+def publish(
+    connection: Connection,
+    task: Task,
+    turn: Turn,
+    *,
+    published: Published,
+    estimates: Mapping[int, Json],
+) -> tuple[str, RunResults]:
+    """End the run with all that it found; returns its state and its results.
+
+    `estimates` are those that `window_estimates.of_run` returned, by number of the window. Raises
+    `LeaseLost` and `RunCancelled`: then the transaction must not be committed.
+    """
+    models.lock(connection, task.model["id"])
+    _note_window(connection, task, turn, estimates)
+    found = _results(task, turn)
+    promoted = turn.promoted and published.digest is not None
+    if promoted and not _parent_still_serves(connection, task):
+        promoted = False
+        found = replace(found, detail="another version was promoted while this run worked")
+    version = _new_version(task, turn, published, estimates)
+    if version is not None:
+        number = _add_version(connection, task, replace(version, promoted=promoted))
+        found = replace(found, version=number)
+    state = "succeeded" if promoted else "failed" if task.first else "rejected"
+    runs.finish(connection, task.claim, state=state, results=replace(found, promoted=promoted))
+    return state, found
+
+
+def _parent_still_serves(connection: Connection, task: Task) -> bool:
+    champion = promotions.champion(connection, task.model["id"])
+    serving: int | None = champion.to_version if champion is not None else None
+    return bool(serving == task.run["parent_version"])
+
+
+def _new_version(
+    task: Task, turn: Turn, published: Published, estimates: Mapping[int, Json]
+) -> NewVersion | None:
+    """The version that this turn made, not yet promoted; None where it made none."""
+    if published.digest is None or turn.verdict is None:
+        return None
+    lineage, rehearsal = turn.lineage, turn.rehearsal
+    return NewVersion(
+        digest=published.digest,
+        weights_digest=published.weights_digest,
+        promoted=False,
+        parent=task.run["parent_version"],
+        run_id=task.run["id"],
+        gates=[asdict(gate) for gate in turn.verdict.gates],
+        evidence=turn.verdict.evidence,
+        mode=turn.student.mode.name if turn.student is not None else "plain",
+        expected=expectation(turn, estimates),
+        lineage=lineage.as_json(task.spec.input.classes) if lineage is not None else None,
+        rehearsal=rehearsal.as_json() if rehearsal is not None else None,
+    )
+
+
+def _add_version(connection: Connection, task: Task, version: NewVersion) -> int:
+    number = versions.add(connection, task.model["id"], version)
+    if not version.promoted:
+        return number
+    epoch = promotions.promote(
+        connection,
+        task.model["id"],
+        number,
+        kind="first" if task.first else "promote",
+        actor="loop",
+        reason=task.run["reason"],
+        run_id=task.run["id"],
+        evidence=None if task.first else version.evidence,
+    )
+    audit_log.write(
+        connection,
+        actor="loop",
+        action="version.promote",
+        target=task.model["name"],
+        content={"version": number, "epoch": epoch, "run": task.run["id"]},
+    )
+    return number
+
+
+def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
+    """How student and champion answered held-out rows, which were drawn at random, and how restless
+    the window's traffic was.
+    """
+    unrest = max((told["served"]["answers"]["unrest"] for told in estimates.values()), default=0.0)
+    known = {name: answers.as_json() for name, answers in turn.expected.items()}
+    return {
+        name: {**answers, "unrest": max(answers["unrest"], unrest)}
+        for name, answers in known.items()
+    } or None
+
+
+def _note_window(
+    connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]
+) -> None:
+    """Write what the run found in its windows; an alarm quarantines those that nobody released."""
+    if turn.drift is None:
+        return
+    labels = turn.labels
+    for number in task.run["windows"]:
+        released = windows.get(connection, task.model["id"], number)["state"] == "released"
+        found = windows.Findings(
+            drift=turn.drift.document,
+            estimate=estimates.get(number),
+            rows_pseudo_labelled=int(labels.accepted.sum()) if labels else 0,
+            rows_refused=sum(labels.refused.values()) if labels else 0,
+            state="quarantined" if turn.drift.alarms and not released else None,
+        )
+        windows.note(connection, task.model["id"], number, found)
+
+
+def _results(task: Task, turn: Turn) -> RunResults:
+    labels, verdict = turn.labels, turn.verdict
+    return RunResults(
+        detail=turn.detail,
+        drift=turn.drift.document if turn.drift else None,
+        gates=[asdict(gate) for gate in verdict.gates] if verdict else None,
+        evidence=verdict.evidence if verdict and not task.first else None,
+        rows_pseudo_labelled=int(labels.accepted.sum()) if labels else None,
+        refused=labels.refused if labels else None,
+        config_digest=task.config_digest,
+    )
