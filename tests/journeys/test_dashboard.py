@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
 SEEN_ELSEWHERE = ("running_state", "pseudo_label_error_ratio")
 """Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and
-test_lessons_over_http.py do.
+test_label_snapshot_over_http.py do.
 """
 
 
