@@ -1,5 +1,5 @@
-"""A data subject is erased over HTTP: what it sent is gone, what others sent is not, and what saw
-it is told.
+"""The erasure of a data subject over HTTP: only its rows are erased, and what learnt from them is
+reported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""`/v2` as its clients know it: what they may send, what they are told, and the one shape of every
-error.
-"""
+"""The Open Inference Protocol at `/v2`: requests, replies and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for the disk is bounded, whatever a row is."""
+"""The recorder bounds the rows that wait for the disk, for every kind of row."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A version that follows its traffic: each answer names the state behind it, and version and state
-give the answer again.
+"""A version with running state: each answer names its state, and version and state repeat the
+answer.
 """
 
 from __future__ import annotations

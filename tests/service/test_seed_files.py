@@ -1,6 +1,4 @@
-"""Seed files of every kind of input come out as the same rows, and what cannot be read is refused
-with where and why.
-"""
+"""Seed files of every format give the same rows, and unreadable files are refused."""
 
 from __future__ import annotations
 
