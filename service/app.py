@@ -123,11 +123,9 @@ def build_state(settings: Settings) -> ServiceState:
     """Build the state of this process from its settings."""
     database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
-    metrics, segments, artifacts = (
-        ServingMetrics(count_in_files(settings)),
-        Segments(store),
-        Artifacts(store),
-    )
+    metrics = ServingMetrics(count_in_files(settings))
+    segments = Segments(store)
+    artifacts = Artifacts(store)
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)

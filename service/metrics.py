@@ -54,7 +54,8 @@ def count_in_files(settings: Settings) -> Path | None:
     Returns None when the folder cannot be written: then each process counts in memory, because
     serving must not fail with the metrics.
     """
-    folder, slot = settings.metrics, quote(settings.replica, safe="").replace("_", "%5F")
+    folder = settings.metrics
+    slot = quote(settings.replica, safe="").replace("_", "%5F")
     try:
         if settings.metrics_dir is None:
             shutil.rmtree(folder, ignore_errors=True)

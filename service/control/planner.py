@@ -155,7 +155,8 @@ def _rehearsal(first: RowMapping) -> Rehearsal | None:
 
 
 def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> dict[str, Any]:
-    labels, examined = seen.labels, len(window) if window is not None else 0
+    labels = seen.labels
+    examined = len(window) if window is not None else 0
     detail = seen.detail
     if detail is None and labels is not None:
         detail = (

@@ -110,7 +110,8 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
     tensor = inputs[0]
     if tensor.get("name") != "input":
         raise bad_request("#/inputs/0/name", "the name of the input must be input")
-    datatype, data = tensor.get("datatype"), tensor.get("data")
+    datatype = tensor.get("datatype")
+    data = tensor.get("data")
     known = _datatypes(spec)
     if datatype not in known:
         one_of = "one of " if len(known) > 1 else ""
