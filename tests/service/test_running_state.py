@@ -305,7 +305,7 @@ def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) ->
         (f"/versions/{version}", UNKNOWN, 404, "is not known"),
         (f"/versions/{version}", "yesterday", 400, "is not the id of a state"),
         ("/versions/1", mine, 400, "plain mode"),
-        (f"/versions/{other}", mine, 400, f"one of version {version}"),
+        (f"/versions/{other}", mine, 400, f"belongs to version {version}"),
         ("", mine, 400, "only with a version"),
     ]
     for path, state, status, said in refusals:
