@@ -48,6 +48,15 @@ TITLES = {
     "internal": (500, "Internal error"),
     "unavailable": (503, "Not ready yet"),
 }
+FRAMEWORK_SLUGS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-large",
+}
+"""The slug of each status that the framework or `BodyLimit` raises."""
 
 
 @dataclass
@@ -188,19 +197,8 @@ def install(app: FastAPI) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        slug = {
-            401: "unauthorized",
-            403: "forbidden",
-            404: "not-found",
-            405: "method-not-allowed",
-            408: "too-slow",
-        }
-        slug |= {413: "too-large"}
-        refusal = Refusal(
-            slug.get(error.status_code, "bad-request"),
-            str(error.detail),
-            headers=dict(error.headers or {}),
-        )
+        slug = FRAMEWORK_SLUGS.get(error.status_code, "bad-request")
+        refusal = Refusal(slug, str(error.detail), headers=dict(error.headers or {}))
         return respond(request, refusal)
 
     async def invalid(request: Request, error: Exception) -> Response:
