@@ -60,56 +60,21 @@ PATIENCE = 6.0
 """The longest wait of a request for the database, in seconds; a lock is waited for 5 seconds."""
 
 
+ROUTES = (predict_route, v2_routes, runs, versions, windows, rows, labels, models, operator)
+
+
 def build(settings: Settings) -> FastAPI:
     """The application. It uses the database and the disk only while its lifespan runs."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = build_state(settings)
-        app.state.service = state
-        state.recorder.start()
-        warm_up_torch()
-        loops = SyncLoops(
-            heartbeat=state.heartbeat,
-            model_sync=state.model_sync,
-            log_shipper=state.log_shipper,
-        )
-        await asyncio.to_thread(recover, state, loops)
-        background = [
-            asyncio.create_task(task)
-            for task in (
-                loops.run(),
-                state.keyring.keep_fresh(),
-                forget_copies(state),
-            )
-        ]
-        try:
-            yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.to_thread(retire, state)
-
     app = FastAPI(
         title="acclimate",
         version="0.1.0",
         summary="A served classifier that keeps learning from its own unlabeled traffic.",
-        lifespan=lifespan,
+        lifespan=partial(lifespan, settings),
         redirect_slashes=False,
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    for routes in (
-        predict_route,
-        v2_routes,
-        runs,
-        versions,
-        windows,
-        rows,
-        labels,
-        models,
-        operator,
-    ):
+    for routes in ROUTES:
         app.include_router(routes.router)
     most_model = int(MODEL_UPLOAD_MIB * 2**20)
     app.add_middleware(
@@ -117,6 +82,29 @@ def build(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Headers)
     return app
+
+
+@asynccontextmanager
+async def lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    """Recover the journals and load the champions, run the background tasks, then stop."""
+    state = build_state(settings)
+    app.state.service = state
+    state.recorder.start()
+    warm_up_torch()
+    loops = SyncLoops(
+        heartbeat=state.heartbeat,
+        model_sync=state.model_sync,
+        log_shipper=state.log_shipper,
+    )
+    await asyncio.to_thread(recover, state, loops)
+    tasks = (loops.run(), state.keyring.keep_fresh(), forget_copies(state))
+    background = [asyncio.create_task(task) for task in tasks]
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.to_thread(retire, state)
 
 
 def build_state(settings: Settings) -> ServiceState:

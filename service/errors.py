@@ -80,6 +80,7 @@ def bad_request(pointer: str, detail: str) -> Refusal:
     return Refusal("bad-request", summary, problems=[Problem(pointer, detail)])
 
 
+# long: one table of exceptions
 def refusal_of(error: Exception) -> Refusal | None:
     """The refusal for an exception; None for an unexpected one."""
     match error:
@@ -185,6 +186,30 @@ def respond(request: Request, refusal: Refusal) -> Response:
     return problem_response(refusal, request)
 
 
+HANDLED = (
+    Refusal,
+    SpecError,
+    SeedError,
+    LookupError,
+    database.Unavailable,
+    database.UnfitValue,
+    models.ModelExists,
+    promotions.GateNotPassed,
+    models.EpochMoved,
+    promotions.AlreadyChampion,
+    deletion.VersionAliased,
+    runs.RunActive,
+    runs.RunEnded,
+    windows.NotEnoughRows,
+    windows.WindowOpen,
+    windows.WindowQuarantined,
+    run_start.NothingServed,
+    idempotency.KeyReused,
+    Exception,
+)
+"""The exceptions that `refusal_of` knows, and every unexpected one."""
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers of every exception, those of the framework included."""
 
@@ -209,27 +234,7 @@ def install(app: FastAPI) -> None:
         ]
         return respond(request, Refusal("invalid", "the request is wrong", problems=problems))
 
-    for kind in (
-        Refusal,
-        SpecError,
-        SeedError,
-        LookupError,
-        database.Unavailable,
-        database.UnfitValue,
-        models.ModelExists,
-        promotions.GateNotPassed,
-        models.EpochMoved,
-        promotions.AlreadyChampion,
-        deletion.VersionAliased,
-        runs.RunActive,
-        runs.RunEnded,
-        windows.NotEnoughRows,
-        windows.WindowOpen,
-        windows.WindowQuarantined,
-        run_start.NothingServed,
-        idempotency.KeyReused,
-        Exception,
-    ):
+    for kind in HANDLED:
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)

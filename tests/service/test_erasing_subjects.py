@@ -35,6 +35,13 @@ def erase(http: httpx.Client, subject: str) -> dict[str, Any]:
     return found
 
 
+def erasures(http: httpx.Client) -> list[dict[str, Any]]:
+    """The entries of the audit log about erasures in the model."""
+    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    wanted = ("subject.erase", "erasing")
+    return [entry for entry in entries if (entry["action"], entry["target"]) == wanted]
+
+
 def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
     service: Service,
 ) -> None:
@@ -77,12 +84,7 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
         again = send(http, x[:3], "ann/17 ü")
         assert logged(http) == {his, plain, again}
         assert erase(http, "ann%2F17%20%C3%BC")["rows"] == 28
-        entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
-        erased = [
-            entry
-            for entry in entries
-            if (entry["action"], entry["target"]) == ("subject.erase", "erasing")
-        ]
+        erased = erasures(http)
         assert len(erased) == 2 and "ann" not in json.dumps(erased)
     assert [
         path for path, content in contents(service.home / "store") if hers.encode() in content

@@ -109,7 +109,7 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
         raise bad_request("#/inputs", "give exactly one input tensor, named input")
     tensor = inputs[0]
     if tensor.get("name") != "input":
-        raise bad_request("#/inputs/0/name", "the name of the input must be input")
+        raise bad_request("#/inputs/0/name", "the input must be named input")
     datatype = tensor.get("datatype")
     data = tensor.get("data")
     known = _datatypes(spec)
