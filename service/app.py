@@ -60,17 +60,7 @@ PATIENCE = 6.0
 """The longest wait of a request for the database, in seconds; a lock is waited for 5 seconds."""
 
 
-ROUTES = (
-    predict_route,
-    v2_routes,
-    runs,
-    versions,
-    windows,
-    rows,
-    labels,
-    models,
-    operator,
-)
+ROUTES = (predict_route, v2_routes, runs, versions, windows, rows, labels, models, operator)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -96,7 +86,7 @@ def build(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    """Builds the state, recovers journals, runs the periodic loops, and stops in good order."""
+    """Recover the journals and load the champions, run the background tasks, then stop."""
     state = build_state(settings)
     app.state.service = state
     state.recorder.start()
@@ -121,11 +111,9 @@ def build_state(settings: Settings) -> ServiceState:
     """Build the state of this process from its settings."""
     database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
-    metrics, segments, artifacts = (
-        ServingMetrics(count_in_files(settings)),
-        Segments(store),
-        Artifacts(store),
-    )
+    metrics = ServingMetrics(count_in_files(settings))
+    segments = Segments(store)
+    artifacts = Artifacts(store)
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)

@@ -75,7 +75,8 @@ class Keyring:
 
     async def refresh(self) -> None:
         """Read every cached key from the database again. Raises `Unavailable`."""
-        asked_at, known = self._clock(), dict(self._seen)
+        asked_at = self._clock()
+        known = dict(self._seen)
         found = await self._ask(list(known))
         for fingerprint, seen in known.items():
             # An entry that was removed or replaced meanwhile is newer.

@@ -48,6 +48,15 @@ TITLES = {
     "internal": (500, "Internal error"),
     "unavailable": (503, "Not ready yet"),
 }
+FRAMEWORK_SLUGS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-large",
+}
+"""The slug of each status that the framework or `BodyLimit` raises."""
 
 
 @dataclass
@@ -71,7 +80,7 @@ def bad_request(pointer: str, detail: str) -> Refusal:
     return Refusal("bad-request", summary, problems=[Problem(pointer, detail)])
 
 
-# long: one table from errors to refusals
+# long: one table of exceptions
 def refusal_of(error: Exception) -> Refusal | None:
     """The refusal for an exception; None for an unexpected one."""
     match error:

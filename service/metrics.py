@@ -31,6 +31,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from acclimate.learning.data import Floats
 from acclimate.settings import Settings, share_metrics_in
@@ -53,7 +54,8 @@ def count_in_files(settings: Settings) -> Path | None:
     Returns None when the folder cannot be written: then each process counts in memory, because
     serving must not fail with the metrics.
     """
-    folder, slot = settings.metrics, quote(settings.replica, safe="").replace("_", "%5F")
+    folder = settings.metrics
+    slot = quote(settings.replica, safe="").replace("_", "%5F")
     try:
         if settings.metrics_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -67,9 +69,10 @@ def count_in_files(settings: Settings) -> Path | None:
             error=str(error),
         )
         return None
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # has no types
     share_metrics_in(folder)
-    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
+    kind = values.MultiProcessValue(process_identifier=lambda: slot)  # type: ignore[no-untyped-call]  # has no types
+    values.ValueClass = kind
     return folder
 
 
@@ -172,11 +175,15 @@ class ServingMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every serving metric, without the versions that no replica serves any more."""
-        source = MultiProcessCollector(None, str(self._folder)) if self._folder else self.registry
-        for metric in source.collect():
+        for metric in self._source().collect():
             if metric.name == "acclimate_model_info":
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
+
+    def _source(self) -> Collector:
+        if self._folder is None:
+            return self.registry
+        return MultiProcessCollector(None, str(self._folder))  # type: ignore[no-untyped-call]  # has no types
 
     def text(self) -> bytes:
         """Prometheus text of `collect`."""

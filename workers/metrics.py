@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
             )
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # has no types
     registry.register(Queue())
     start_http_server(settings.worker_metrics_port or 0, addr=settings.host, registry=registry)
 

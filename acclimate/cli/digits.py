@@ -85,8 +85,10 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
     rng = np.random.default_rng(seed)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
-    x, y = images[order].astype(np.float32).reshape(-1, 8, 8), labels[order].astype(np.int64)
-    pool_x, pool_y = x[SEED_ROWS:], y[SEED_ROWS:]
+    x = images[order].astype(np.float32).reshape(-1, 8, 8)
+    y = labels[order].astype(np.int64)
+    pool_x = x[SEED_ROWS:]
+    pool_y = y[SEED_ROWS:]
     windows: list[tuple[Floats, Integers]] = []
     for degrees in DEGREES:
         drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]

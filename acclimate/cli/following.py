@@ -75,7 +75,8 @@ def follow(client: Client, run: str, home: Path | None) -> Json:
 
 def stage_bars(run: Json) -> Iterator[Bar]:
     """A full bar for every stage that the run has passed, and one for its current stage."""
-    stage, progress = run.get("stage"), run.get("progress") or {}
+    stage = run.get("stage")
+    progress = run.get("progress") or {}
     if stage not in STAGES:
         return
     for passed in STAGES[: STAGES.index(stage)]:

@@ -78,32 +78,39 @@ def delete(
     if version and subject:
         output.say("acclimate: give either --version or --subject, not both")
         raise typer.Exit(2)
-    what = f"{model} with all its versions, logged rows, labels and runs"
-    if version or subject:
-        what = (
-            f"version {version} of {model}"
-            if version
-            else f"the rows and labels of {subject} in {model}"
-        )
+    if subject:
+        what = f"the rows and labels of {subject} in {model}"
+    elif version:
+        what = f"version {version} of {model}"
+    else:
+        what = f"{model} with all its versions, logged rows, labels and runs"
     if not yes:
         _confirm(what)
+    deleted: dict[str, Any] = {"model": model, "version": version, "deleted": True}
     with connect(home, url) as client:
         if subject:
-            erased = client.erase_subject(model, subject)
+            deleted = client.erase_subject(model, subject)
         elif version:
             client.delete_version(model, version)
         else:
             client.delete(model)
     if as_json:
-        output.print_json(
-            erased if subject else {"model": model, "version": version, "deleted": True}
-        )
-    else:
-        print(f"deleted {what}")
-        if subject:
-            versions = ", ".join(erased["versions"])
-            learnt = f"learnt by version {versions}" if versions else "learnt by no version"
-            print(f"{erased['rows']} rows so far, {learnt}")
+        output.print_json(deleted)
+        return
+    print(f"deleted {what}")
+    if subject:
+        versions = ", ".join(deleted["versions"])
+        learnt = f"learnt by version {versions}" if versions else "learnt by no version"
+        print(f"{deleted['rows']} rows so far, {learnt}")
+
+
+def _confirm(what: str) -> None:
+    """Ask before a deletion on a terminal. Exits 1 when it is declined, and 2 elsewhere."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        output.say(f"acclimate: this would permanently delete {what}: confirm with --yes")
+        raise typer.Exit(2)
+    if not typer.confirm(f"Permanently delete {what}?"):
+        raise typer.Exit(1)
 
 
 def status(
@@ -200,12 +207,3 @@ def _state(health: Any) -> Any:
 
 def _id(run: Any) -> Any:
     return run.get("id") if isinstance(run, dict) else run
-
-
-def _confirm(what: str) -> None:
-    """Asks on a terminal; ends the command where nobody confirms."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        output.say(f"acclimate: this would permanently delete {what}: confirm with --yes")
-        raise typer.Exit(2)
-    if not typer.confirm(f"Permanently delete {what}?"):
-        raise typer.Exit(1)

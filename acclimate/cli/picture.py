@@ -12,7 +12,9 @@ import numpy as np
 
 from acclimate.cli.scoring import Played
 
-SERVED, FROZEN, SHADE = "#1f6f8b", "#b9b9b9", "#e9c46a"
+SERVED = "#1f6f8b"
+FROZEN = "#b9b9b9"
+SHADE = "#e9c46a"
 PROMOTED = "#2a9d4a"
 
 
@@ -33,7 +35,10 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
     axes = figure.add_subplot()
     _draw_accuracies(axes, windows)
     for number, window in enumerate(windows, start=1):
-        _draw_mark(axes, number, window)
+        if window.mark is not None:
+            _draw_mark(axes, number, window)
+        if window.promoted:
+            _draw_promotion(axes, number, window)
     if any(window.promoted for window in windows):
         label = "promotion, with the promoted version"
         axes.plot([], [], marker="^", ms=9, color=PROMOTED, ls="", label=label)
@@ -44,8 +49,8 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
         ylabel="accuracy, %",
         title=title,
     )
-    at = np.arange(1, len(windows) + 1)
-    axes.set_xticks(at, [str(window.window) for window in windows])
+    numbers = range(1, len(windows) + 1)
+    axes.set_xticks(numbers, [str(window.window) for window in windows])
     if len(windows) > 25:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="#dddddd", lw=0.7, zorder=0)
@@ -56,7 +61,7 @@ def draw(windows: Sequence[Played], path: Path, *, title: str) -> bool:
 
 
 def _draw_accuracies(axes: Any, windows: Sequence[Played]) -> None:
-    """One line each for the frozen version and for what was served."""
+    """The lines of both accuracies over the unmarked windows, and a cross in each marked one."""
     at = np.arange(1, len(windows) + 1)
     marked = np.array([window.mark is not None for window in windows])
     for name, colour, width, label in (
@@ -65,20 +70,45 @@ def _draw_accuracies(axes: Any, windows: Sequence[Played]) -> None:
     ):
         share = np.array([100 * getattr(window, name) for window in windows])
         mean = f", mean {share[~marked].mean():.1f} %" if (~marked).any() else ""
-        line = {"color": colour, "lw": width, "marker": "o", "ms": 5, "zorder": 3}
-        axes.plot(at[~marked], share[~marked], label=label + mean, **line)
+        axes.plot(
+            at[~marked],
+            share[~marked],
+            color=colour,
+            lw=width,
+            marker="o",
+            ms=5,
+            label=label + mean,
+            zorder=3,
+        )
         axes.plot(at[marked], share[marked], color=colour, ls="", marker="x", ms=6, zorder=3)
 
 
 def _draw_mark(axes: Any, number: int, window: Played) -> None:
-    """The shade of a marked window, and the triangle of a promotion."""
-    if window.mark is not None:
-        axes.axvspan(number - 0.5, number + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
-        words = f"{window.mark}\nrun {window.state or 'not started'}"
-        style = {"rotation": 90, "va": "center", "color": "#6b4e00", "zorder": 4}
-        axes.text(number, 50, words, ha="center", fontsize=8, **style)
-    if window.promoted:
-        triangle = {"marker": "^", "ms": 9, "color": PROMOTED, "ls": "", "zorder": 5}
-        axes.plot(number + 0.5, 3.5, clip_on=False, **triangle)
-        version = {"ha": "center", "va": "bottom", "fontsize": 8, "color": "#1e7a38"}
-        axes.text(number + 0.5, 7.5, window.version_after, **version)
+    """The shade of a marked window, with its mark and the state of its run."""
+    axes.axvspan(number - 0.5, number + 0.5, color=SHADE, alpha=0.35, lw=0, zorder=0)
+    axes.text(
+        number,
+        50,
+        f"{window.mark}\nrun {window.state or 'not started'}",
+        rotation=90,
+        ha="center",
+        va="center",
+        fontsize=8,
+        color="#6b4e00",
+        zorder=4,
+    )
+
+
+def _draw_promotion(axes: Any, number: int, window: Played) -> None:
+    """A triangle after the window, with the number of the promoted version."""
+    x = number + 0.5
+    axes.plot(x, 3.5, marker="^", ms=9, color=PROMOTED, ls="", zorder=5, clip_on=False)
+    axes.text(
+        x,
+        7.5,
+        window.version_after,
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color="#1e7a38",
+    )

@@ -26,7 +26,8 @@ def cut(rows: Sequence[Any] | NDArray[Any]) -> Iterator[slice]:
         row_bytes = most_bytes(rows[index])
         if index > start and (index - start == REQUEST_ROWS or size + row_bytes > REQUEST_BYTES):
             yield slice(start, index)
-            start, size = index, 0
+            start = index
+            size = 0
         size += row_bytes
     if start < len(rows):
         yield slice(start, len(rows))

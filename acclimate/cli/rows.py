@@ -218,7 +218,8 @@ def _progress(title: str, total: int) -> Iterator[Any]:
     """A progress bar on a terminal, elsewhere a line every ten seconds."""
     import time
 
-    done, printed_at = 0, time.monotonic()
+    done = 0
+    printed_at = time.monotonic()
     with output.bars() as progress:
         task = progress.add_task(title, total=total, note="")
 

@@ -65,7 +65,8 @@ def calibration_error(
     The mean over the bins, weighted by rows, of |mean confidence - accuracy|. It is not debiased:
     with few rows it is above 0 also for a calibrated model.
     """
-    sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    sure = np.asarray(confidence, dtype=np.float64)
+    hit = np.asarray(right, dtype=np.float64)
     if not sure.size:
         return float("nan")
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)

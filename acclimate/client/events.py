@@ -52,7 +52,8 @@ def follow(
                     reply.read()
                     raise problem(reply.status_code, replies.body(reply))
                 for event in parse(reply.iter_lines() if reply.status_code == 200 else ()):
-                    after, received_at = event.id, time.monotonic()
+                    after = event.id
+                    received_at = time.monotonic()
                     yield event
                     if event.kind == "end":
                         return

@@ -18,9 +18,11 @@ def tensor(rows: Any) -> Json:
     The datatype is BYTES for strings (N,) or (N, 1), INT64 for whole numbers, else FP32.
     """
     if hasattr(rows, "tolist"):
-        shape, data = list(rows.shape), rows.reshape(-1).tolist()
+        shape = list(rows.shape)
+        data = rows.reshape(-1).tolist()
     else:
-        shape, data = [len(rows)], list(rows)
+        shape = [len(rows)]
+        data = list(rows)
         while data and isinstance(data[0], list):
             shape.append(len(data[0]))
             data = [number for part in data for number in part]

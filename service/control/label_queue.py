@@ -84,7 +84,7 @@ class LabelQueue:
 
 
 class _Draw:
-    """The rows of one window, oldest first; a place is an index over all its segments."""
+    """The rows of one window, oldest first; a position is an index over all segments."""
 
     def __init__(
         self,
@@ -101,25 +101,28 @@ class _Draw:
         self._starts = np.cumsum([0, *map(len, priorities)])
         self.priority = np.concatenate([np.empty(0, dtype=np.uint64), *priorities])
 
-    def labelled(self, places: label_sampling.Places) -> NDArray[np.bool_]:
-        rows = self._rows(places)
-        addresses = {place: (row.prediction_id[0], int(row.row[0])) for place, row in rows.items()}
+    def labelled(self, positions: label_sampling.Places) -> NDArray[np.bool_]:
+        rows = self._rows(positions)
+        addresses = {
+            position: (row.prediction_id[0], int(row.row[0])) for position, row in rows.items()
+        }
         with self._database.read() as connection:
             known = labels.labelled(
                 connection, self._model["id"], {id for id, _ in addresses.values()}
             )
         # A row that no longer exists counts as labelled: it cannot be labelled.
         return np.array(
-            [addresses.get(int(place)) in {None, *known} for place in places], dtype=np.bool_
+            [addresses.get(int(position)) in {None, *known} for position in positions],
+            dtype=np.bool_,
         )
 
     def items(self, asked: label_sampling.Asked, *, with_input: bool) -> list[dict[str, Any]]:
         rows = self._rows(asked.places)
         why = {"why": "random", "value": asked.value, "propensity": asked.propensity}
         return [
-            {**self._item(rows[place], with_input), **why}
-            for place in asked.places.tolist()
-            if place in rows
+            {**self._item(rows[position], with_input), **why}
+            for position in asked.places.tolist()
+            if position in rows
         ]
 
     def _item(self, row: LoggedRows, with_input: bool) -> dict[str, Any]:
@@ -134,12 +137,12 @@ class _Draw:
         }
         return {**item, "input": documents.input(row.x[0])} if with_input else item
 
-    def _rows(self, places: label_sampling.Places) -> dict[int, LoggedRows]:
-        """The rows by place, without those of segments that were deleted meanwhile."""
+    def _rows(self, positions: label_sampling.Places) -> dict[int, LoggedRows]:
+        """The rows by position, without those of segments that were deleted meanwhile."""
         found: dict[int, LoggedRows] = {}
-        segments = np.searchsorted(self._starts, places, side="right") - 1
+        segments = np.searchsorted(self._starts, positions, side="right") - 1
         for segment in np.unique(segments).tolist():
-            here = places[segments == segment]
+            here = positions[segments == segment]
             line = self._lines[segment]
             try:
                 rows = self._segments.take(
@@ -148,6 +151,7 @@ class _Draw:
             except StoreMissing:
                 continue
             found |= {
-                place: rows.take(np.array([index])) for index, place in enumerate(here.tolist())
+                position: rows.take(np.array([index]))
+                for index, position in enumerate(here.tolist())
             }
         return found

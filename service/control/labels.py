@@ -116,7 +116,8 @@ def _parsed(entry: Any, classes: tuple[str, ...]) -> Entry | str:
     """The label, or what is wrong with the entry."""
     if not isinstance(entry, dict) or set(entry) - NAMES or "label" not in entry:
         return "must be an object with prediction_id, row, label and optionally source"
-    id, row = entry.get("prediction_id"), entry.get("row")
+    id = entry.get("prediction_id")
+    row = entry.get("row")
     if not isinstance(id, str) or not 1 <= len(id) <= 128 or not _is_row(row):
         return "prediction_id must be a string and row a whole number"
     source = "feedback" if entry.get("source") is None else entry["source"]

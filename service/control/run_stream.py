@@ -45,10 +45,12 @@ async def frames(
             events, ended = await run_in_threadpool(poll, database, run_id, after)
         except Unavailable as error:
             log.warning("the database does not answer", error=str(error).splitlines()[0])
-            events, ended = [], False
+            events = []
+            ended = False
         for event in events:
             yield frame(run_id, event)
-            after, sent_at = event["sequence"], time.monotonic()
+            after = event["sequence"]
+            sent_at = time.monotonic()
         if ended and not events:
             return
         if time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:

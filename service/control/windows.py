@@ -56,8 +56,8 @@ def set_state(
 def drift(database: Database, name: str, page: Page) -> Document:
     """One page of the windows' drift diagnoses, oldest first. Raises `UnknownModel`."""
     with database.read() as connection:
-        found_windows = windows.list_all(connection, models.named(connection, name)["id"])
-    diagnosed = [row for row in found_windows if row["drift"] is not None]
+        found = windows.list_all(connection, models.named(connection, name)["id"])
+    diagnosed = [row for row in found if row["drift"] is not None]
     rows, token = pages.cut(diagnosed, "number", page)
-    found = ({"window": documents.window_id(row["number"]), **row["drift"]} for row in rows)
-    return documents.items(found, token)
+    items = ({"window": documents.window_id(row["number"]), **row["drift"]} for row in rows)
+    return documents.items(items, token)

@@ -24,7 +24,8 @@ async def predict_rows(name: str, request: Request, state: State, key: Predictin
     """Predict the rows with the champion, and log them unless `log` is false."""
     with measured(state, name, "api", key):
         body = await whole_body(request, most=state.settings.body_limit)
-        served, model = state.slots.champion(name), state.slots.model(name)
+        served = state.slots.champion(name)
+        model = state.slots.model(name)
         asked = requests.read_predict(
             body, model.spec.input, most_rows=state.settings.max_request_rows
         )
@@ -48,7 +49,9 @@ async def predict_rows(name: str, request: Request, state: State, key: Predictin
                 strict=True,
             )
         ]
-        running = {} if answered.state is None else {"state": answered.state}
-        said = {"id": answered.id, "version": answered.version, "log": answered.log, **running}
-        document = {**said, "predictions": predictions}
-        return Response(orjson.dumps(document), media_type="application/json")
+        document = {"id": answered.id, "version": answered.version, "log": answered.log}
+        if answered.state is not None:
+            document["state"] = answered.state
+        return Response(
+            orjson.dumps({**document, "predictions": predictions}), media_type="application/json"
+        )

@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Integers
-from acclimate.storage.log.logged_rows import LoggedRows, RequestRows
+from acclimate.storage.log.logged_rows import RequestRows
 from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
@@ -64,7 +64,8 @@ async def predict(
     """
     state.rate_limit.charge(key.id, len(asked.x))
     answer = await state.batcher.answer(served, asked.x, followed, counts=log)
-    probabilities, snapshot = answer.probabilities, answer.snapshot
+    probabilities = answer.probabilities
+    snapshot = answer.snapshot
     best = probabilities.argmax(axis=1)
     confidence = probabilities[np.arange(len(best)), best]
     answered = Answered(
@@ -91,7 +92,7 @@ async def predict(
             raw=answer.raw,
             states=None if snapshot is None else snapshot.content,
         )
-        stored = await state.recorder.record(model, LoggedRows.of_request(rows))
+        stored = await state.recorder.record(model, rows)
         answered = replace(answered, log=stored)
         outcome = "stored"
     _count(state, model, answered, outcome)
@@ -108,11 +109,9 @@ def measured(state: ServiceState, name: str, protocol: str, key: Key) -> Iterato
     The metrics of an unknown model have the label "unknown". Raises the 429 refusal, before the
     request is read, for a key above its rate limit.
     """
-    model, started, code = (
-        name if name in state.slots.models else "unknown",
-        time.perf_counter(),
-        200,
-    )
+    model = name if name in state.slots.models else "unknown"
+    started = time.perf_counter()
+    code = 200
     try:
         state.rate_limit.admit(key.id)
         yield
@@ -133,7 +132,8 @@ def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
 
 
 def _count(state: ServiceState, model: Model, answered: Answered, outcome: str) -> None:
-    metrics, n = state.metrics, len(answered.best)
+    metrics = state.metrics
+    n = len(answered.best)
     metrics.rows.labels(model.name, answered.version).inc(n)
     metrics.logged.labels(model.name, outcome).inc(n)
     metrics.abstained.labels(model.name).inc(int(answered.abstain.sum()))

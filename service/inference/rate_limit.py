@@ -64,7 +64,8 @@ class RateLimit:
     def _bucket(self, key: str) -> tuple[Bucket, float]:
         """The key's refilled bucket, and its rate in rows per second."""
         assert self._rows_a_second is not None
-        rate, now = self._rows_a_second / max(1, self._replicas()), self._clock()
+        rate = self._rows_a_second / max(1, self._replicas())
+        now = self._clock()
         most = max(rate * BURST_SECONDS, float(self._most_request_rows))
         bucket = self._buckets.setdefault(key, Bucket(rows=most, at=now))
         bucket.rows = min(most, bucket.rows + (now - bucket.at) * rate)

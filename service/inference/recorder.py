@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, SealedFile
-from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from service.errors import Refusal
 from service.inference.backlog import MEASURE_SECONDS, Backlog
 from service.metrics import ServingMetrics
@@ -106,7 +106,7 @@ class Recorder:
         self._queue.put(None)
         self._thread.join()
 
-    async def record(self, model: Model, rows: LoggedRows) -> Literal["fsync", "os", "none"]:
+    async def record(self, model: Model, request: RequestRows) -> Literal["fsync", "os", "none"]:
         """Log the rows of one request.
 
         Returns the durability reached: `fsync` on the disk, `os` written to the file, `none` not
@@ -114,6 +114,7 @@ class Recorder:
         the log.
         """
         durability = model.spec.log.durability
+        rows = LoggedRows.of_request(request)
         size = _bytes(rows)
         if (
             self._waiting_rows + len(rows) > MOST_WAITING_ROWS

@@ -161,8 +161,11 @@ class RunningState:
         states: States,
         metrics: ServingMetrics,
     ) -> None:
-        self._model, self._model_id, self._mode = model, model_id, mode
-        self._states, self._metrics = states, metrics
+        self._model = model
+        self._model_id = model_id
+        self._mode = mode
+        self._states = states
+        self._metrics = metrics
         self._memory = mode.begin()
         self.snapshot = Snapshot(id=START, version=version, state=self._memory.state)
         metrics.follow(model, mode.distance(self.snapshot.state), rows=0)

@@ -29,7 +29,8 @@ async def infer(name: str, request: Request, state: State, key: Predicting) -> R
     """Predict one input tensor with the champion, and log its rows unless `log` is false."""
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
-        served, model = state.slots.champion(name), state.slots.model(name)
+        served = state.slots.champion(name)
+        model = state.slots.model(name)
         asked = requests.read_infer(
             body, model.spec.input, most_rows=state.settings.max_request_rows
         )
@@ -148,7 +149,8 @@ async def model_metadata(
 ) -> dict[str, Any]:
     """Inputs and outputs of the model, and its available versions."""
     model = state.slots.model(name)
-    spec, classes = model.spec.input, len(model.spec.input.classes)
+    spec = model.spec.input
+    classes = len(model.spec.input.classes)
     if version is not None:
         await asyncio.to_thread(versions.load, state, model, version)
         numbers = {int(version)}

@@ -63,10 +63,10 @@ class ModelSync:
         Returns the requested seal number of each model by model id. Raises `Unavailable`.
         """
         with self._database.read() as connection:
-            standing = models.list_all(connection)
+            found = models.list_all(connection)
             policies = revisions.policies(connection)
         # A model may be deleted between the two queries.
-        rows = [row for row in standing if row["id"] in policies]
+        rows = [row for row in found if row["id"] in policies]
         self._set_models([_model(row, policies[row["id"]]) for row in rows])
         return {row["id"]: row["seal"] for row in rows}
 

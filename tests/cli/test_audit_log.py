@@ -1,4 +1,4 @@
-"""`audit` lists, `audit verify` says whether the log is whole."""
+"""`audit` lists the audit log, `audit verify` verifies it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client speaks as the contract says, and tells errors apart."""
+"""The HTTP client: its requests, its retries and its errors."""
 
 from __future__ import annotations
 

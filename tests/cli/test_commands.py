@@ -1,4 +1,4 @@
-"""Commands ask for what their words say, and print what came."""
+"""The requests that commands send, and their output."""
 
 from __future__ import annotations
 

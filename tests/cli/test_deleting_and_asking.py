@@ -1,4 +1,4 @@
-"""`delete` asks first, `label-queue` prints what came."""
+"""`delete` asks for confirmation, `label-queue` prints the rows."""
 
 from __future__ import annotations
 

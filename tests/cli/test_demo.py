@@ -1,4 +1,4 @@
-"""The demo says when it did not show what it promised."""
+"""The demo reports when its results are not as expected."""
 
 from __future__ import annotations
 

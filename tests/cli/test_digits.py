@@ -1,4 +1,4 @@
-"""The stream of the demo is what the page about it says."""
+"""The stream of the demo is as documented."""
 
 from __future__ import annotations
 

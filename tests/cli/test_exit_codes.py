@@ -1,4 +1,4 @@
-"""The exit code of a command says how it ended, and one sentence on stderr says why."""
+"""The exit code of each outcome, and one message on stderr."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ RUN = {"id": "r1", "model": "gas", "stage": "judge", "gates": [], "detail": None
 RUNS = "POST /api/v1/models/gas/runs"
 
 
-def status_of(**lamps: dict[str, Any]) -> dict[str, Any]:
-    return {"healthy": OK, "learning": OK, "safe": OK, "models": [], **lamps}
+def status_of(**states: dict[str, Any]) -> dict[str, Any]:
+    return {"healthy": OK, "learning": OK, "safe": OK, "models": [], **states}
 
 
-def test_status_is_0_when_all_lamps_are_ok_and_1_when_one_is_not(
+def test_status_is_0_when_all_health_states_are_ok_and_1_when_one_is_not(
     acclimate: Any, service: Any, answer: Any
 ) -> None:
     service.on("GET /api/v1/status", answer(200, status_of()))

@@ -1,4 +1,4 @@
-"""Rows and labels come out of files alike, whatever their kind."""
+"""Rows and labels from files of every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a run: its stages as bars, its events over as many connections as it takes."""
+"""Following a run: its stages as progress bars, its events over several connections."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Text, images and sequences come out of a user's files as the model takes them, and go out in
-requests that fit.
-"""
+"""Text, images and sequences from files, and as requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""The format of printed values."""
 
 from __future__ import annotations
 

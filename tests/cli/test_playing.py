@@ -1,6 +1,4 @@
-"""A play is a client like any other: it asks, hands in what it may, and waits for the runs it asked
-for.
-"""
+"""Playing a stream: predictions, labels and runs over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a play."""
+"""The scores of a played stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line starts lightly."""
+"""The command line imports no heavy packages."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
 SEEN_ELSEWHERE = ("running_state", "pseudo_label_error_ratio")
-"""Absent while plain versions serve and nobody labelled;
-tests/service/test_running_state.py and test_lessons_over_http.py do.
+"""Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and
+test_label_snapshot_over_http.py do.
 """
 
 

@@ -170,9 +170,9 @@ def test_a_window_of_junk_is_refused_and_quarantined_while_the_champion_stays(
         assert [entry["state"] for entry in windows] == ["quarantined", "open"]
         assert windows[0]["id"] == run["window"]["id"]
         assert send(http, name, x[:1])[0]["version"] == "1"
-        lamp = http.get("/api/v1/status").json()
+        status = http.get("/api/v1/status").json()
         assert (
-            next(model for model in lamp["models"] if model["name"] == name)["safe"]["state"]
+            next(model for model in status["models"] if model["name"] == name)["safe"]["state"]
             == "warn"
         )
         refused = http.post(f"/api/v1/models/{name}/runs", json={"windows": [windows[0]["id"]]})

@@ -84,7 +84,7 @@ def promotions(http: httpx.Client, name: str = NAME) -> list[Found]:
     return found
 
 
-def lamp(http: httpx.Client, which: str, name: str = NAME) -> Found:
+def health(http: httpx.Client, which: str, name: str = NAME) -> Found:
     models = http.get("/api/v1/status").json()["models"]
     found: Found = next(model[which] for model in models if model["name"] == name)
     return found
@@ -103,7 +103,7 @@ def watched(service: Service) -> Found:
         assert run["promoted"], run["detail"]
         served(http, NAME, "2")
         found["watching"] = wait_for(lambda: promotions(http)[-1]["watch"])
-        found["lamp_watching"] = lamp(http, "safe")
+        found["health_watching"] = health(http, "safe")
         send(http, NAME, window(1)[0][:130], size=130)
         found["passed"] = wait_for(
             lambda: (w := promotions(http)[-1]["watch"])["state"] != "watching" and w
@@ -126,8 +126,8 @@ def watched(service: Service) -> Found:
 
 def test_a_good_promotion_is_watched_and_passes_silently(watched: Found) -> None:
     assert (watched["watching"]["state"], watched["watching"]["needed"]) == ("watching", 120)
-    assert watched["lamp_watching"]["state"] == "ok"
-    assert watched["lamp_watching"]["reasons"] == ["version 2 is being watched: 0 of 120 rows"]
+    assert watched["health_watching"]["state"] == "ok"
+    assert watched["health_watching"]["reasons"] == ["version 2 is being watched: 0 of 120 rows"]
     assert (watched["passed"]["state"], watched["passed"]["rows"]) == ("passed", 120)
     assert [entry["kind"] for entry in watched["after_passed"]] == ["first", "promote"]
 
@@ -176,19 +176,19 @@ def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_
         assert (
             http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]["state"] == "quarantined"
         )
-        safe, learning = lamp(http, "safe"), lamp(http, "learning")
+        safe, learning = health(http, "safe"), health(http, "learning")
         assert (safe["state"], learning["state"]) == ("warn", "warn")
         assert (
             "rolled back to version 2" in safe["reasons"][0] and "quarantined" in safe["reasons"][1]
         )
         assert learning["reasons"][0].startswith("paused: rolled back to version 2")
         http.patch(f"/api/v1/models/{NAME}", json={"learning": "on"})
-        assert lamp(http, "safe")["reasons"] == [safe["reasons"][1]]
+        assert health(http, "safe")["reasons"] == [safe["reasons"][1]]
         http.post(
             f"/api/v1/models/{NAME}/windows/w-1/release",
             json={"reason": "it was the version, not the rows"},
         )
-        assert lamp(http, "safe")["state"] == "ok"
+        assert health(http, "safe")["state"] == "ok"
 
 
 def test_a_version_that_the_watch_took_back_and_an_operator_promotes_again_is_left_to_the_operator(
@@ -250,7 +250,7 @@ def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_
 
         assert wait_for(looked)[-1]["found"] is None
         assert [run["trigger"] for run in _runs(http, name)] == ["create"]
-        assert lamp(http, "learning", name)["reasons"] == ["200 rows wait in the open window"]
+        assert health(http, "learning", name)["reasons"] == ["200 rows wait in the open window"]
         send(http, name, window(6)[0])
         newest = wait_for(
             lambda: (found := _runs(http, name))[0]["trigger"] == "drift" and found[0]

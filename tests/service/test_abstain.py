@@ -1,6 +1,4 @@
-"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over
-both protocols, and are counted.
-"""
+"""A policy with max_risk: answers with a higher risk say `abstain`, over both protocols."""
 
 from __future__ import annotations
 

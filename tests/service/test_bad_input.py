@@ -1,6 +1,4 @@
-"""Bad requests over real HTTP: each a clear error with the field, nothing of it logged, never a
-fault of ours.
-"""
+"""Invalid requests over HTTP: each gets an error with its field, and nothing is logged."""
 
 from __future__ import annotations
 

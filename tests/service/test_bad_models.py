@@ -1,6 +1,4 @@
-"""Models that cannot be made, over real HTTP: each refused with its field, and nothing
-half-created.
-"""
+"""Invalid models over HTTP: each is refused with its field, and nothing is created."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Weights from outside: version 1 is exactly them, and a file that does not fit is refused before
-anything is made of it.
-"""
+"""Uploaded weights: version 1 has exactly these weights, and a wrong file is refused."""
 
 from __future__ import annotations
 

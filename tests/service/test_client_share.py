@@ -1,6 +1,4 @@
-"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key
-that sends alone is not limited.
-"""
+"""The policy client_share over HTTP: it limits how many rows of a window one key teaches."""
 
 from __future__ import annotations
 

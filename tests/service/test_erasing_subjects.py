@@ -1,5 +1,5 @@
-"""A data subject is erased over HTTP: what it sent is gone, what others sent is not, and what saw
-it is told.
+"""The erasure of a data subject over HTTP: only its rows are erased, and what learnt from them is
+reported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ def erase(http: httpx.Client, subject: str) -> dict[str, Any]:
     return found
 
 
-# long: one subject's story, from its rows to the audit log
+def erasures(http: httpx.Client) -> list[dict[str, Any]]:
+    """The entries of the audit log about erasures in the model."""
+    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    wanted = ("subject.erase", "erasing")
+    return [entry for entry in entries if (entry["action"], entry["target"]) == wanted]
+
+
 def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
     service: Service,
 ) -> None:
@@ -78,12 +84,7 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
         again = send(http, x[:3], "ann/17 ü")
         assert logged(http) == {his, plain, again}
         assert erase(http, "ann%2F17%20%C3%BC")["rows"] == 28
-        entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
-        erased = [
-            entry
-            for entry in entries
-            if (entry["action"], entry["target"]) == ("subject.erase", "erasing")
-        ]
+        erased = erasures(http)
         assert len(erased) == 2 and "ann" not in json.dumps(erased)
     assert [
         path for path, content in contents(service.home / "store") if hers.encode() in content

@@ -1,4 +1,4 @@
-"""Rows of every kind as lines of the export: numbers as nested lists, texts as strings."""
+"""Rows of every kind as lines of the export: numbers as nested lists, text as strings."""
 
 from __future__ import annotations
 

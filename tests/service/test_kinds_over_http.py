@@ -1,5 +1,5 @@
-"""Images, text and sequences all the way: created, answered alike over both protocols,
-logged exactly, learnt from.
+"""Models of images, text and sequences over HTTP: created, predicted over both protocols, logged,
+learnt.
 """
 
 from __future__ import annotations

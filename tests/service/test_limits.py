@@ -1,6 +1,4 @@
-"""Limits of what one key and one slow client may take, on a service of its own that is set
-to tight ones.
-"""
+"""The rate limit of a key and the time limit of a body, on a service with low limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for the disk is bounded, whatever a row is."""
+"""The recorder bounds the rows that wait for the disk, for every kind of row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from acclimate.learning.spec import InputSpec, LogPolicy, ModelSpec, NetworkSpec
 from acclimate.storage.log import journal
-from acclimate.storage.log.logged_rows import LoggedRows
+from acclimate.storage.log.logged_rows import RequestRows
 from service.errors import Refusal
 from service.inference.backlog import Backlog
 from service.inference.model_slot import Model
@@ -57,7 +57,7 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
             try:
                 await recorder.record(
                     model(),
-                    LoggedRows.of_request(
+                    RequestRows(
                         prediction_id=str(request),
                         version="1",
                         logged_at=0.0,
@@ -91,9 +91,7 @@ def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     asyncio.run(
         recorder.record(
             durable,
-            LoggedRows.of_request(
-                prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this
-            ),
+            RequestRows(prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this),
         )
     )
     assert recorder.due() == []
@@ -117,14 +115,12 @@ def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state
 
     async def record() -> None:
         durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
-        await recorder.record(durable, LoggedRows.of_request(prediction_id="before", **this))
+        await recorder.record(durable, RequestRows(prediction_id="before", **this))
         await recorder.record(
             durable,
-            LoggedRows.of_request(
-                prediction_id="in a state", state="s", states={"s": b"content"}, **this
-            ),
+            RequestRows(prediction_id="in a state", state="s", states={"s": b"content"}, **this),
         )
-        await recorder.record(durable, LoggedRows.of_request(prediction_id="after", **this))
+        await recorder.record(durable, RequestRows(prediction_id="after", **this))
 
     asyncio.run(record())
     [(model_id, first)] = recorder.take_retired()
@@ -153,9 +149,7 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
 
     async def record() -> None:
         for request in range(5):
-            await recorder.record(
-                durable, LoggedRows.of_request(prediction_id=str(request), **this)
-            )
+            await recorder.record(durable, RequestRows(prediction_id=str(request), **this))
 
     asyncio.run(record())
     sealed = [file for _, file in recorder.take_retired()]
@@ -185,9 +179,7 @@ def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_w
     async def fill() -> int:
         for request in range(200):
             try:
-                await recorder.record(
-                    durable, LoggedRows.of_request(prediction_id=str(request), **this)
-                )
+                await recorder.record(durable, RequestRows(prediction_id=str(request), **this))
             except Refusal as refused:
                 assert refused.slug == "unavailable"  # noqa: PT017
                 assert "Retry-After" in refused.headers  # noqa: PT017

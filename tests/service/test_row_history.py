@@ -1,6 +1,4 @@
-"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined
-and released with their windows.
-"""
+"""Logged rows over HTTP: exported, labelled, queued for labels, quarantined, learnt from again."""
 
 from __future__ import annotations
 

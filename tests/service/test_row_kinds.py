@@ -1,6 +1,4 @@
-"""Rows of images, text and sequences: read exactly as sent, whatever the protocol, or refused with
-where and why.
-"""
+"""Parsing of rows of images, text and sequences, over both protocols."""
 
 from __future__ import annotations
 

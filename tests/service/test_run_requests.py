@@ -1,4 +1,4 @@
-"""Asking for runs over HTTP: plans, refusals, the same request twice, events and logs."""
+"""Runs over HTTP: plans, refusals, repeated requests, events and logs."""
 
 from __future__ import annotations
 

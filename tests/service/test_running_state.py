@@ -1,5 +1,5 @@
-"""A version that follows its traffic: each answer names the state behind it, and version and state
-give the answer again.
+"""A version with running state: each answer names its state, and version and state repeat the
+answer.
 """
 
 from __future__ import annotations
@@ -301,11 +301,11 @@ def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) ->
     other = following.publish(MODES["standardise"])
     assert following.ask(traffic(1, 0))["state"] == "start"
     refusals = [
-        (f"/versions/{version}", UNKNOWN, 404, "is not known"),
+        (f"/versions/{version}", UNKNOWN, 404, "is unknown"),
         (f"/versions/{version}", "yesterday", 400, "is not the id of a state"),
         ("/versions/1", mine, 400, "plain mode"),
-        (f"/versions/{other}", mine, 400, f"one of version {version}"),
-        ("", mine, 400, "only with a version"),
+        (f"/versions/{other}", mine, 400, f"belongs to version {version}"),
+        ("", mine, 400, "a state needs a version"),
     ]
     for path, state, status, said in refusals:
         reply = following.infer(path, traffic(1, 0), log=False, state=state)

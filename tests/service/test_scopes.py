@@ -1,4 +1,4 @@
-"""Scopes: every route that the app has asks for a key with the right scope, over real HTTP."""
+"""Scopes over HTTP: every route requires a key with its scope."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Seed files of every kind of input come out as the same rows, and what cannot be read is refused
-with where and why.
-"""
+"""Seed files of every format give the same rows, and unreadable files are refused."""
 
 from __future__ import annotations
 
@@ -95,7 +93,7 @@ def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
         ("seed.csv", b"x,y\n\xff,0\n", "#/seed", "UTF8"),
         ("seed.parquet", parquet(x=[1, 2], y=[0, 1]), "#/seed", "'x' holds int64, not strings"),
         ("seed.parquet", parquet(x=[b"a", b"b"], y=[0, 1]), "#/seed", "holds binary, not strings"),
-        ("seed.parquet", parquet(x=["a", None], y=[0, 1]), "#/seed/x", "row 1 holds no string"),
+        ("seed.parquet", parquet(x=["a", None], y=[0, 1]), "#/seed/x", "row 1 is not a string"),
     ],
 )
 def test_what_is_not_text_is_refused_with_its_row(

@@ -1,6 +1,4 @@
-"""The numbers of serving: counted a request at a time, in files whose blocks are there, or in
-memory where no folder is.
-"""
+"""The serving metrics: counted per request, in preallocated files or in memory."""
 
 from __future__ import annotations
 

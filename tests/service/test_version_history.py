@@ -1,6 +1,4 @@
-"""Versions after they were judged, over HTTP: aliases, overrides, rollbacks, addressed by number,
-deleted; and the pause.
-"""
+"""Versions over HTTP: aliases, overrides, rollbacks, prediction by number, deletion."""
 
 from __future__ import annotations
 

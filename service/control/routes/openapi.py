@@ -125,7 +125,10 @@ ANSWERS = {
 }
 """Media type of the reply, for operations that write it themselves."""
 OPEN = ("live", "ready")
-ANY_ROUTE, NAMED, CHANGING, WITH_BODY = (401, 403, 503), (404,), (409,), (400, 408, 413, 415, 422)
+ANY_ROUTE = (401, 403, 503)
+NAMED = (404,)
+CHANGING = (409,)
+WITH_BODY = (400, 408, 413, 415, 422)
 OWN = {
     "predict": (429,),
     "infer": (429,),
@@ -158,7 +161,8 @@ def describe(app: FastAPI) -> Json:
 
 
 def _complete(operation: Json, path: str, method: str) -> None:
-    name, answers = operation["operationId"], operation["responses"]
+    name = operation["operationId"]
+    answers = operation["responses"]
     answers.pop("422", None)
     if name in BODIES:
         media_type, schema = BODIES[name]

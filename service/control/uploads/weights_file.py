@@ -88,7 +88,9 @@ def _entry(name: str, entry: Any) -> Entry:
         raise wrong(f"a tensor's name has {len(name)} characters, at most {MOST_NAME_CHARACTERS}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise wrong(f"{name!r} needs dtype, shape and data_offsets")
-    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    kind = entry["dtype"]
+    shape = entry["shape"]
+    offsets = entry["data_offsets"]
     if not isinstance(kind, str) or kind not in TYPES:
         raise wrong(f"{name!r} has an unknown dtype; known: {', '.join(TYPES)}")
     if not _whole(shape) or len(shape) > MOST_AXES:

@@ -109,8 +109,9 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
         raise bad_request("#/inputs", "give exactly one input tensor, named input")
     tensor = inputs[0]
     if tensor.get("name") != "input":
-        raise bad_request("#/inputs/0/name", "the name of the input must be input")
-    datatype, data = tensor.get("datatype"), tensor.get("data")
+        raise bad_request("#/inputs/0/name", "the input must be named input")
+    datatype = tensor.get("datatype")
+    data = tensor.get("data")
     known = _datatypes(spec)
     if datatype not in known:
         one_of = "one of " if len(known) > 1 else ""

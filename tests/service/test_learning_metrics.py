@@ -1,4 +1,4 @@
-"""What the metrics say of estimates and rollbacks, and where they keep silent."""
+"""The learning metrics of estimates and rollbacks, and when they are absent."""
 
 from __future__ import annotations
 

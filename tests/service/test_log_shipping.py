@@ -1,6 +1,4 @@
-"""Sealed files on their way: one that the store refuses keeps back no other, and is told until it
-could go.
-"""
+"""Shipping sealed files: one that the store refuses does not block others, and is reported."""
 
 from __future__ import annotations
 

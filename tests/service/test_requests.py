@@ -1,6 +1,4 @@
-"""Bodies with rows: a good one is read exactly, a bad one is refused with where and why, and
-nothing else is raised.
-"""
+"""Parsing of requests with rows: valid rows exactly, invalid rows refused with their position."""
 
 from __future__ import annotations
 

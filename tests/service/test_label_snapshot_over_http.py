@@ -1,5 +1,5 @@
-"""What becomes of labels, over HTTP: they judge, then they teach, and tell how wrong the
-pseudo-labels were.
+"""Labels over HTTP: they judge a run, then they are trained on, and measure the errors of
+pseudo-labels.
 """
 
 from __future__ import annotations

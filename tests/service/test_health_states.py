@@ -1,6 +1,4 @@
-"""What the lamps of learning and of safety say, in words, of everything that the memory may
-hold.
-"""
+"""The health states learning and safe, with their reasons, for every state of the database."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ def live(database: Database, tmp_path: Path) -> Live:
     return live
 
 
-def lamp(live: Live, which: str) -> tuple[str, list[str]]:
+def health(live: Live, which: str) -> tuple[str, list[str]]:
     with live.database.read() as connection:
         found: dict[str, Any] = status.status_of(connection)["models"][0][which]
     return found["state"], found["reasons"]
@@ -57,66 +55,66 @@ def pause(live: Live, learning: str, reason: str | None = None) -> None:
 
 def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
     live.log(1, answers(20))
-    assert lamp(live, "learning") == (
+    assert health(live, "learning") == (
         "ok",
         ["nothing new to learn from: 20 rows in the open window, a run needs 150"],
     )
     live.log(1, answers(140))
-    assert lamp(live, "learning") == ("ok", ["160 rows wait in the open window"])
+    assert health(live, "learning") == ("ok", ["160 rows wait in the open window"])
 
 
 def test_learning_says_why_the_last_run_was_rejected_and_is_ok_all_the_same(live: Live) -> None:
     ended_run(live, "rejected", "no drift to learn from")
-    state, reasons = lamp(live, "learning")
+    state, reasons = health(live, "learning")
     assert state == "ok" and reasons[0].endswith("was rejected: no drift to learn from")
 
 
 def test_learning_names_the_run_that_works_and_its_stage(live: Live) -> None:
     with live.database.write() as connection:
         run_id = new_run(connection, live.model_id, parent_version=1)
-    assert lamp(live, "learning") == ("ok", [f"run {run_id} is queued: snapshot"])
+    assert health(live, "learning") == ("ok", [f"run {run_id} is queued: snapshot"])
 
 
 def test_learning_is_bad_after_a_failed_run_until_another_one_ends(live: Live) -> None:
     ended_run(live, "failed", "NonFiniteLoss: at step 3")
-    state, reasons = lamp(live, "learning")
+    state, reasons = health(live, "learning")
     assert state == "bad" and "NonFiniteLoss" in reasons[0]
     ended_run(live, "rejected", "no drift")
-    assert lamp(live, "learning")[0] == "ok"
+    assert health(live, "learning")[0] == "ok"
 
 
 def test_learning_is_not_ok_while_paused_and_says_by_what(live: Live) -> None:
     pause(live, "paused", "holiday")
-    assert lamp(live, "learning") == ("warn", ["paused: holiday"])
+    assert health(live, "learning") == ("warn", ["paused: holiday"])
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(50, "ok"), (70, "bad"), (-70, "bad")])
-def test_learning_is_bad_while_nobody_looks_for_what_is_due(
+def test_learning_is_bad_while_a_periodic_task_is_overdue(
     live: Live, seconds: int, state: str
 ) -> None:
     with live.database.write() as connection:
         connection.execute(
             text("UPDATE periodic_tasks SET done_at = done_at - :seconds"), {"seconds": seconds}
         )
-    found, reasons = lamp(live, "learning")
+    found, reasons = health(live, "learning")
     assert found == state
-    told = (
+    reason = (
         "due runs and watched promotions were not checked for 70 s: beat or "
         "every worker is not running"
     )
-    assert (told in reasons) == (state == "bad")
-    assert lamp(live, "safe")[0] == "ok"
+    assert (reason in reasons) == (state == "bad")
+    assert health(live, "safe")[0] == "ok"
 
 
-def test_learning_is_bad_where_nobody_has_ever_looked(live: Live) -> None:
+def test_learning_is_bad_where_no_periodic_task_was_ever_done(live: Live) -> None:
     with live.database.write() as connection:
         connection.execute(text("UPDATE periodic_tasks SET done_at = NULL"))
-    assert lamp(live, "learning")[0] == "bad" and len(lamp(live, "learning")[1]) == 3
+    assert health(live, "learning")[0] == "bad" and len(health(live, "learning")[1]) == 3
 
 
 def test_a_model_that_never_learns_says_so(live: Live) -> None:
     live.policy(learnable="no")
-    assert lamp(live, "learning")[1] == [
+    assert health(live, "learning")[1] == [
         'the policy has learnable = "no": the model is served and monitored, it does not learn'
     ]
 
@@ -128,13 +126,16 @@ def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_
         number = close(live)
         with live.database.write() as connection:
             windows.set_state(connection, live.model_id, number, "quarantined")
-        assert lamp(live, "safe") == ("warn", [f"window w-{number} is quarantined: by an operator"])
+        assert health(live, "safe") == (
+            "warn",
+            [f"window w-{number} is quarantined: by an operator"],
+        )
         if clear == "release":
             with live.database.write() as connection:
                 windows.set_state(connection, live.model_id, number, "released")
         else:
             close(live)
-        assert lamp(live, "safe") == ("ok", [])
+        assert health(live, "safe") == ("ok", [])
 
 
 def watch(live: Live, state: str) -> Any:
@@ -157,18 +158,18 @@ def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_sa
     live: Live,
 ) -> None:
     watch(live, "watching")
-    assert lamp(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
+    assert health(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
     with live.database.write() as connection:
         connection.execute(
             text("UPDATE periodic_tasks SET done_at = done_at - 70 WHERE name = 'trigger'")
         )
-    assert lamp(live, "safe") == (
+    assert health(live, "safe") == (
         "warn",
         ["version 2 is being watched: 40 of 500 rows", "the watch does not run"],
     )
     with live.database.write() as connection:
         watches.note(connection, live.model_id, 2, {"state": "passed"})
-    assert lamp(live, "safe") == ("ok", [])
+    assert health(live, "safe") == ("ok", [])
 
 
 def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(
@@ -182,10 +183,10 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
             promotion,
             "it answers one class",
         )
-    state, reasons = lamp(live, "safe")
+    state, reasons = health(live, "safe")
     assert state == "warn" and "it answers one class" in reasons[0]
     pause(live, "on")
-    assert lamp(live, "safe") == ("ok", [])
+    assert health(live, "safe") == ("ok", [])
 
 
 def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
@@ -198,18 +199,18 @@ def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(li
             "it answers one class",
         )
     live.add_version()
-    assert lamp(live, "safe") == ("ok", [])
+    assert health(live, "safe") == ("ok", [])
 
 
 def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None:
     watch(live, "worse")
-    assert lamp(live, "safe") == (
+    assert health(live, "safe") == (
         "bad",
         ["version 2 is worse and still served: lost its confidence"],
     )
 
 
-def test_the_top_lamp_is_the_worst_of_the_models(live: Live) -> None:
+def test_the_state_of_the_service_is_the_worst_of_its_models(live: Live) -> None:
     pause(live, "paused", "holiday")
     with live.database.read() as connection:
         assert status.status_of(connection)["learning"]["state"] == "warn"

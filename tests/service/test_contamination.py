@@ -1,6 +1,4 @@
-"""A key that sends many rows of a kind nobody else sends teaches nothing, and the run names
-it, over HTTP.
-"""
+"""Contamination by one key over HTTP: its rows teach nothing, and the run names the key."""
 
 from __future__ import annotations
 
