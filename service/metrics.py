@@ -168,7 +168,7 @@ class ServingMetrics:
             "Damaged batches and files found while recovering a journal.",
         )
 
-    def follow(self, model: str, distance: float, *, rows: int) -> None:
+    def set_running_state(self, model: str, distance: float, *, rows: int) -> None:
         """Set the distance of this replica's running state of the model, and its row count."""
         self.state_distance.labels(model).set(distance)
         self.state_rows.labels(model).set(rows)

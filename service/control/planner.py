@@ -151,7 +151,7 @@ class Planner:
             return champion
         with self._database.read() as connection:
             digest = versions.get(connection, champion.model_id, 1)["digest"]
-        return self._slots.asked(champion.model_id, 1, digest)
+        return self._slots.get_or_load(champion.model_id, 1, digest)
 
 
 def _simulation(first: RowMapping) -> Simulation | None:

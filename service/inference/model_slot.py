@@ -60,7 +60,7 @@ class ModelSlots:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
-    def know(self, models: Iterable[Model]) -> list[Model]:
+    def set_models(self, models: Iterable[Model]) -> list[Model]:
         """Replace the set of models; a model that stays keeps its served version.
 
         Returns the models that are gone.
@@ -140,7 +140,7 @@ class ModelSlots:
         bundles.warm_up(bundle)
         return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
 
-    def asked(self, model_id: str, version: int, digest: str) -> Served:
+    def get_or_load(self, model_id: str, version: int, digest: str) -> Served:
         """The version by number, loaded when it is not in memory.
 
         One version is loaded at a time, which bounds the memory. Raises as `load` does.

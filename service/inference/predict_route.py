@@ -16,11 +16,11 @@ from service.state import ServiceState, service_state
 
 router = APIRouter()
 State = Annotated[ServiceState, Depends(service_state)]
-Predicting = Annotated[Key, Depends(Scope("predict"))]
+PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
-async def predict_rows(name: str, request: Request, state: State, key: Predicting) -> Response:
+async def predict_rows(name: str, request: Request, state: State, key: PredictKey) -> Response:
     """Predict the rows with the champion, and log them unless `log` is false."""
     with measured(state, name, "api", key):
         body = await whole_body(request, most=state.settings.body_limit)

@@ -18,7 +18,7 @@ from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
 from service.inference.model_slot import Model, Served
-from service.inference.parsing.requests import Asked
+from service.inference.parsing.requests import RowsRequest
 from service.metrics import observe_all
 from service.state import ServiceState
 
@@ -48,7 +48,7 @@ async def predict(
     state: ServiceState,
     model: Model,
     served: Served,
-    asked: Asked,
+    asked: RowsRequest,
     key: Key,
     *,
     log: bool,

@@ -21,11 +21,11 @@ from service.state import ServiceState, service_state
 
 router = APIRouter()
 State = Annotated[ServiceState, Depends(service_state)]
-Predicting = Annotated[Key, Depends(Scope("predict"))]
+PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
-async def infer(name: str, request: Request, state: State, key: Predicting) -> Response:
+async def infer(name: str, request: Request, state: State, key: PredictKey) -> Response:
     """Predict one input tensor with the champion, and log its rows unless `log` is false."""
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
@@ -48,7 +48,7 @@ async def infer(name: str, request: Request, state: State, key: Predicting) -> R
     "/v2/models/{name}/versions/{version}/infer", tags=["inference"], operation_id="infer_version"
 )
 async def infer_version(
-    name: str, version: str, request: Request, state: State, key: Predicting
+    name: str, version: str, request: Request, state: State, key: PredictKey
 ) -> Response:
     """Predict one input tensor with a version by number. `parameters.state` is the id of the
     running state to use, from an earlier reply; without it none is used. The rows are logged only
@@ -119,13 +119,13 @@ async def ready(state: State) -> dict[str, Any]:
 
 
 @router.get("/v2/models", tags=["inference"], operation_id="list_served_models")
-async def list_served_models(state: State, key: Predicting) -> dict[str, list[str]]:
+async def list_served_models(state: State, key: PredictKey) -> dict[str, list[str]]:
     """The names of the models, in the format of KServe."""
     return {"models": sorted(state.slots.models)}
 
 
 @router.get("/v2/models/{name}/ready", tags=["inference"], operation_id="model_ready")
-async def model_ready(name: str, state: State, key: Predicting) -> dict[str, Any]:
+async def model_ready(name: str, state: State, key: PredictKey) -> dict[str, Any]:
     """200 when the model's champion is loaded in this replica."""
     state.slots.champion(name)
     return {"name": name, "ready": True}
@@ -134,7 +134,7 @@ async def model_ready(name: str, state: State, key: Predicting) -> dict[str, Any
 @router.get(
     "/v2/models/{name}/versions/{version}/ready", tags=["inference"], operation_id="version_ready"
 )
-async def version_ready(name: str, version: str, state: State, key: Predicting) -> dict[str, Any]:
+async def version_ready(name: str, version: str, state: State, key: PredictKey) -> dict[str, Any]:
     """200 when the version can answer; it is loaded if necessary."""
     await asyncio.to_thread(versions.load, state, state.slots.model(name), version)
     return {"name": name, "ready": True}
@@ -145,7 +145,7 @@ async def version_ready(name: str, version: str, state: State, key: Predicting) 
     "/v2/models/{name}/versions/{version}", tags=["inference"], operation_id="version_metadata"
 )
 async def model_metadata(
-    name: str, state: State, key: Predicting, version: str | None = None
+    name: str, state: State, key: PredictKey, version: str | None = None
 ) -> dict[str, Any]:
     """Inputs and outputs of the model, and its available versions."""
     model = state.slots.model(name)

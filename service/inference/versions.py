@@ -40,7 +40,7 @@ def load(state: ServiceState, model: Model, version: str) -> tuple[Served, bool]
     with state.database.read() as connection:
         row = versions.get_stored(connection, model.id, number)
     try:
-        served = state.slots.asked(model.id, row["number"], row["digest"])
+        served = state.slots.get_or_load(model.id, row["number"], row["digest"])
     except (ArtifactError, StoreError, ValueError) as error:
         # It may have been deleted meanwhile.
         with state.database.read() as connection:

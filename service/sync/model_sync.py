@@ -93,7 +93,7 @@ class ModelSync:
             # The counter starts at zero: an alert on an increase would otherwise miss the first
             # failure.
             self._metrics.load_failures.labels(model.name)
-        for gone in self._slots.know(known):
+        for gone in self._slots.set_models(models):
             if gone.served is None:
                 continue
             served = gone.served
@@ -166,7 +166,7 @@ class ModelSync:
 
     def _clear_state_metrics(self, model: Model) -> None:
         if model.served is not None and model.served.running is not None:
-            self._metrics.follow(model.name, 0.0, rows=0)
+            self._metrics.set_running_state(model.name, 0.0, rows=0)
 
     def _fall_back(self, model: Model, failed: int) -> None:
         """Serve the newest earlier champion that loads and was not rolled back from."""

@@ -82,7 +82,7 @@ def test_a_bad_image_is_named_to_its_point(row: Any, pointer: str, said: str) ->
         ("FP32", [1, 3, 2], [0, 1, 2, 3, 4, 5], "shape", "must be [-1, 2, 3]"),
         ("FP32", [1, 6], [0, 1, 2, 3, 4, 5], "shape", "must be [-1, 2, 3]"),
         ("FP32", [1, 2, 3], [0, 1, 2], "data", "needs 6"),
-        ("FP32", [2, 2, 3], [IMAGE], "data", "holds 1 rows, shape says 2"),
+        ("FP32", [2, 2, 3], [IMAGE], "data", "has 1 rows, the shape has 2"),
     ],
 )
 def test_a_bad_tensor_of_an_image_is_named(
@@ -142,9 +142,9 @@ def test_what_is_not_utf_8_is_refused(text: bytes) -> None:
         (None, [1, 1], ["a"], "datatype", "must be BYTES"),
         ("BYTES", [1, 2], ["a", "b"], "shape", "must be [-1, 1]"),
         ("BYTES", [], ["a"], "shape", "must be [-1, 1]"),
-        ("BYTES", [2, 1], ["a"], "data", "holds 1 rows, shape says 2"),
+        ("BYTES", [2, 1], ["a"], "data", "has 1 rows, the shape has 2"),
         ("BYTES", [1, 1], "a", "data", "must be a list"),
-        ("BYTES", [1, 1], [], "data", "holds 0 rows"),
+        ("BYTES", [1, 1], [], "data", "has 0 rows"),
         ("BYTES", [0, 1], [], "shape", "no rows"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_bad_sequence_is_named_to_its_id(row: Any, pointer: str, said: str) ->
         ("FP32", [1, 4], [1, 2, 3, 4], "datatype", "INT64"),
         ("BYTES", [1, 4], [1, 2, 3, 4], "datatype", "INT64"),
         ("INT64", [1, 3], [1, 2, 3], "shape", "must be [-1, 4]"),
-        ("INT64", [1, 4], [1, 2, 3], "data", "holds 3 numbers, shape [1, 4] needs 4"),
+        ("INT64", [1, 4], [1, 2, 3], "data", "has 3 numbers, the shape [1, 4] needs 4"),
         ("INT64", [1, 4], [[1, 2, 3]], "data/0", "has 3 entries"),
         ("INT64", [2, 4], [[1, 2, 3, 4], [1, 2, 3, -4]], "data/1/3", "from 0"),
         ("INT64", [2, 4], [1, 2, 3, 4, 5, 6, [7], 8], "data/6", "must be a number"),

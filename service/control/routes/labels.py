@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.control import labels
-from service.control.routes.parameters import Labelling, State
+from service.control.routes.parameters import FeedbackKey, State
 from service.errors import Refusal
 
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["labels"])
@@ -18,7 +18,7 @@ MOST_LABELS = 10_000
 
 @router.post("/feedback", operation_id="give_feedback")
 async def give_feedback(
-    name: str, request: Request, state: State, key: Labelling
+    name: str, request: Request, state: State, key: FeedbackKey
 ) -> dict[str, Any]:
     """Store labels of logged rows: a class name, its index, or null for none of the classes.
 
@@ -42,7 +42,7 @@ async def give_feedback(
 def get_label_queue(
     name: str,
     state: State,
-    key: Labelling,
+    key: FeedbackKey,
     limit: Annotated[int, Query(ge=1, le=500)] = 25,
     include: Literal["input"] | None = None,
 ) -> Response:

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from acclimate.learning.spec import Problem
 from service.control import documents, models
 from service.control.routes.parameters import (
+    AdminKey,
     IfMatch,
-    Operating,
-    Ruling,
+    OperateKey,
     State,
-    Viewing,
+    ViewKey,
     etag_number,
 )
 from service.control.uploads.registration import File, Upload, register
@@ -37,7 +37,7 @@ class Learning(BaseModel):
 
 
 @router.post("", status_code=202, operation_id="create_model")
-async def create_model(request: Request, state: State, key: Ruling) -> Response:
+async def create_model(request: Request, state: State, key: AdminKey) -> Response:
     """Register a model from the multipart parts `spec` (TOML), `seed` (.npz, .parquet, .csv) and,
     if the spec names weights, `weights` (safetensors). Returns the run for version 1.
     """
@@ -56,19 +56,19 @@ async def create_model(request: Request, state: State, key: Ruling) -> Response:
 
 
 @router.get("", operation_id="list_models")
-def list_models(state: State, key: Viewing) -> dict[str, Any]:
+def list_models(state: State, key: ViewKey) -> dict[str, Any]:
     """All models, by name."""
     return documents.items(models.all_documents(state.database))
 
 
 @router.get("/{name}", operation_id="get_model")
-def get_model(name: str, state: State, key: Viewing) -> dict[str, Any]:
+def get_model(name: str, state: State, key: ViewKey) -> dict[str, Any]:
     """One model."""
     return models.document(state.database, name)
 
 
 @router.patch("/{name}", operation_id="set_learning")
-def set_learning(name: str, change: Learning, state: State, key: Operating) -> dict[str, Any]:
+def set_learning(name: str, change: Learning, state: State, key: OperateKey) -> dict[str, Any]:
     """Pause or resume automatic learning."""
     return models.set_learning(
         state.database, name, change.learning, reason=change.reason, actor=key.name
@@ -76,7 +76,7 @@ def set_learning(name: str, change: Learning, state: State, key: Operating) -> d
 
 
 @router.delete("/{name}", status_code=204, operation_id="delete_model")
-def delete_model(name: str, state: State, key: Ruling) -> Response:
+def delete_model(name: str, state: State, key: AdminKey) -> Response:
     """Delete a model with its versions, seed set, logged rows, windows, runs and labels. Its audit
     log entries stay.
 
@@ -88,6 +88,7 @@ def delete_model(name: str, state: State, key: Ruling) -> Response:
 
 
 @router.get("/{name}/policy", operation_id="get_policy")
+<<<<<<< HEAD
 def get_policy(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
     """The policy, and the decision limits of learning, which are read-only. The ETag is the
     policy's revision.
@@ -96,10 +97,15 @@ def get_policy(name: str, response: Response, state: State, key: Viewing) -> dic
     `rules` says what each rule of learning does.
     """
     return {**_settings(state, name, "policy", response), **models.read_only_policy()}
+=======
+def get_policy(name: str, response: Response, state: State, key: ViewKey) -> dict[str, Any]:
+    """The policy. The ETag is its revision."""
+    return _settings(state, name, "policy", response)
+>>>>>>> service-rooms
 
 
 @router.get("/{name}/gates", operation_id="get_gates")
-def get_gates(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
+def get_gates(name: str, response: Response, state: State, key: ViewKey) -> dict[str, Any]:
     """The limits of the gates. The ETag is their revision."""
     return _settings(state, name, "gates", response)
 
@@ -110,7 +116,7 @@ def set_policy(
     change: dict[str, Any],
     response: Response,
     state: State,
-    key: Ruling,
+    key: AdminKey,
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Replace the named settings; the others keep their values. Each change is a new revision,
@@ -135,7 +141,7 @@ def set_gates(
     change: dict[str, Any],
     response: Response,
     state: State,
-    key: Ruling,
+    key: AdminKey,
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Replace the named limits; the others keep their values. Each change is a new revision, which

@@ -15,7 +15,7 @@ from acclimate.storage.registry import audit_log
 from acclimate.storage.registry.keys import SCOPES
 from service import learning_metrics
 from service.control import documents, keys, status
-from service.control.routes.parameters import Ruling, State, Viewing, invalid, page_after
+from service.control.routes.parameters import AdminKey, State, ViewKey, invalid, page_after
 
 router = APIRouter(tags=["operator"])
 
@@ -27,7 +27,7 @@ class NewKey(BaseModel):
 
 
 @router.get("/api/v1/status", operation_id="get_status")
-def get_status(state: State, key: Viewing) -> dict[str, Any]:
+def get_status(state: State, key: ViewKey) -> dict[str, Any]:
     """The health states healthy, learning and safe, each with its reasons."""
     if state.heartbeat.silent:
         return status.without_database()
@@ -39,7 +39,7 @@ def get_status(state: State, key: Viewing) -> dict[str, Any]:
 
 
 @router.post("/api/v1/keys", status_code=201, operation_id="create_key")
-def create_key(body: NewKey, state: State, key: Ruling) -> JSONResponse:
+def create_key(body: NewKey, state: State, key: AdminKey) -> JSONResponse:
     """Create a key. Its secret is in this answer only."""
     unknown = [scope for scope in body.scopes if scope not in SCOPES]
     if unknown:
@@ -50,13 +50,13 @@ def create_key(body: NewKey, state: State, key: Ruling) -> JSONResponse:
 
 
 @router.get("/api/v1/keys", operation_id="list_keys")
-def list_keys(state: State, key: Ruling) -> dict[str, Any]:
+def list_keys(state: State, key: AdminKey) -> dict[str, Any]:
     """All keys, oldest first, without their secrets."""
     return keys.listed(state.database)
 
 
 @router.delete("/api/v1/keys/{key_id}", status_code=204, operation_id="revoke_key")
-def revoke_key(key_id: str, state: State, key: Ruling) -> Response:
+def revoke_key(key_id: str, state: State, key: AdminKey) -> Response:
     """Revoke a key: at once in this replica, in other replicas within 30 seconds."""
     keys.revoke(state.database, key_id, actor=key.name)
     state.keyring.forget()
@@ -66,7 +66,7 @@ def revoke_key(key_id: str, state: State, key: Ruling) -> Response:
 @router.get("/api/v1/audit", operation_id="list_audit")
 def list_audit(
     state: State,
-    key: Viewing,
+    key: ViewKey,
     page_size: Annotated[int, Query(ge=1, le=500)] = 50,
     page_token: str | None = None,
 ) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def list_audit(
 @router.get("/api/v1/audit/verify", operation_id="verify_audit")
 def verify_audit(
     state: State,
-    key: Viewing,
+    key: ViewKey,
     expect: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
 ) -> dict[str, Any]:
     """Verify the hash chain of the audit log, and that an entry with the hash `expect` exists.
@@ -95,7 +95,7 @@ def verify_audit(
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
-def metrics(state: State, key: Viewing) -> Response:
+def metrics(state: State, key: ViewKey) -> Response:
     """Prometheus text: the serving metrics of this machine's replicas, and the learning metrics
     read from the database.
     """

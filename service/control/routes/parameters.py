@@ -14,10 +14,10 @@ from service.errors import Refusal
 from service.state import ServiceState, service_state
 
 State = Annotated[ServiceState, Depends(service_state)]
-Viewing = Annotated[Key, Depends(Scope("view"))]
-Labelling = Annotated[Key, Depends(Scope("feedback"))]
-Operating = Annotated[Key, Depends(Scope("operate"))]
-Ruling = Annotated[Key, Depends(Scope("admin"))]
+ViewKey = Annotated[Key, Depends(Scope("view"))]
+FeedbackKey = Annotated[Key, Depends(Scope("feedback"))]
+OperateKey = Annotated[Key, Depends(Scope("operate"))]
+AdminKey = Annotated[Key, Depends(Scope("admin"))]
 IfMatch = Annotated[str | None, Header()]
 PageSize = Annotated[int, Query(ge=1, le=1000)]
 

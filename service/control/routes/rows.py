@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from service.control import rows
-from service.control.routes.parameters import Ruling, State, Viewing, invalid, window_number
+from service.control.routes.parameters import AdminKey, State, ViewKey, invalid, window_number
 from service.control.rows import Position
 
 router = APIRouter(prefix="/api/v1/models/{name}", tags=["log"])
@@ -18,7 +18,7 @@ FIELDS = ("input", "prediction")
 def list_rows(
     name: str,
     state: State,
-    key: Viewing,
+    key: ViewKey,
     window: str | None = None,
     fields: str = "",
     page_size: Annotated[int, Query(ge=1, le=10_000)] = 500,
@@ -55,7 +55,7 @@ def list_rows(
 
 
 @router.delete("/subjects/{subject:path}", operation_id="erase_subject")
-def erase_subject(name: str, subject: str, state: State, key: Ruling) -> dict[str, Any]:
+def erase_subject(name: str, subject: str, state: State, key: AdminKey) -> dict[str, Any]:
     """Erase every row of a data subject that was acknowledged before this request, with its labels
     and pseudo-labels.
 

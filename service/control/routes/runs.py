@@ -15,9 +15,9 @@ from acclimate.spec import RECIPES
 from acclimate.storage.runs.run_start import RunRequest, start_run
 from service.control import documents, run_stream, runs
 from service.control.routes.parameters import (
-    Operating,
+    OperateKey,
     State,
-    Viewing,
+    ViewKey,
     invalid,
     window_number,
 )
@@ -42,7 +42,7 @@ class Start(BaseModel):
 async def start(
     name: str,
     state: State,
-    key: Operating,
+    key: OperateKey,
     body: Start | None = None,
     idempotency_key: Annotated[
         str | None,
@@ -85,7 +85,7 @@ async def start(
 @router.get("/runs", operation_id="list_runs")
 def list_runs(
     state: State,
-    key: Viewing,
+    key: ViewKey,
     model: str | None = None,
     run_state: Annotated[str | None, Query(alias="state")] = None,
     page_size: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -99,7 +99,7 @@ def list_runs(
 
 @router.get("/runs/{run_id}", operation_id="get_run")
 async def get_run(
-    run_id: str, state: State, key: Viewing, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+    run_id: str, state: State, key: ViewKey, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
 ) -> dict[str, Any]:
     """One run. With `wait`, the answer comes when the run has ended, at most that many seconds
     later.
@@ -117,7 +117,7 @@ async def get_run(
 async def follow(
     run_id: str,
     state: State,
-    key: Viewing,
+    key: ViewKey,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """The run's progress as server-sent events: `state`, `stage`, `progress`, `gate`, and last
@@ -142,7 +142,7 @@ async def follow(
 
 @router.get("/runs/{run_id}/logs", operation_id="get_run_logs", response_class=Response)
 def logs(
-    run_id: str, state: State, key: Viewing, attempt: Annotated[int | None, Query(ge=1)] = None
+    run_id: str, state: State, key: ViewKey, attempt: Annotated[int | None, Query(ge=1)] = None
 ) -> Response:
     """The log lines of every attempt, or of one, as ndjson. Those of an active run are some seconds
     old.
@@ -152,7 +152,7 @@ def logs(
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202, operation_id="cancel_run")
-def cancel(run_id: str, state: State, key: Operating) -> dict[str, Any]:
+def cancel(run_id: str, state: State, key: OperateKey) -> dict[str, Any]:
     """Cancel a run. A queued run ends at once, a running one at its next heartbeat; neither
     publishes a version.
     """
@@ -160,7 +160,7 @@ def cancel(run_id: str, state: State, key: Operating) -> dict[str, Any]:
 
 
 @router.post("/runs/{run_id}/retry", status_code=202, operation_id="retry_run")
-async def retry(run_id: str, state: State, key: Operating) -> JSONResponse:
+async def retry(run_id: str, state: State, key: OperateKey) -> JSONResponse:
     """Start a new run over the same windows as an ended one."""
     new = await run_in_threadpool(runs.retry, state.database, run_id, actor=key.name)
     return await _accepted(state, new)

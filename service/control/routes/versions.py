@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.control import versions
 from service.control.pages import Page
 from service.control.routes.parameters import (
+    AdminKey,
     IfMatch,
-    Operating,
+    OperateKey,
     PageSize,
-    Ruling,
     State,
-    Viewing,
+    ViewKey,
     etag_number,
     page_after,
 )
@@ -40,7 +40,7 @@ class RollBack(BaseModel):
 
 @router.get("/versions", operation_id="list_versions")
 def list_versions(
-    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: ViewKey, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """All versions, deleted ones included, oldest first, with parent, run, windows, gates and
     promotions.
@@ -50,13 +50,13 @@ def list_versions(
 
 
 @router.get("/versions/{version}", operation_id="get_version")
-def get_version(name: str, version: str, state: State, key: Viewing) -> dict[str, Any]:
+def get_version(name: str, version: str, state: State, key: ViewKey) -> dict[str, Any]:
     """One version, by number or by the alias `champion`, `previous` or `anchor`."""
     return versions.document(state.database, name, version)
 
 
 @router.delete("/versions/{version}", status_code=204, operation_id="delete_version")
-def delete_version(name: str, version: str, state: State, key: Ruling) -> Response:
+def delete_version(name: str, version: str, state: State, key: AdminKey) -> Response:
     """Delete the artifact of a version that is neither champion, previous nor anchor. Its number is
     not used again.
 
@@ -69,7 +69,7 @@ def delete_version(name: str, version: str, state: State, key: Ruling) -> Respon
 
 @router.get("/promotions", operation_id="list_promotions")
 def list_promotions(
-    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: ViewKey, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """Every change of champion, oldest first."""
     page = Page(after=page_after(page_token), size=page_size)
@@ -78,7 +78,7 @@ def list_promotions(
 
 @router.get("/aliases/{alias}", operation_id="get_alias")
 def get_alias(
-    name: str, alias: str, response: Response, state: State, key: Viewing
+    name: str, alias: str, response: Response, state: State, key: ViewKey
 ) -> dict[str, Any]:
     """The version of the alias `champion`, `previous` or `anchor`. The ETag is the epoch."""
     version, epoch = versions.alias(state.database, name, alias)
@@ -93,7 +93,7 @@ def set_alias(
     body: Promote,
     response: Response,
     state: State,
-    key: Operating,
+    key: OperateKey,
     if_match: IfMatch = None,
 ) -> dict[str, Any]:
     """Promote a version to champion, if the champion did not change since the ETag in If-Match. A
@@ -115,7 +115,7 @@ def set_alias(
 
 
 @router.post("/rollback", operation_id="roll_back")
-def roll_back(name: str, body: RollBack, state: State, key: Operating) -> dict[str, Any]:
+def roll_back(name: str, body: RollBack, state: State, key: OperateKey) -> dict[str, Any]:
     """Make the previous version, or `to`, champion again. Works without broker and workers.
     Learning is paused unless `pause_learning` is false.
     """
@@ -131,7 +131,7 @@ def roll_back(name: str, body: RollBack, state: State, key: Operating) -> dict[s
 
 @router.get("/calibration", operation_id="get_calibration")
 def get_calibration(
-    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: ViewKey, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """The calibration gate of every version on the judging part: the debiased error, and the raw
     error beside it.

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.control import windows
 from service.control.pages import Page
 from service.control.routes.parameters import (
-    Operating,
+    OperateKey,
     PageSize,
     State,
-    Viewing,
+    ViewKey,
     page_after,
     window_number,
 )
@@ -28,7 +28,7 @@ class Reason(BaseModel):
 
 @router.get("/windows", operation_id="list_windows")
 def list_windows(
-    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: ViewKey, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """All windows, oldest first; the open window is last."""
     page = Page(after=page_after(page_token), size=page_size)
@@ -37,7 +37,7 @@ def list_windows(
 
 @router.post("/windows/{window}/quarantine", operation_id="quarantine_window")
 def quarantine(
-    name: str, window: str, state: State, key: Operating, body: Reason | None = None
+    name: str, window: str, state: State, key: OperateKey, body: Reason | None = None
 ) -> dict[str, Any]:
     """Exclude a closed window from learning until it is released."""
     return windows.set_state(
@@ -52,7 +52,7 @@ def quarantine(
 
 @router.post("/windows/{window}/release", operation_id="release_window")
 def release(
-    name: str, window: str, state: State, key: Operating, body: Reason | None = None
+    name: str, window: str, state: State, key: OperateKey, body: Reason | None = None
 ) -> dict[str, Any]:
     """Release a quarantined window: runs may learn from it again."""
     return windows.set_state(
@@ -67,7 +67,7 @@ def release(
 
 @router.get("/drift", operation_id="get_drift")
 def get_drift(
-    name: str, state: State, key: Viewing, page_size: PageSize = 500, page_token: str | None = None
+    name: str, state: State, key: ViewKey, page_size: PageSize = 500, page_token: str | None = None
 ) -> dict[str, Any]:
     """The drift diagnosis of each window: kind, amount, and every effect with its threshold and
     number of rows.

@@ -115,7 +115,9 @@ def _first_misfit(items: list[Any], sides: tuple[int, ...]) -> tuple[Position, s
 def _count(data: list[Any], shape: tuple[int, ...], pointer: str) -> None:
     needed = math.prod(shape)
     if len(data) != needed:
-        raise bad_request(pointer, f"holds {len(data)} numbers, shape {list(shape)} needs {needed}")
+        raise bad_request(
+            pointer, f"has {len(data)} numbers, the shape {list(shape)} needs {needed}"
+        )
 
 
 def _float32(

@@ -20,7 +20,7 @@ DATA = "#/inputs/0/data"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RowsRequest:
     """The rows x (N, *shape) of one request, and its options.
 
     x is float32; int64 for sequences, padded with 0; str objects (N, 1) for text.
@@ -36,7 +36,7 @@ class Asked:
     outputs: tuple[str, ...] = field(default=OUTPUTS)
 
 
-def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
+def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> RowsRequest:
     """Parse a body of `/api/v1 .../predict`: `{"rows": [...], "log"?, "subject"?}`.
 
     Raises the refusals 400, and 413 for more than `most_rows` rows.
@@ -44,14 +44,14 @@ def read_predict(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
     document = _document(body, ("rows", "log", "subject"))
     if "rows" not in document:
         raise bad_request("#/rows", f"is missing: send a list of {_rows_in_words(spec)}")
-    return Asked(
+    return RowsRequest(
         x=_rows(document["rows"], spec, most_rows),
         log=_flag(document.get("log"), "#/log"),
         subject=_name(document.get("subject"), "#/subject"),
     )
 
 
-def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
+def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> RowsRequest:
     """Parse a JSON body of `/v2 .../infer`: one input tensor named `input`, nested or flat.
 
     Raises as `read_predict` does.
@@ -62,7 +62,7 @@ def read_infer(body: bytes, spec: InputSpec, *, most_rows: int) -> Asked:
         parameters = {}
     if not isinstance(parameters, dict):
         raise bad_request("#/parameters", "must be an object")
-    return Asked(
+    return RowsRequest(
         x=_tensor(document.get("inputs"), spec, most_rows),
         id=_name(document.get("id"), "#/id"),
         log=_flag(parameters.get("log"), "#/parameters/log"),
@@ -124,7 +124,7 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
         raise bad_request(DATA, "must be a list, nested or flat, row by row")
     _count(shape[0], "#/inputs/0/shape", most_rows)
     if not data:
-        raise bad_request(DATA, f"holds 0 rows, shape says {shape[0]}")
+        raise bad_request(DATA, f"has 0 rows, the shape has {shape[0]}")
     if spec.kind == "text":
         x = text_rows.texts(data, DATA)
     elif not isinstance(data[0], list):
@@ -135,7 +135,7 @@ def _tensor(inputs: Any, spec: InputSpec, most_rows: int) -> Rows:
     else:
         x = number_rows.floats(data, spec.shape, DATA, datatype)
     if len(x) != shape[0]:
-        raise bad_request(DATA, f"holds {len(x)} rows, shape says {shape[0]}")
+        raise bad_request(DATA, f"has {len(x)} rows, the shape has {shape[0]}")
     return x
 
 
