@@ -168,11 +168,7 @@ class RunningState:
         self._metrics = metrics
         self._memory = mode.begin()
         self.snapshot = Snapshot(id=START, version=version, state=self._memory.state)
-<<<<<<< HEAD
-        metrics.follow(model, mode.distance(self.snapshot.state), rows=0)
-=======
-        metrics.set_running_state(model, modes.distance(mode, self.snapshot.state), rows=0)
->>>>>>> service-rooms
+        metrics.set_running_state(model, mode.distance(self.snapshot.state), rows=0)
 
     def advance(self, seen: Floats) -> None:
         """Advance the state by logged rows; a new state gets a new id.
@@ -187,12 +183,7 @@ class RunningState:
             id=str(ULID()), version=self.snapshot.version, state=self._memory.state
         )
         self._states.remember(self._model_id, self.snapshot)
-<<<<<<< HEAD
-        self._metrics.follow(
-            self._model, self._mode.distance(self.snapshot.state), rows=self._memory.rows
-=======
         self._metrics.set_running_state(
-            self._model, modes.distance(self._mode, self.snapshot.state), rows=self._memory.rows
->>>>>>> service-rooms
+            self._model, self._mode.distance(self.snapshot.state), rows=self._memory.rows
         )
         self._metrics.state_renewals.labels(self._model).inc()

@@ -93,7 +93,7 @@ class ModelSync:
             # The counter starts at zero: an alert on an increase would otherwise miss the first
             # failure.
             self._metrics.load_failures.labels(model.name)
-        for gone in self._slots.set_models(models):
+        for gone in self._slots.set_models(known):
             if gone.served is None:
                 continue
             served = gone.served

@@ -88,8 +88,7 @@ def delete_model(name: str, state: State, key: AdminKey) -> Response:
 
 
 @router.get("/{name}/policy", operation_id="get_policy")
-<<<<<<< HEAD
-def get_policy(name: str, response: Response, state: State, key: Viewing) -> dict[str, Any]:
+def get_policy(name: str, response: Response, state: State, key: ViewKey) -> dict[str, Any]:
     """The policy, and the decision limits of learning, which are read-only. The ETag is the
     policy's revision.
 
@@ -97,11 +96,6 @@ def get_policy(name: str, response: Response, state: State, key: Viewing) -> dic
     `rules` says what each rule of learning does.
     """
     return {**_settings(state, name, "policy", response), **models.read_only_policy()}
-=======
-def get_policy(name: str, response: Response, state: State, key: ViewKey) -> dict[str, Any]:
-    """The policy. The ETag is its revision."""
-    return _settings(state, name, "policy", response)
->>>>>>> service-rooms
 
 
 @router.get("/{name}/gates", operation_id="get_gates")
