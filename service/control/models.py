@@ -83,7 +83,7 @@ def writable_policy(change: dict[str, Any]) -> dict[str, Any]:
     wrong = [name for name, value in fixed.items() if name in change and change[name] != value]
     if wrong:
         detail = "is read-only: it belongs to the release; leave it out"
-        problems = [Problem(f"#/{name}", detail) for name in wrong]
+        problems = [Problem(f"#/policy/{name}", detail) for name in wrong]
         raise Refusal("invalid", "the policy is wrong", problems=problems)
     return {name: value for name, value in change.items() if name not in fixed}
 

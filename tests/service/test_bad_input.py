@@ -230,6 +230,8 @@ def test_a_wrong_command_is_refused(
         ("policy", '{"max_risk": NaN}', "#/policy/max_risk", "0..1"),
         ("policy", '{"few_senders": "ignore"}', "#/policy/few_senders", "refuse, learn"),
         ("policy", '{"schedule": "sometimes"}', "#/policy/schedule", "cron"),
+        ("policy", '{"thresholds": {}}', "#/policy/thresholds", "read-only"),
+        ("policy", '{"rules": {"isolated": "off"}}', "#/policy/rules", "read-only"),
         ("gates", '{"max_ece": 2}', "#/gates/max_ece", "0..1"),
         ("gates", '{"max_ece": Infinity}', "#/gates/max_ece", "0..1"),
         ("gates", '{"max_ecee": 0.1}', "#/gates/max_ecee", "'max_ece'"),

@@ -52,6 +52,17 @@ def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(
     assert {told.asked_for["version"], told.by_itself["version"]} == {"2", "3"}
 
 
+def test_a_policy_shows_the_limits_and_rules_of_the_release_and_may_be_sent_back_whole(
+    http: httpx.Client,
+) -> None:
+    read = http.get(f"{URL}/policy")
+    policy = read.json()
+    assert {"value", "unit", "protects", "source"} <= set(policy["thresholds"][0])
+    assert policy["rules"]["isolated"].startswith("a row without neighbours")
+    written = http.put(f"{URL}/policy", json=policy, headers={"If-Match": read.headers["ETag"]})
+    assert (written.status_code, written.json()) == (200, policy)
+
+
 def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(
     http: httpx.Client,
 ) -> None:
