@@ -69,8 +69,8 @@ def test_without_drift_the_interval_is_narrower():
 @pytest.mark.parametrize(
     "found",
     [
-        drift("abrupt"),
-        drift("new_class"),
+        drift("abrupt", alarms=True),
+        drift("new_class", alarms=True),
         drift("prior", alarms=True, detail="moved"),
     ],
 )

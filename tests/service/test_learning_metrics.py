@@ -26,7 +26,7 @@ def close(live: Live, told: Estimate, divergence: float | None) -> None:
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=0)["number"]
         found = {**told.as_json(), "pseudo_label_divergence": divergence}
-        windows.note(connection, live.model_id, number, estimate=found)
+        windows.note(connection, live.model_id, number, windows.Findings(estimate=found))
 
 
 def exported(live: Live, name: str) -> dict[tuple[str, ...], float]:
@@ -53,7 +53,7 @@ def test_the_newest_estimate_is_exported_with_its_interval_and_its_estimator(liv
 
 def test_after_a_refused_estimate_no_older_number_is_shown(live: Live) -> None:
     close(live, GIVEN, 0.04)
-    close(live, Estimate(refused="junk"), None)
+    close(live, Estimate(refused="abrupt"), None)
     for name in (
         "estimated_accuracy_ratio",
         "estimated_accuracy_ratio_lower",
