@@ -1,34 +1,25 @@
-"""Every decision limit of learning: unit, what it protects, where the number comes from.
+"""Every decision limit of learning: what decides what is learnt, refused, promoted or reported.
 
-A limit decides what is learnt, refused, promoted or reported. Engineering constants (batch sizes,
-numbers of draws) and hyperparameters of methods stay beside their code or in the recipe; the limits
-of gates that an operator may change are `spec.Gates`. `Thresholds.off` switches rules off by name,
-so that a benchmark can show what each one earns.
+Engineering constants and hyperparameters stay beside their code or in the recipe; the limits of
+gates that an operator may change are `spec.Gates`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from acclimate.learning.data import Json
+from acclimate.learning.documented import limit
 from acclimate.learning.rules import GATES, RULES
-
-
-def limit(value: float, *, unit: str, protects: str, source: str) -> Any:
-    """A field of `Thresholds`."""
-    return field(default=value, metadata={"unit": unit, "protects": protects, "source": source})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """All decision limits, each documented by its metadata; `off` names rules that do not apply.
-
-    Raises `ValueError` on an unknown rule.
+    """All decision limits; `off` names rules that do not apply, so that a benchmark can show what
+    each one earns. Raises `ValueError` on an unknown rule.
     """
 
     off: frozenset[str] = frozenset()
-
     series_error: float = limit(
         0.05,
         unit="probability",
@@ -395,8 +386,7 @@ class Thresholds:
     def __post_init__(self) -> None:
         unknown = sorted(self.off - RULES.keys() - set(GATES))
         if unknown:
-            known = ", ".join([*RULES, *GATES])
-            raise ValueError(f"unknown rule {unknown[0]!r}; known: {known}")
+            raise ValueError(f"unknown rule {unknown[0]!r}; known: {', '.join([*RULES, *GATES])}")
 
     def on(self, rule: str) -> bool:
         """Whether the rule applies."""
@@ -404,17 +394,7 @@ class Thresholds:
 
     def as_json(self) -> Json:
         """Values alone, as the digest of a run's configuration takes them."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return values | {"off": sorted(self.off)}
+        return asdict(self) | {"off": sorted(self.off)}
 
 
 DEFAULT = Thresholds()
-
-
-def document(thresholds: Thresholds = DEFAULT) -> list[Json]:
-    """Each limit with its unit, what it protects and its source, for API and reference."""
-    return [
-        {"name": each.name, "value": getattr(thresholds, each.name), **each.metadata}
-        for each in fields(thresholds)
-        if each.name != "off"
-    ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from acclimate.learning import rules, thresholds
+from acclimate.learning import rules
+from acclimate.learning.documented import documents
 from acclimate.learning.spec import Problem
+from acclimate.learning.thresholds import DEFAULT
 from acclimate.spec import settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
@@ -71,7 +73,7 @@ def read_settings(database: Database, name: str, kind: Kind) -> tuple[int, dict[
 
 def read_only_policy() -> dict[str, Any]:
     """The part of a policy document that belongs to the release: decision limits and rules."""
-    return {"thresholds": thresholds.document(), "rules": rules.RULES}
+    return {"thresholds": documents(DEFAULT), "rules": rules.RULES}
 
 
 def writable_policy(change: dict[str, Any]) -> dict[str, Any]:

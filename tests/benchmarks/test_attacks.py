@@ -32,19 +32,19 @@ def scene() -> Scene:
 
 @pytest.mark.parametrize("sure", [0.0, 0.9])
 @pytest.mark.parametrize("keys", [1, 20])
-def test_neither_one_key_nor_twenty_flip_a_region(scene: Scene, keys: int, sure: float) -> None:
+def test_neither_one_key_nor_twenty_flip_a_region(scene, keys, sure):
     played = attacks.play(scene, 2, keys=keys, sure=sure)
     assert max(played.flipped) == 0.0
     assert min(played.served) > 0.98
 
 
-def test_without_the_rule_the_same_sender_owns_the_region(scene: Scene) -> None:
+def test_without_the_rule_the_same_sender_owns_the_region(scene):
     played = attacks.play(scene, 2, keys=20, sure=0.9, limits=attacks.UNGUARDED)
     assert played.flipped[-1] > 0.9
     assert min(played.served) > 0.95
 
 
-def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene: Scene) -> None:
+def test_he_sends_what_the_served_version_is_sure_of_and_names_are_told(scene):
     said: list[str] = []
     attacks.play(scene, 2, keys=1, sure=0.9, say=said.append)
     assert len(said) == WINDOWS

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ def digest(stream: Stream) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_a_stream_is_a_function_of_its_seed(name: str) -> None:
+def test_a_stream_is_a_function_of_its_seed(name):
     build = catalogue.ALL[name].build
     first = digest(build(0))
     assert first == digest(build(0))
@@ -56,7 +55,7 @@ def test_a_stream_is_a_function_of_its_seed(name: str) -> None:
 
 @pytest.mark.streams
 @pytest.mark.parametrize("name", ["gas", "keystroke", "elec", "words"])
-def test_a_real_stream_keeps_its_rows_apart(name: str) -> None:
+def test_a_real_stream_keeps_its_rows_apart(name):
     definition = catalogue.ALL[name]
     if definition.absent is not None:
         pytest.skip(f"{definition.absent} is not there")
@@ -69,7 +68,7 @@ def test_a_real_stream_keeps_its_rows_apart(name: str) -> None:
     assert digest(stream) == digest(definition.build(0))
 
 
-def test_class_shares_swing_in_blocks_and_no_row_comes_twice_while_there_are_enough() -> None:
+def test_class_shares_swing_in_blocks_and_no_row_comes_twice_while_there_are_enough():
     rng = np.random.default_rng(0)
     windows = swinging([np.array([1.0, 0.0]), np.array([0.0, 1.0])], 3, 100, 150, rng)
     assert [int(y.sum()) for y in windows] == [0, 50, 100]
@@ -78,7 +77,7 @@ def test_class_shares_swing_in_blocks_and_no_row_comes_twice_while_there_are_eno
     assert (pool[rows] == windows[1]).all() and len(set(rows.tolist())) == 100
 
 
-def test_accuracy_counts_rows_that_have_a_class_and_groups_count_alike() -> None:
+def test_accuracy_counts_rows_that_have_a_class_and_groups_count_alike():
     answers = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], dtype=np.float32)
     assert scores.accuracy(answers, np.array([0, 0, -2])) == 0.5
     assert scores.accuracy(answers, np.array([-2, -2, -2])) is None
@@ -91,7 +90,7 @@ def test_accuracy_counts_rows_that_have_a_class_and_groups_count_alike() -> None
     assert scores.by_group(windows, "served") == [0.25, 0.5]
 
 
-def test_pooled_bins_give_the_calibration_error_of_all_rows_together() -> None:
+def test_pooled_bins_give_the_calibration_error_of_all_rows_together():
     rng = np.random.default_rng(1)
     answers, y = rng.dirichlet(np.ones(4), size=500).astype(np.float32), rng.integers(4, size=500)
     parts = [scores.binned(answers[part], y[part]) for part in (slice(0, 100), slice(100, 500))]
@@ -102,7 +101,7 @@ def test_pooled_bins_give_the_calibration_error_of_all_rows_together() -> None:
 @pytest.mark.parametrize(
     ("gained", "lost"), [(0, 5), (1, 5), (10, 25), (30, 30), (0, 4), (7, 0), (0, 0)]
 )
-def test_a_promotion_is_harmful_when_the_exact_paired_test_says_so(gained: int, lost: int) -> None:
+def test_a_promotion_is_harmful_when_the_exact_paired_test_says_so(gained, lost):
     y = np.zeros(100, dtype=np.int64)
     right, wrong = np.array([0.9, 0.1]), np.array([0.1, 0.9])
     new = np.tile(right, (100, 1))
@@ -137,7 +136,7 @@ def record(served: list[float], frozen: list[float], method: str, **window: Any)
     return {"method": method, "windows": shown}
 
 
-def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have() -> None:
+def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have():
     frozen = [0.6, 0.4]
     found = figures.gathered(
         {
@@ -155,7 +154,7 @@ def test_the_gap_closed_is_of_means_over_the_seeds_that_both_have() -> None:
     assert found["fifty"].gap("ours") is None
 
 
-def test_a_demand_passes_fails_or_was_not_measured() -> None:
+def test_a_demand_passes_fails_or_was_not_measured():
     compared = {"gained": 1, "lost": 9, "harmful": True}
     records = {
         ("still-vector", "ours", 0): record([0.795], [0.8], "ours", after_promotion=compared),
@@ -207,7 +206,7 @@ def test_a_cell_is_kept_under_the_code_it_hangs_on_and_not_under_words(tmp_path,
         sources._tree.cache_clear()
 
 
-def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines() -> None:
+def test_a_changed_rule_of_the_loop_leaves_the_cells_of_baselines():
     ours = sources.closure(frozenset(["benchmarks.streams.play"]))
     theirs = sources.closure(frozenset(["benchmarks.streams.baselines", "benchmarks.streams.tent"]))
     names = ("pipeline", "drift.detector", "evaluation.gates", "training.pseudo_labels")
@@ -232,7 +231,7 @@ def test_every_method_starts_from_the_version_that_the_loop_begins_with(tmp_path
     assert np.array_equal(Ours(task, 12).answers(x), expected)
 
 
-def test_few_rows_wait_for_the_next_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_wait_for_the_next_window(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     classes, rng = Gaussians.placed(0, classes=2, size=4), np.random.default_rng(0)
     first = classes.of(classes.uniform(200, rng), rng)
@@ -315,7 +314,7 @@ def test_an_unknown_stream_is_refused_with_those_there_are(capsys):
     )
 
 
-def test_simulated_students_differ_from_the_anchor_by_as_much_as_they_should() -> None:
+def test_simulated_students_differ_from_the_anchor_by_as_much_as_they_should():
     rng = np.random.default_rng(0)
     for accuracy, difference in ((0.9, -0.02), (0.75, -0.1), (0.97, 0.0), (0.9, 0.02)):
         anchor = rng.permutation(1000) < round(1000 * accuracy)
@@ -325,13 +324,13 @@ def test_simulated_students_differ_from_the_anchor_by_as_much_as_they_should() -
         assert np.mean(made) == pytest.approx(difference, abs=0.003)
 
 
-def test_the_gate_passes_few_students_worse_by_the_margin_and_most_that_are_better() -> None:
+def test_the_gate_passes_few_students_worse_by_the_margin_and_most_that_are_better():
     setting = gates.Setting(rows=300, accuracy=0.9, amount=1.0)
     assert gates.passes(setting, -setting.margin, runs=60, seed=0) <= 0.15
     assert gates.passes(setting, 0.0, runs=60, seed=0) >= 0.8
 
 
-def test_an_exported_stream_is_what_the_benchmark_plays(tmp_path: Path) -> None:
+def test_an_exported_stream_is_what_the_benchmark_plays(tmp_path):
     export.main(["still-vector", "3", str(tmp_path)])
     stream = catalogue.definition("still-vector").build(3)
     spec = parse((tmp_path / "spec.toml").read_text())

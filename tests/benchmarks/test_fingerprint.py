@@ -34,7 +34,7 @@ def kept() -> dict[str, Any]:
         for name in fingerprint.PLAYS
     ],
 )
-def test_a_play_gives_the_digests_that_were_kept(name: str, kept: dict[str, Any]) -> None:
+def test_a_play_gives_the_digests_that_were_kept(name, kept):
     """Bits depend on processor and libraries; on another machine the outcomes stay."""
     if (absent := fingerprint.absent(name)) is not None:
         pytest.skip(f"{absent} is not there (ACCLIMATE_STREAMS)")
@@ -44,7 +44,7 @@ def test_a_play_gives_the_digests_that_were_kept(name: str, kept: dict[str, Any]
     assert found[compared] == kept["plays"][name][compared]
 
 
-def test_every_play_has_digests_in_the_file(kept: dict[str, Any]) -> None:
+def test_every_play_has_digests_in_the_file(kept):
     here = {name for name in fingerprint.PLAYS if fingerprint.absent(name) is None}
     assert here <= set(kept["plays"])
     assert all({"bits", "verdicts", "outcomes"} <= set(play) for play in kept["plays"].values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ HASH = "ab" * 32
 WHOLE = {"intact": True, "entries": 7, "head": HASH, "broken": None, "seen": True}
 
 
-def test_the_bare_word_lists(acclimate: Any, service: Any, answer: Any) -> None:
+def test_the_bare_word_lists(acclimate, service, answer):
     entry = {
         "at": "2026-11-24T07:00:00.000Z",
         "actor": "anna",
@@ -38,9 +37,7 @@ def test_the_bare_word_lists(acclimate: Any, service: Any, answer: Any) -> None:
         ),
     ],
 )
-def test_a_log_that_is_not_whole_ends_with_1(
-    acclimate: Any, service: Any, answer: Any, found: dict[str, Any], code: int, said: str
-) -> None:
+def test_a_log_that_is_not_whole_ends_with_1(acclimate, service, answer, found, code, said):
     service.on("GET /api/v1/audit/verify", answer(200, found))
     ended = acclimate("audit", "verify", "--expect", HASH, "--url", service.url)
     assert (ended.code, said in ended.out) == (code, True)

@@ -78,9 +78,7 @@ def spread(pair: Service, name: str) -> tuple[list[str], str]:
     return ids, wait_for(both, 60)
 
 
-def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(
-    pair: Service,
-) -> None:
+def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(pair):
     url = "/api/v1/models/absent"
     with pair.http() as http:
         create(http, "absent")
@@ -123,9 +121,7 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
     wait_for(lambda: len(ask(pair, "GET", "/api/v1/status").json()["models"]) == 0)
 
 
-def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(
-    pair: Service,
-) -> None:
+def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(pair):
     url = "/api/v1/models/dead"
     with pair.http() as http:
         create(http, "dead")

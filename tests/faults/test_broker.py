@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import redis
 from digits_model import create, ended, send, window
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
@@ -51,9 +50,7 @@ def empty(service: Service) -> None:
 
 
 @pytest.mark.parametrize("deed", [kill, freeze, empty])
-def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
-    running: Service, drill: Drill, deed: object
-) -> None:
+def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(running, drill, deed):
     name = deed.__name__  # type: ignore[attr-defined]
     with running.http() as http:
         create(http, name)
@@ -99,9 +96,7 @@ def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
 
 
 @pytest.mark.drill
-def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are_answered(
-    running: Service, drill: Drill
-) -> None:
+def test_without_a_worker_health_says_so_and_no_message_piles_up(running, drill):
     def learning() -> str:
         return str(http.get("/api/v1/status").json()["learning"]["state"])
 

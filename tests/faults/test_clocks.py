@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import pytest
 from digits_model import create, ended, send, window
-from drill_notes import Drill
 from history import load
 from postgres import Postgres
 from running import Service, process, wait_for
@@ -138,9 +137,7 @@ def triggered(http: httpx.Client, name: str, window_id: str) -> dict[str, Any]:
     return ended(http, run["id"])
 
 
-def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(
-    service: Service, clock: Clock, kind: str, drill: Drill
-) -> None:
+def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(service, clock, kind, drill):
     with service.http() as http:
         create(http, "steady")
         create(http, "jumping", max_rows=300)
@@ -167,9 +164,7 @@ def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(
 @pytest.mark.parametrize(
     "off", [pytest.param(-HOUR, marks=pytest.mark.drill), HOUR], ids=["behind", "ahead"]
 )
-def test_a_worker_whose_clock_differs_from_everybody_elses_does_what_is_due(
-    right: Service, tmp_path: Path, drill: Drill, off: int
-) -> None:
+def test_a_worker_whose_clock_is_off_does_what_is_due(right, tmp_path, drill, off):
     clock, name = Clock.off(tmp_path / "clock", off), f"beside{off}"
     with right.http() as http:
         create(http, name, max_rows=300)

@@ -42,9 +42,7 @@ def only(service: Service, replica: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_window_closed_while_a_replica_is_frozen_leaves_its_rows_to_the_next_one_and_loses_none(
-    pair: Service,
-) -> None:
+def test_rows_of_a_frozen_replica_go_into_the_next_window_and_none_is_lost(pair):
     x, _ = window(1)
     with pair.http() as http:
         create(http, "frozen")

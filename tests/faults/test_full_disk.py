@@ -13,7 +13,6 @@ import httpx
 import psutil
 import pytest
 from digits_model import create
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
@@ -49,9 +48,7 @@ def refused(http: httpx.Client) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
-def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(
-    running: Service, drill: Drill
-) -> None:
+def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(running, drill):
     api = psutil.Process(running.pid("api-0"))
     limits = api.rlimit(psutil.RLIMIT_FSIZE)
     with running.http() as http:

@@ -171,9 +171,7 @@ def killed(service: Service, name: str) -> None:
     wait_for(lambda: "champion swapped in" in log.read_text()[said:])
 
 
-def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(
-    pair: Service,
-) -> None:
+def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(pair):
     with pair.http() as http:
         wait_for(lambda: served(http))
         first = http.get("/api/v1/runs", params={"model": NAME}).json()["items"][-1]
@@ -185,9 +183,7 @@ def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its
     assert versions_answering(pair) == {"2"}
 
 
-def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(
-    pair: Service,
-) -> None:
+def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(pair):
     with pair.http() as http:
         truth = {version: probabilities(http, version) for version in ("1", "2")}
     assert np.abs(truth["1"] - truth["2"]).max() > 1e-3
@@ -232,9 +228,7 @@ def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_versi
 
 
 @on_postgres
-def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(
-    pair: Service,
-) -> None:
+def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(pair):
     with pair.http() as http:
         assert served(http)["to"] == "2"
         killed(pair, "api-1")  # its successor has version 2 alone in memory, the other replica both
@@ -273,9 +267,7 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
 
 
 @on_postgres
-def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(
-    pair: Service,
-) -> None:
+def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(pair):
     with pair.http() as http:
         if promotions(http)[-1]["to"] != "1":
             swap(http, "1")
@@ -294,7 +286,7 @@ def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_befo
 
 
 @on_postgres
-def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service) -> None:
+def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair):
     x = X[:3].tolist()
 
     def ask(requests: int) -> None:
@@ -323,7 +315,7 @@ def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service)
 
 
 @on_postgres
-def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Service) -> None:
+def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair):
     url = f"http://127.0.0.1:{pair.environment['ACCLIMATE_METRICS_PORT']}/metrics"
 
     def answer() -> str | None:
@@ -349,9 +341,7 @@ def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Ser
 
 
 @on_postgres
-def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_for_once_dead(
-    pair: Service, short_folder: Path
-) -> None:
+def test_a_replica_alone_exports_its_metrics_and_is_not_awaited_once_dead(pair, short_folder):
     port = str(free_port())
     environment = {
         **os.environ,

@@ -99,9 +99,7 @@ def gone_on(http: httpx.Client, run: dict[str, Any]) -> list[str]:
     return [line["stage"] for line in told if line["event"] == "going on from the kept result"]
 
 
-def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_unbroken_one(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_run_whose_trainer_is_killed_at_any_stage_ends_bit_equal(service, unbroken):
     name, whole = unbroken["name"], unbroken["run"]
     pairs = [
         ("snapshot", "diagnose"),
@@ -140,9 +138,7 @@ def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_
             roll_back(http, name, run)
 
 
-def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(service, unbroken):
     name, whole = unbroken["name"], unbroken["run"]
     changed = [{**label, "label": (label["label"] + 1) % 10} for label in unbroken["labels"]]
     with service.http() as http, held(service, "diagnose"):
@@ -158,9 +154,7 @@ def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(
     assert run["window"]["rows_labelled"] == LABELLED and run["gates"] == whole["gates"]
 
 
-def test_a_run_cancelled_at_any_stage_ends_cancelled_publishes_nothing_and_can_be_retried(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_run_cancelled_at_any_stage_publishes_nothing_and_can_be_retried(service, unbroken):
     name = unbroken["name"]
     with service.http() as http:
         before = published(http, name)

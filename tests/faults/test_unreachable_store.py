@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 from digits_model import create
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
@@ -62,9 +61,7 @@ def lamp(http: httpx.Client) -> tuple[str, str]:
     return healthy["state"], " ".join(healthy["reasons"])
 
 
-def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_later(
-    running: Service, drill: Drill
-) -> None:
+def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_later(running, drill):
     with running.http() as http, load(running, "away", size=100, pause=0.05) as history:
         time.sleep(2)
         with away(running):
@@ -104,9 +101,7 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
         assert wait_for(lambda: metric(http, BACKLOG) < 2**20)
 
 
-def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(
-    running: Service, drill: Drill
-) -> None:
+def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(running, drill):
     with load(running, "away") as history:
         time.sleep(2)
         with away(running):

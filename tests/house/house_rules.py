@@ -256,6 +256,17 @@ def long_files(source: Source) -> list[str]:
     )
 
 
+def wrapped_signatures(source: Source) -> list[str]:
+    """Tests whose signature does not fit a line. Fixtures are not annotated there."""
+    return [
+        source.at(node.lineno, f"the signature of {node.name} takes more than a line: shorten it")
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.name.startswith("test_")
+        if not source.text.splitlines()[node.lineno - 1].endswith(":")
+    ]
+
+
 def long_functions(source: Source) -> list[str]:
     """Functions of more than 50 lines, docstring not counted, unless `# long: REASON`
     stands on or above the `def`.

@@ -81,26 +81,26 @@ def fast() -> list[str]:
 
 
 @pytest.mark.parametrize("what", PROOFS)
-def test_the_fast_tests_prove(fast: list[str], what: str) -> None:
+def test_the_fast_tests_prove(fast, what):
     assert lost(PROOFS[what], fast) == []
 
 
-def test_a_proof_that_is_lost_is_named() -> None:
+def test_a_proof_that_is_lost_is_named():
     assert lost(("a.py::test_b", "a.py::test_c"), ["a.py::test_b[sqlite]"]) == ["a.py::test_c"]
 
 
-def test_the_fast_tests_need_no_postgres(fast: list[str]) -> None:
+def test_the_fast_tests_need_no_postgres(fast):
     assert [test for test in fast if "postgres" in test.partition("::")[2]] == []
 
 
-def test_whatever_its_marks_a_test_runs_at_one_speed_or_by_itself() -> None:
+def test_whatever_its_marks_a_test_runs_at_one_speed_or_by_itself():
     for marks in itertools.chain.from_iterable(itertools.combinations(MARKS, n) for n in range(6)):
         names = {mark: mark in marks for mark in MARKS}
         chosen = [speed for speed, expression in SPEEDS.items() if eval(expression, {}, names)]
         assert len(chosen) == (0 if BY_THEMSELVES & set(marks) else 1), (marks, chosen)
 
 
-def test_ci_runs_both_speeds_and_the_fast_one_first() -> None:
+def test_ci_runs_both_speeds_and_the_fast_one_first():
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test test-all"
     recipes = re.findall(
         r'^(test(?:-all)?): .*\n\t.*-m "\$\((\w+)\)"$', MAKEFILE, flags=re.MULTILINE

@@ -79,9 +79,7 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
         process.wait(20)
 
 
-def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(
-    service: Service, prometheus: str
-) -> None:
+def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(service, prometheus):
     started = time.time()
     shown: set[str] = set()
 

@@ -124,7 +124,7 @@ def watched(service: Service) -> Found:
     return found
 
 
-def test_a_good_promotion_is_watched_and_passes_silently(watched: Found) -> None:
+def test_a_good_promotion_is_watched_and_passes_silently(watched):
     assert (watched["watching"]["state"], watched["watching"]["needed"]) == ("watching", 120)
     assert watched["health_watching"]["state"] == "ok"
     assert watched["health_watching"]["reasons"] == ["version 2 is being watched: 0 of 120 rows"]
@@ -132,9 +132,7 @@ def test_a_good_promotion_is_watched_and_passes_silently(watched: Found) -> None
     assert [entry["kind"] for entry in watched["after_passed"]] == ["first", "promote"]
 
 
-def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_watch(
-    service: Service, watched: Found
-) -> None:
+def test_a_promoted_version_that_answers_one_class_is_rolled_back(service, watched):
     override, rollback = watched["rolled_back"][-2:]
     assert (override["kind"], override["to"], override["watch"]["state"]) == (
         "override",
@@ -166,9 +164,7 @@ def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_wa
     assert (found["rollback"], found["override"]) == (1, 1)
 
 
-def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_it(
-    service: Service, watched: Found
-) -> None:
+def test_learning_is_paused_and_the_window_quarantined_until_cleared(service, watched):
     with service.http() as http:
         model = http.get(f"/api/v1/models/{NAME}").json()
         assert (model["champion"], model["learning"]) == ("2", "paused")
@@ -191,9 +187,7 @@ def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_
         assert health(http, "safe")["state"] == "ok"
 
 
-def test_a_version_that_the_watch_took_back_and_an_operator_promotes_again_is_left_to_the_operator(
-    service: Service, watched: Found
-) -> None:
+def test_a_rolled_back_version_that_an_operator_promotes_is_not_monitored(service, watched):
     with service.http() as http:
         url = f"/api/v1/models/{NAME}/aliases/champion"
         body = {"version": watched["bad"], "reason": "still", "override": True}
@@ -203,9 +197,7 @@ def test_a_version_that_the_watch_took_back_and_an_operator_promotes_again_is_le
         assert found["state"] == "waived" and "has been champion before" in found["detail"]
 
 
-def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_interval(
-    service: Service, watched: Found
-) -> None:
+def test_the_interval_of_a_label_free_estimate_holds_the_truth(service, watched):
     with service.http() as http:
         window_1 = http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]
     found = window_1["estimate"]
@@ -233,9 +225,7 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
 
 
 @pytest.mark.slow
-def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(
-    service: Service,
-) -> None:
+def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(service):
     name = "drifting"
     images = load_digits().data.astype(np.float32)
     unseen = images[np.random.default_rng(0).permutation(len(images))][897:]

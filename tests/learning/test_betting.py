@@ -50,13 +50,13 @@ def test_the_usual_bound_would_be_wrong_far_more_often_at_any_of_200_peeks():
     assert ((mean - 1.645 * error > -MARGIN)[:, 9:].any(axis=1)).mean() > 3 * DEFAULT.audit_error
 
 
-def test_the_levels_of_all_peeks_at_the_same_labels_sum_to_alpha() -> None:
+def test_the_levels_of_all_peeks_at_the_same_labels_sum_to_alpha():
     spent = [level_of_peek(peeks) for peeks in range(60)]
     assert sum(spent) == pytest.approx(DEFAULT.audit_error) and spent[0] > 0.7 * DEFAULT.audit_error
     assert spent == sorted(spent, reverse=True)
 
 
-def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha() -> None:
+def test_several_challengers_worse_by_the_margin_pass_with_at_most_alpha():
     """Somebody tries ten, each with its own errors on the same 100 labels, until one is
     proved fit.
     """
@@ -83,7 +83,7 @@ def test_better_challengers_are_proved_fit_this_often(n, gain, loss, power):
     assert proved.mean() > power
 
 
-def test_the_bounds_hold_what_was_seen_and_narrow_with_more_rows() -> None:
+def test_the_bounds_hold_what_was_seen_and_narrow_with_more_rows():
     widths = []
     for n in (10, 25, 100, 400):
         gains, losses = n // 5, n // 10
@@ -97,13 +97,13 @@ def test_the_bounds_hold_what_was_seen_and_narrow_with_more_rows() -> None:
     assert betting.lower_bound(0, 0, 0, alpha=0.05) == pytest.approx(-1)
 
 
-def test_the_bound_is_where_the_evidence_reaches_what_alpha_asks() -> None:
+def test_the_bound_is_where_the_evidence_reaches_what_alpha_asks():
     bound = betting.lower_bound(7, 2, 40, alpha=0.02)
     assert betting.log_evidence(7, 2, 40, mean=bound) == pytest.approx(math.log(50), abs=1e-6)
     assert betting.log_evidence(7, 2, 40, mean=bound + 0.01) < math.log(50)
 
 
-def test_betting_imports_no_torch() -> None:
+def test_betting_imports_no_torch():
     code = "import sys, acclimate.learning.stats.betting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -123,7 +123,7 @@ def test_a_share_is_outside_its_bounds_at_any_peek_in_no_more_than_alpha(share):
     assert max(ever.values()) <= stats.binom.isf(1e-3, 200, 0.05)
 
 
-def test_bounds_of_a_share_close_in_as_rows_come() -> None:
+def test_bounds_of_a_share_close_in_as_rows_come():
     few, many = (
         (betting.least_share(n // 2, n, alpha=0.05), betting.most_share(n // 2, n, alpha=0.05))
         for n in (20, 2000)
@@ -133,5 +133,5 @@ def test_bounds_of_a_share_close_in_as_rows_come() -> None:
     assert betting.least_share(0, 50, alpha=0.05) == pytest.approx(0, abs=1e-9)
 
 
-def test_all_windows_of_a_series_spend_no_more_than_its_level() -> None:
+def test_all_windows_of_a_series_spend_no_more_than_its_level():
     assert sum(level_of_window(number) for number in range(1, 10_000)) <= DEFAULT.series_error

@@ -45,7 +45,7 @@ def test_no_client_keeps_more_than_its_share_of_what_stays(counts, share, kept):
     assert kept_of(counts, share, unaccepted=7) == kept
 
 
-def test_of_one_more_row_the_share_would_be_broken() -> None:
+def test_of_one_more_row_the_share_would_be_broken():
     rng = np.random.default_rng(3)
     for _ in range(200):
         counts = rng.integers(1, 60, size=rng.integers(2, 9)).tolist()
@@ -57,12 +57,12 @@ def test_of_one_more_row_the_share_would_be_broken() -> None:
         assert kept.tolist() == counts or more.max() > limit * more.sum()
 
 
-def test_where_one_client_sent_all_rows_or_the_share_is_whole_nothing_goes() -> None:
+def test_where_one_client_sent_all_rows_or_the_share_is_whole_nothing_goes():
     assert kept_of([900], 0.2, unaccepted=3) == [900]
     assert kept_of([900, 1], 1.0) == [900, 1]
 
 
-def test_every_row_of_a_client_that_floods_stays_as_often_wherever_it_stands() -> None:
+def test_every_row_of_a_client_that_floods_stays_as_often_wherever_it_stands():
     client, accepted = np.array([0] * 20 + [1] * 5), np.ones(25, dtype=bool)
     draws = [
         ~client_quota.surplus(client, accepted, 0.5, rng=np.random.default_rng(draw))
@@ -75,7 +75,7 @@ def test_every_row_of_a_client_that_floods_stays_as_often_wherever_it_stands() -
     assert chi_square < 43.8  # 99.9 % of 19 degrees of freedom
 
 
-def test_the_quota_refuses_with_a_reason_and_changes_no_other_reason(anchor, parts, stream) -> None:
+def test_the_quota_refuses_with_a_reason_and_changes_no_other_reason(anchor, parts, stream):
     x = stream.turned(15, rng=np.random.default_rng(1))[0]
     client = np.where(np.arange(len(x)) < 40, 1, 0)
     window = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64), client=client)
@@ -87,7 +87,7 @@ def test_the_quota_refuses_with_a_reason_and_changes_no_other_reason(anchor, par
     assert free.refused.get("client_share") is None
 
 
-def test_each_row_to_learn_from_keeps_its_client_whatever_is_held_out(stream) -> None:
+def test_each_row_to_learn_from_keeps_its_client_whatever_is_held_out(stream):
     labels = np.full(100, UNLABELLED)
     labels[:7] = TAUGHT
     client = np.arange(100) % 3
@@ -98,7 +98,7 @@ def test_each_row_to_learn_from_keeps_its_client_whatever_is_held_out(stream) ->
     assert window_of(stream.x).client is None
 
 
-def test_a_run_keeps_the_client_share_of_its_policy_in_every_round(anchor, parts, stream) -> None:
+def test_a_run_keeps_the_client_share_of_its_policy_in_every_round(anchor, parts, stream):
     x = stream.turned(7, rng=np.random.default_rng(1))[0]
     client = (np.arange(len(x)) < 60).astype(np.int64)
     window = window_of(x, senders=Senders(client=client, names=("many", "few")))

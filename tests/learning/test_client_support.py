@@ -43,7 +43,7 @@ def test_a_heap_of_less_than_half_of_the_traffic_is_unsupported(draw, keys, hone
     assert found[:HONEST].mean() < 0.08
 
 
-def test_a_client_that_sends_what_all_send_too_is_found_in_its_heap_alone() -> None:
+def test_a_client_that_sends_what_all_send_too_is_found_in_its_heap_alone():
     rng = np.random.default_rng(4)
     rows, client = heaped(rng, keys=3, honest_keys=10)
     rows, client = (
@@ -57,7 +57,7 @@ def test_a_client_that_sends_what_all_send_too_is_found_in_its_heap_alone() -> N
 
 @pytest.mark.parametrize("draw", range(4))
 @pytest.mark.parametrize("keys", [2, 10, 100])
-def test_traffic_that_all_clients_send_is_supported(draw: int, keys: int) -> None:
+def test_traffic_that_all_clients_send_is_supported(draw, keys):
     rng = np.random.default_rng(draw)
     assert (
         client_support.unsupported_rows(traffic(rng, 600), rng.integers(keys, size=600)).mean()
@@ -65,7 +65,7 @@ def test_traffic_that_all_clients_send_is_supported(draw: int, keys: int) -> Non
     )
 
 
-def test_a_fleet_of_which_each_sends_its_own_has_no_unsupported_rows() -> None:
+def test_a_fleet_of_which_each_sends_its_own_has_no_unsupported_rows():
     rng = np.random.default_rng(1)
     device = np.arange(600) % 10
     assert not client_support.unsupported_rows(
@@ -73,7 +73,7 @@ def test_a_fleet_of_which_each_sends_its_own_has_no_unsupported_rows() -> None:
     ).any()
 
 
-def test_of_two_clients_that_share_nothing_the_smaller_is_unsupported() -> None:
+def test_of_two_clients_that_share_nothing_the_smaller_is_unsupported():
     rng = np.random.default_rng(2)
     client = (np.arange(600) % 10 < 4).astype(np.int64)
     found = client_support.unsupported_rows(traffic(rng, 600) + 30.0 * client[:, None], client)
@@ -82,13 +82,13 @@ def test_of_two_clients_that_share_nothing_the_smaller_is_unsupported() -> None:
 
 
 @pytest.mark.parametrize("client", [np.zeros(600, dtype=np.int64), np.arange(600)])
-def test_one_client_and_one_row_of_each_decide_nothing(client: Integers) -> None:
+def test_one_client_and_one_row_of_each_decide_nothing(client):
     rows, _ = heaped(np.random.default_rng(3), keys=1, honest_keys=1)
     assert not client_support.unsupported_rows(rows[-600:], client).any()
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 39, 5000])
-def test_any_number_of_rows_is_answered_and_twice_the_same(rows: int) -> None:
+def test_any_number_of_rows_is_answered_and_twice_the_same(rows):
     rng = np.random.default_rng(5)
     x, client = traffic(rng, rows), rng.integers(7, size=rows)
     found = client_support.unsupported_rows(x, client)

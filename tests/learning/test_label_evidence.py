@@ -45,7 +45,7 @@ def test_twenty_five_labels_a_window_raise_no_alarm_over_fifty_windows_of_the_se
         )
 
 
-def test_the_interval_holds_the_fall_in_nearly_all_windows() -> None:
+def test_the_interval_holds_the_fall_in_nearly_all_windows():
     found = [one for many in series_of(series=100, right=0.8, labels=60, last=1) for one in many]
     fall = 0.2 * float(RECALL.mean())
     assert (
@@ -58,13 +58,13 @@ def test_the_interval_holds_the_fall_in_nearly_all_windows() -> None:
     )
 
 
-def test_a_fall_by_two_fifths_is_mostly_proved_by_sixty_labels() -> None:
+def test_a_fall_by_two_fifths_is_mostly_proved_by_sixty_labels():
     assert (
         sum(found[0].detected for found in series_of(series=50, right=0.6, labels=60, last=1)) >= 35
     )
 
 
-def test_ordinary_rows_of_none_of_the_classes_prove_no_new_class_in_a_series() -> None:
+def test_ordinary_rows_of_none_of_the_classes_prove_no_new_class_in_a_series():
     rng = np.random.default_rng(1)
     alarms = 0
     for _ in range(100):
@@ -76,12 +76,12 @@ def test_ordinary_rows_of_none_of_the_classes_prove_no_new_class_in_a_series() -
     assert alarms <= 5
 
 
-def test_two_labels_of_none_of_the_classes_prove_nothing_and_three_of_three_do() -> None:
+def test_two_labels_of_none_of_the_classes_prove_nothing_and_three_of_three_do():
     assert not label_evidence._unknown_share(2, 2, level_of_window(1), DEFAULT).detected
     assert label_evidence._unknown_share(3, 3, level_of_window(1), DEFAULT).detected
 
 
-def test_a_class_of_two_rows_that_were_right_promises_no_perfection() -> None:
+def test_a_class_of_two_rows_that_were_right_promises_no_perfection():
     hits, rows = np.array([29, 2]), np.array([30, 2])
     found = label_evidence._accuracy_fall(
         np.arange(25) < 20, np.ones(25, dtype=np.int64), hits, rows, level=level_of_window(1)

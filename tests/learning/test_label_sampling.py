@@ -24,7 +24,7 @@ def draw(window: int, *, labelled: np.ndarray | None = None, n: int = N, limit: 
     )
 
 
-def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says() -> None:
+def test_every_row_is_drawn_equally_often_and_as_often_as_the_propensity_says():
     counts = np.zeros(N)
     pairs = 0
     for window in range(DRAWS):
@@ -54,13 +54,13 @@ def test_labelling_from_the_top_goes_on_in_one_order():
         labelled[asked.places] = True
 
 
-def test_a_growing_window_asks_for_the_same_rows_and_newcomers_of_lower_priority() -> None:
+def test_a_growing_window_asks_for_the_same_rows_and_newcomers_of_lower_priority():
     before, after = draw(3, n=100).places.tolist(), draw(3).places.tolist()
     newcomers = {index for index in after if index >= 100}
     assert newcomers and set(after) - newcomers == set(before[: LIMIT - len(newcomers)])
 
 
-def test_a_copy_of_a_row_is_the_same_row() -> None:
+def test_a_copy_of_a_row_is_the_same_row():
     ids, rows = [*IDS, *IDS[:30]], np.concatenate([ROWS, ROWS[:30]])
     asked = choose(
         priorities(ids, rows, key="k"), lambda places: np.zeros(len(places), dtype=bool), limit=200
@@ -68,16 +68,16 @@ def test_a_copy_of_a_row_is_the_same_row() -> None:
     assert sorted(asked.places.tolist()) == list(range(N)) and asked.propensity == 1.0
 
 
-def test_rows_that_are_all_labelled_or_not_there_leave_nothing_to_ask() -> None:
+def test_rows_that_are_all_labelled_or_not_there_leave_nothing_to_ask():
     assert len(draw(1, labelled=np.ones(N, dtype=bool)).places) == 0
     assert len(draw(1, n=0).places) == 0 and draw(1, n=0).propensity == 1.0
 
 
-def test_a_priority_is_fixed_for_ever() -> None:
+def test_a_priority_is_fixed_for_ever():
     found = priorities(["p", "p", "q"], np.array([0, 1, 0], dtype=np.int32), key="m w-1").tolist()
     assert found == [13974501187125092806, 2093012444627427716, 17628001075403345873]
 
 
-def test_choosing_brings_no_torch() -> None:
+def test_choosing_brings_no_torch():
     code = "import sys, acclimate.learning.label_sampling; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

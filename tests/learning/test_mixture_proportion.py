@@ -24,7 +24,7 @@ def heap(count: int, draw: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("draw", range(5))
-def test_traffic_like_the_seeds_may_all_be_the_seeds_and_has_no_dense_rows(draw: int) -> None:
+def test_traffic_like_the_seeds_may_all_be_the_seeds_and_has_no_dense_rows(draw):
     found = mixture_proportion(rows(300, 100 + draw), rows(400, 200 + draw))
     assert found.seed_share > 0.9
     assert not found.dense.any()
@@ -42,16 +42,16 @@ def test_a_heap_leaves_the_share_of_the_others_and_its_rows_are_dense(draw, sent
     assert found.seed_dense.mean() < 0.35
 
 
-def test_where_all_rows_drifted_little_may_be_the_seeds() -> None:
+def test_where_all_rows_drifted_little_may_be_the_seeds():
     assert mixture_proportion(rows(300, 100), rows(400, 0, move=1.5)).seed_share < 0.3
 
 
-def test_more_than_half_of_the_rows_can_pass_for_drift() -> None:
+def test_more_than_half_of_the_rows_can_pass_for_drift():
     window = np.concatenate([rows(200, 0), heap(400, 0)])
     assert mixture_proportion(rows(300, 100), window).seed_share < 0.5
 
 
-def test_the_same_rows_give_the_same_answer() -> None:
+def test_the_same_rows_give_the_same_answer():
     seed, window = rows(120, 1), np.concatenate([rows(200, 2), heap(100, 2)])
     first, second = (mixture_proportion(seed, window) for _ in range(2))
     assert first.seed_share == second.seed_share
@@ -59,7 +59,7 @@ def test_the_same_rows_give_the_same_answer() -> None:
 
 
 @pytest.mark.parametrize(("seed", "window"), [(0, 50), (3, 50), (50, 0), (50, 3)])
-def test_too_few_rows_say_nothing(seed: int, window: int) -> None:
+def test_too_few_rows_say_nothing(seed, window):
     found = mixture_proportion(rows(seed, 1), rows(window, 2))
     assert found.seed_share == 1.0
     assert len(found.dense) == window

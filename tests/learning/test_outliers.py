@@ -29,7 +29,7 @@ def isolated(window: Array, trusted: Array) -> Array:
     return outliers.outliers(window, trusted, rng=np.random.default_rng(5))
 
 
-def test_rows_of_noise_are_isolated_and_ordinary_rows_beside_them_are_not() -> None:
+def test_rows_of_noise_are_isolated_and_ordinary_rows_beside_them_are_not():
     ordinary = blobs(850, draw=1)
     noise = np.random.default_rng(2).uniform(-9, 9, size=(150, 16)).astype(np.float32)
     found = isolated(np.concatenate([ordinary, noise]), blobs(400, draw=3))
@@ -46,12 +46,12 @@ def test_few_ordinary_rows_are_isolated_whatever_drifted(classes, shift):
         assert isolated(window, blobs(400, draw=3)).mean() < 0.02
 
 
-def test_a_few_rows_of_a_class_that_hardly_comes_lie_near_the_trusted_ones() -> None:
+def test_a_few_rows_of_a_class_that_hardly_comes_lie_near_the_trusted_ones():
     window = np.concatenate([blobs(590, draw=1, classes=(0,)), blobs(10, draw=2, classes=(2,))])
     assert not isolated(window, blobs(400, draw=3))[590:].any()
 
 
-def test_with_few_rows_or_rows_that_are_all_equal_none_is_isolated() -> None:
+def test_with_few_rows_or_rows_that_are_all_equal_none_is_isolated():
     noise = np.random.default_rng(2).uniform(-9, 9, size=(200, 16)).astype(np.float32)
     assert not isolated(noise, blobs(FEWEST - 1, draw=3)).any()
     assert not isolated(noise[: FEWEST - 1], blobs(400, draw=3)).any()
@@ -59,7 +59,7 @@ def test_with_few_rows_or_rows_that_are_all_equal_none_is_isolated() -> None:
     assert isolated(np.empty((0, 16), np.float32), blobs(400, draw=3)).shape == (0,)
 
 
-def test_a_row_is_not_its_own_neighbour_and_distances_are_those_to_the_fifth() -> None:
+def test_a_row_is_not_its_own_neighbour_and_distances_are_those_to_the_fifth():
     rows = blobs(300, draw=1)
     drawn = np.random.default_rng(0).permutation(300)[:50]
     others = np.concatenate([rows[drawn], blobs(20, draw=2)])
@@ -71,7 +71,7 @@ def test_a_row_is_not_its_own_neighbour_and_distances_are_those_to_the_fifth() -
         )
 
 
-def test_an_accepted_row_of_noise_is_refused_as_isolated_and_counted(anchor, parts, stream) -> None:
+def test_an_accepted_row_of_noise_is_refused_as_isolated_and_counted(anchor, parts, stream):
     x = stream.turned(7, rng=np.random.default_rng(1))[0]
     far = np.random.default_rng(2).choice([0.0, 30.0], size=(30, 64)).astype(np.float32)
     window = Window(

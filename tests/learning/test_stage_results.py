@@ -33,7 +33,7 @@ def diagnosis(drift: Drift) -> Diagnosis:
     return Diagnosis(screening=screening, drift=drift)
 
 
-def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
+def test_a_diagnosis_comes_back_equal_however_odd_its_numbers():
     effects = {
         "tiny": Effect(value=5e-324, threshold=0.1 + 0.2, n=3),
         "numpy": Effect(value=np.float64(1 / 3), threshold=-0.0, n=2**53),  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_a_diagnosis_comes_back_equal_however_odd_its_numbers() -> None:
 
 
 @pytest.mark.parametrize("stage_format", [None, 1, stage_results.FORMAT + 1])
-def test_what_another_release_stored_is_done_again(stage_format: int | None) -> None:
+def test_what_another_release_stored_is_done_again(stage_format):
     effects = {"input": Effect(value=2.0, threshold=1.0, n=300)}
     drift = Drift(kind="covariate", amount=0.5, effects=effects, agreement=0.9)
     for kept in (diagnosis(drift), Snapshot(labels=np.array([-1]))):
@@ -73,7 +73,7 @@ def test_what_another_release_stored_is_done_again(stage_format: int | None) -> 
         assert stage_results.unpack(other, arrays) is None
 
 
-def test_a_verdict_comes_back_equal_with_gates_that_have_no_value() -> None:
+def test_a_verdict_comes_back_equal_with_gates_that_have_no_value():
     gates = (
         Gate(gate="max_ece", value=0.031, limit=0.08, n=124, verdict="pass"),
         Gate(gate="audit", value=None, limit=None, n=0, verdict="insufficient", binds=False),
@@ -87,7 +87,7 @@ def test_a_verdict_comes_back_equal_with_gates_that_have_no_value() -> None:
 @pytest.mark.parametrize(
     "refusal", [["", "duplicate", "", "low_confidence"], [""] * 4, ["disagreement"] * 4]
 )
-def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: list[str]) -> None:
+def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal):
     labels = PseudoLabels(
         label=np.array([0, 1, 2, 1]),
         confidence=np.array([0.1, 0.7, 1.0, 1 / 3], dtype=np.float32),
@@ -102,7 +102,7 @@ def test_pseudo_labels_come_back_equal_with_the_reason_of_each_refusal(refusal: 
     assert (found.needed, found.refused, found.too_few) == (8, labels.refused, labels.too_few)
 
 
-def test_what_was_known_of_the_rows_comes_back_equal() -> None:
+def test_what_was_known_of_the_rows_comes_back_equal():
     for past in (None, Past(agreement=0.1 + 0.2, anchor_confidence=0.1, standing=True)):
         found = again(Snapshot(labels=np.array([-1, 3, -2]), past=past, released=past is None))
         assert found.labels.tolist() == [-1, 3, -2] and found.past == past
@@ -110,7 +110,7 @@ def test_what_was_known_of_the_rows_comes_back_equal() -> None:
 
 
 @pytest.mark.parametrize("x", [np.ones((2, 3), np.float32), np.array([["ä"], [""]], dtype=object)])
-def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) -> None:
+def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x):
     late = Part(x=x[:1], y=np.array([2]))
     known = Snapshot(
         labels=np.array([-1]),
@@ -128,7 +128,7 @@ def test_rows_that_teach_and_judge_from_earlier_windows_come_back_equal(x: Any) 
     assert again(replace(known, taught=None)).taught is None
 
 
-def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judged() -> None:
+def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judged():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(120, 4)).astype(np.float32), np.tile([0, 1], 60)
     x[y == 1] += 2
@@ -153,7 +153,7 @@ def test_a_student_comes_back_with_the_same_weights_and_answers_and_can_be_judge
     assert np.array_equal(unbroken.student.member_logits(x), broken.student.member_logits(x))
 
 
-def test_what_no_stage_gives_is_refused_by_name() -> None:
+def test_what_no_stage_gives_is_refused_by_name():
     with pytest.raises(TypeError, match="dict"):
         stage_results.pack({})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="pickle"):

@@ -19,7 +19,7 @@ def split(x: Rows, snapshot: Snapshot) -> Window:
     return Window.split(x, snapshot, rng=np.random.default_rng(0))
 
 
-def test_a_row_whose_label_has_taught_is_neither_learnt_from_nor_held_out() -> None:
+def test_a_row_whose_label_has_taught_is_neither_learnt_from_nor_held_out():
     labels = np.full(100, UNLABELLED)
     labels[:4] = [TAUGHT, 1, NONE_OF_THE_CLASSES, TAUGHT]
     window = split(np.arange(100), Snapshot(labels=labels))
@@ -32,7 +32,7 @@ def test_a_row_whose_label_has_taught_is_neither_learnt_from_nor_held_out() -> N
     assert (window.audited.x.tolist(), window.audited.y.tolist()) == ([1], [1])
 
 
-def test_late_rows_are_audited_beside_the_held_out_ones() -> None:
+def test_late_rows_are_audited_beside_the_held_out_ones():
     none = np.full(10, UNLABELLED)
     window = split(np.arange(10), Snapshot(labels=none, late=None))
     assert len(window.audited) == 0

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 from digits_model import create, stream
-from running import Service, wait_for
+from running import wait_for
 
 NAME = "cautious"
 RISK = 0.2
@@ -49,9 +49,7 @@ def name_risk(http: httpx.Client, risk: float) -> None:
 
 
 @pytest.mark.slow
-def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(
-    service: Service,
-) -> None:
+def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(service):
     with service.http() as http:
         create(http, NAME, policy=f"on_drift = false\nmax_risk = {RISK}")
         confidence, abstain = answered(http)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -186,27 +185,21 @@ def post(http: httpx.Client, spec: str, data: bytes | None) -> httpx.Response:
 
 
 @pytest.mark.parametrize(("data", "said"), WRONG)
-def test_a_file_that_does_not_fit_is_refused_with_why(
-    http: httpx.Client, data: bytes, said: list[str]
-) -> None:
+def test_a_file_that_does_not_fit_is_refused_with_why(http, data, said):
     errors = problem(post(http, BROUGHT, data), 422)
     assert {where for where, _ in errors} == {"#/weights"}
     assert all(any(words in detail for _, detail in errors) for words in said), errors
     assert len(str(errors)) < 2000
 
 
-def test_weights_that_the_spec_does_not_name_and_named_ones_that_do_not_come_are_refused(
-    http: httpx.Client,
-) -> None:
+def test_weights_that_the_spec_does_not_name_and_named_ones_that_do_not_come_are_refused(http):
     ((where, detail),) = problem(post(http, BROUGHT, None), 422)
     assert where == "#/weights" and "'weights/outside.safetensors'" in detail
     ((where, detail),) = problem(post(http, SPEC, changed()), 422)
     assert where == "#/weights" and "the spec names no weights" in detail
 
 
-def test_version_1_answers_as_the_brought_weights_do(
-    http: httpx.Client, service: Service, tmp_path: Path
-) -> None:
+def test_version_1_answers_as_the_brought_weights_do(http, service, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "outside.safetensors").write_bytes(changed())
     (tmp_path / "seed.npz").write_bytes(seed_file())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from digits_model import create, learn, send, window
-from running import Service
 
 NAME = "shared"
 QUIET = 60
@@ -14,9 +13,7 @@ pytestmark = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
-def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(
-    service: Service,
-) -> None:
+def test_a_key_teaches_no_more_than_its_share_unless_it_sends_alone(service):
     with service.http() as http:
         create(http, NAME, policy="on_drift = false\nclient_share = 0.5")
         key = http.post("/api/v1/keys", json={"name": "quiet", "scopes": ["predict"]}).json()["key"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from running import Service, contents, wait_for
+from running import contents, wait_for
 from small_model import create, labeled
 
 URL = "/api/v1/models/erasing"
@@ -42,9 +42,7 @@ def erasures(http: httpx.Client) -> list[dict[str, Any]]:
     return [entry for entry in entries if (entry["action"], entry["target"]) == wanted]
 
 
-def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
-    service: Service,
-) -> None:
+def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(service):
     with service.http() as http:
         create(http, "erasing")
         x = labeled(60, seed=3)[0]
@@ -92,7 +90,7 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
 
 
 @pytest.mark.parametrize("scope", ["predict", "operate"])
-def test_erasing_needs_the_scope_admin(service: Service, scope: str) -> None:
+def test_erasing_needs_the_scope_admin(service, scope):
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": "weak", "scopes": [scope]}).json()
         reply = http.delete(

@@ -53,7 +53,7 @@ def pause(live: Live, learning: str, reason: str | None = None) -> None:
         models.set_learning(connection, live.model_id, learning, reason)
 
 
-def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live: Live) -> None:
+def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(live):
     live.log(1, answers(20))
     assert health(live, "learning") == (
         "ok",
@@ -63,19 +63,19 @@ def test_learning_says_that_there_is_nothing_new_and_then_how_many_rows_wait(liv
     assert health(live, "learning") == ("ok", ["160 rows wait in the open window"])
 
 
-def test_learning_says_why_the_last_run_was_rejected_and_is_ok_all_the_same(live: Live) -> None:
+def test_learning_says_why_the_last_run_was_rejected_and_is_ok_all_the_same(live):
     ended_run(live, "rejected", "no drift to learn from")
     state, reasons = health(live, "learning")
     assert state == "ok" and reasons[0].endswith("was rejected: no drift to learn from")
 
 
-def test_learning_names_the_run_that_works_and_its_stage(live: Live) -> None:
+def test_learning_names_the_run_that_works_and_its_stage(live):
     with live.database.write() as connection:
         run_id = new_run(connection, live.model_id, parent_version=1)
     assert health(live, "learning") == ("ok", [f"run {run_id} is queued: snapshot"])
 
 
-def test_learning_is_bad_after_a_failed_run_until_another_one_ends(live: Live) -> None:
+def test_learning_is_bad_after_a_failed_run_until_another_one_ends(live):
     ended_run(live, "failed", "NonFiniteLoss: at step 3")
     state, reasons = health(live, "learning")
     assert state == "bad" and "NonFiniteLoss" in reasons[0]
@@ -83,15 +83,13 @@ def test_learning_is_bad_after_a_failed_run_until_another_one_ends(live: Live) -
     assert health(live, "learning")[0] == "ok"
 
 
-def test_learning_is_not_ok_while_paused_and_says_by_what(live: Live) -> None:
+def test_learning_is_not_ok_while_paused_and_says_by_what(live):
     pause(live, "paused", "holiday")
     assert health(live, "learning") == ("warn", ["paused: holiday"])
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(50, "ok"), (70, "bad"), (-70, "bad")])
-def test_learning_is_bad_while_a_periodic_task_is_overdue(
-    live: Live, seconds: int, state: str
-) -> None:
+def test_learning_is_bad_while_a_periodic_task_is_overdue(live, seconds, state):
     with live.database.write() as connection:
         connection.execute(
             text("UPDATE periodic_tasks SET done_at = done_at - :seconds"), {"seconds": seconds}
@@ -106,22 +104,20 @@ def test_learning_is_bad_while_a_periodic_task_is_overdue(
     assert health(live, "safe")[0] == "ok"
 
 
-def test_learning_is_bad_where_no_periodic_task_was_ever_done(live: Live) -> None:
+def test_learning_is_bad_where_no_periodic_task_was_ever_done(live):
     with live.database.write() as connection:
         connection.execute(text("UPDATE periodic_tasks SET done_at = NULL"))
     assert health(live, "learning")[0] == "bad" and len(health(live, "learning")[1]) == 3
 
 
-def test_a_model_that_never_learns_says_so(live: Live) -> None:
+def test_a_model_that_never_learns_says_so(live):
     live.policy(learnable="no")
     assert health(live, "learning")[1] == [
         'the policy has learnable = "no": the model is served and monitored, it does not learn'
     ]
 
 
-def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_one_follows(
-    live: Live,
-) -> None:
+def test_a_quarantined_newest_window_is_not_safe_until_it_is_released_or_a_good_one_follows(live):
     for clear in ("release", "evidence"):
         number = close(live)
         with live.database.write() as connection:
@@ -154,9 +150,7 @@ def watch(live: Live, state: str) -> Any:
         return promotions.champion(connection, live.model_id)
 
 
-def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(
-    live: Live,
-) -> None:
+def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_says_nothing(live):
     watch(live, "watching")
     assert health(live, "safe") == ("ok", ["version 2 is being watched: 40 of 500 rows"])
     with live.database.write() as connection:
@@ -172,9 +166,7 @@ def test_a_watch_that_goes_on_is_safe_and_says_how_far_it_is_and_a_passed_one_sa
     assert health(live, "safe") == ("ok", [])
 
 
-def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(
-    live: Live,
-) -> None:
+def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_learning_go_on(live):
     promotion = watch(live, "watching")
     with live.database.write() as connection:
         watches.roll_back(
@@ -189,7 +181,7 @@ def test_a_watch_that_took_a_version_back_is_not_safe_until_an_operator_lets_lea
     assert health(live, "safe") == ("ok", [])
 
 
-def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live: Live) -> None:
+def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(live):
     promotion = watch(live, "watching")
     with live.database.write() as connection:
         watches.roll_back(
@@ -202,7 +194,7 @@ def test_a_watch_that_took_a_version_back_is_cleared_by_a_newer_promotion_too(li
     assert health(live, "safe") == ("ok", [])
 
 
-def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None:
+def test_a_worse_version_that_could_not_be_taken_back_is_bad(live):
     watch(live, "worse")
     assert health(live, "safe") == (
         "bad",
@@ -210,7 +202,7 @@ def test_a_worse_version_that_could_not_be_taken_back_is_bad(live: Live) -> None
     )
 
 
-def test_the_state_of_the_service_is_the_worst_of_its_models(live: Live) -> None:
+def test_the_state_of_the_service_is_the_worst_of_its_models(live):
     pause(live, "paused", "holiday")
     with live.database.read() as connection:
         assert status.status_of(connection)["learning"]["state"] == "warn"

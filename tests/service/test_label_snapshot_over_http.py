@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from digits_model import create, learn, send, window
-from running import Service, wait_for
+from running import wait_for
 
 NAME = "lessons"
 pytestmark = pytest.mark.parametrize(
@@ -28,9 +28,7 @@ def feedback(http: httpx.Client, answers: list[dict[str, Any]], y: np.ndarray, r
 
 
 @pytest.mark.slow
-def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_ones(
-    service: Service,
-) -> None:
+def test_labels_judge_in_the_run_of_their_window_or_the_next_and_teach_in_later_ones(service):
     with service.http() as http:
         create(http, NAME)
         x, y = window(1)

@@ -42,7 +42,7 @@ def exported(live: Live, name: str) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_the_newest_estimate_is_exported_with_its_interval_and_its_estimator(live: Live) -> None:
+def test_the_newest_estimate_is_exported_with_its_interval_and_its_estimator(live):
     close(live, Estimate(value=0.5, lower=0.3, upper=0.6), 0.0)
     close(live, GIVEN, 0.04)
     values = {"": 0.9, "_lower": 0.7, "_upper": 0.97}
@@ -51,7 +51,7 @@ def test_the_newest_estimate_is_exported_with_its_interval_and_its_estimator(liv
     assert exported(live, "pseudo_label_class_divergence_ratio") == {(): 0.04}
 
 
-def test_after_a_refused_estimate_no_older_number_is_shown(live: Live) -> None:
+def test_after_a_refused_estimate_no_older_number_is_shown(live):
     close(live, GIVEN, 0.04)
     close(live, Estimate(refused="abrupt"), None)
     for name in (
@@ -62,7 +62,7 @@ def test_after_a_refused_estimate_no_older_number_is_shown(live: Live) -> None:
         assert exported(live, name) == {}
 
 
-def test_rollbacks_are_counted_from_zero_so_that_the_first_one_is_an_increase(live: Live) -> None:
+def test_rollbacks_are_counted_from_zero_so_that_the_first_one_is_an_increase(live):
     counted = exported(live, "promotions_total")
     assert counted["none", "first"] == 1
     assert (

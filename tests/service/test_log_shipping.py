@@ -79,9 +79,7 @@ def way(database: Database, tmp_path: Path) -> Way:
     return Way(database, tmp_path)
 
 
-def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(
-    way: Way, tmp_path: Path
-) -> None:
+def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(way, tmp_path):
     gas, air = new_model(way.database, "gas"), new_model(way.database, "air")
     refused, other = way.sealed(gas), way.sealed(air)
     in_the_way = tmp_path / "store" / "segments" / gas / f"{refused.id}.arrow"
@@ -97,9 +95,7 @@ def test_a_file_that_the_store_refuses_keeps_back_no_other_and_goes_once_it_can(
     assert not way.shipper.stuck and way.problem(gas) is None
 
 
-def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
-    way: Way, tmp_path: Path
-) -> None:
+def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(way, tmp_path):
     gas, air = new_model(way.database, "gas"), new_model(way.database, "air")
     way.recorder.start()
     (tmp_path / "store").write_text("no folder")
@@ -115,9 +111,7 @@ def test_a_file_of_a_model_that_was_deleted_while_it_waited_keeps_back_no_other(
     way.recorder.close()
 
 
-def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(
-    way: Way, tmp_path: Path
-) -> None:
+def test_a_seal_is_acknowledged_only_when_nothing_of_the_model_waits_any_more(way, tmp_path):
     gas = new_model(way.database, "gas")
     way.recorder.start()
     waiting = way.sealed(gas)

@@ -55,7 +55,7 @@ def api(fuzzed: Service) -> Any:
     return found
 
 
-def test_no_answer_is_a_fault_or_undocumented(api: Any, fuzzed: Service) -> None:
+def test_no_answer_is_a_fault_or_undocumented(api, fuzzed):
     told, operations = [], [found.ok() for found in api.get_all_operations()]
     assert len(operations) > 45
     for operation in operations:
@@ -75,7 +75,7 @@ def test_no_answer_is_a_fault_or_undocumented(api: Any, fuzzed: Service) -> None
     assert told == [], "\n\n".join(told)
 
 
-def test_no_sequence_of_requests_ends_in_a_fault(api: Any, fuzzed: Service) -> None:
+def test_no_sequence_of_requests_ends_in_a_fault(api, fuzzed):
     class Machine(api.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
             return {"headers": {"Authorization": f"Bearer {fuzzed.key}"}, "timeout": 30}

@@ -47,9 +47,7 @@ def recorder_in(folder: Path, most_bytes: int = 2**40) -> Recorder:
     ],
     ids=["many rows", "large images", "long texts"],
 )
-def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(
-    tmp_path: Path, x: Any
-) -> None:
+def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(tmp_path, x):
     recorder = recorder_in(tmp_path)  # not started: the slowest disk there is
 
     async def record() -> int:
@@ -75,7 +73,7 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
     assert 1 <= asyncio.run(record()) <= 4
 
 
-def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path):
     metrics, now = ServingMetrics(), [1000.0]
     recorder = Recorder(
         tmp_path, "api-0", metrics, Backlog(tmp_path, 2**40, metrics), clock=lambda: now[0]
@@ -100,9 +98,7 @@ def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     recorder.close()
 
 
-def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(
-    tmp_path: Path,
-) -> None:
+def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path):
     recorder = recorder_in(tmp_path)
     recorder.start()
     this: dict[str, Any] = {
@@ -135,7 +131,7 @@ def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state
     assert found.states == {"s": b"content"}
 
 
-def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path: Path) -> None:
+def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path):
     recorder = recorder_in(tmp_path, 160_000)
     recorder.start()
     durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
@@ -161,9 +157,7 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
     assert found == [str(request) for request in range(5) for _ in range(500)]
 
 
-def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_when_they_do(
-    tmp_path: Path,
-) -> None:
+def test_a_backlog_of_the_log_is_bounded_reported_and_shipped_later(tmp_path):
     metrics = ServingMetrics()
     recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 100_000, metrics))
     recorder.start()

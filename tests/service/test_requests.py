@@ -47,7 +47,7 @@ def refusal(read: Any, body: str | bytes) -> tuple[str, str, str]:
     return told.value.slug, problem.pointer, problem.detail
 
 
-def test_rows_are_read_as_sent() -> None:
+def test_rows_are_read_as_sent():
     asked = predict(
         '{"rows": [[1, -2.5, 3e3, 0], [0.1, 4, 5, 6]], "log": false, "subject": "s-17"}'
     )
@@ -61,7 +61,7 @@ def test_rows_are_read_as_sent() -> None:
     assert (plain.log, plain.subject) == (None, None)
 
 
-def test_flat_and_nested_tensors_are_the_same_rows() -> None:
+def test_flat_and_nested_tensors_are_the_same_rows():
     flat = infer(tensor(shape=[2, 4], data=[1, 2, 3, 4, 5, 6, 7, 8]))
     nested = infer(tensor(shape=[2, 4], data=[[1, 2, 3, 4], [5, 6, 7, 8]]))
     assert flat.x.tolist() == nested.x.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
@@ -69,7 +69,7 @@ def test_flat_and_nested_tensors_are_the_same_rows() -> None:
     assert flat.outputs == OUTPUTS
 
 
-def test_id_outputs_and_parameters_are_read() -> None:
+def test_id_outputs_and_parameters_are_read():
     body = json.loads(tensor())
     body |= {
         "id": "mine",
@@ -81,14 +81,14 @@ def test_id_outputs_and_parameters_are_read() -> None:
 
 
 @pytest.mark.parametrize("number", [2**63, 2**64, -(2**63), 1e-300, 3.4e38])
-def test_large_and_small_numbers_that_32_bits_can_hold_are_read(number: float) -> None:
+def test_large_and_small_numbers_that_32_bits_can_hold_are_read(number):
     assert predict(json.dumps({"rows": [[number, -1, 2, 3]]})).x[0, 0] == np.float32(number)
 
 
 @pytest.mark.parametrize(
     "cell", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400, "1" * 5000]
 )
-def test_what_is_no_number_of_json_is_refused(cell: str) -> None:
+def test_what_is_no_number_of_json_is_refused(cell):
     for read, body in (
         (predict, f'{{"rows": [[1, 2, 3, {cell}]]}}'),
         (infer, tensor().replace("4]}", f"{cell}]}}")),
@@ -98,7 +98,7 @@ def test_what_is_no_number_of_json_is_refused(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["null", "true", "false", '"1.5"', '""', "{}"])
-def test_an_entry_that_is_no_number_is_named(cell: str) -> None:
+def test_an_entry_that_is_no_number_is_named(cell):
     slug, pointer, detail = refusal(predict, f'{{"rows": [[1, 2, 3, 4], [1, 2, {cell}, 4]]}}')
     assert (slug, pointer) == ("bad-request", "#/rows/1/2") and "must be a number" in detail
     flat = tensor(shape=[2, 4], data=[1, 2, 3, 4, 5, 99, 7, 8]).replace("99", cell)
@@ -108,7 +108,7 @@ def test_an_entry_that_is_no_number_is_named(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["1e39", "-1e300"])
-def test_a_number_beyond_32_bits_is_named(cell: str) -> None:
+def test_a_number_beyond_32_bits_is_named(cell):
     assert refusal(predict, f'{{"rows": [[1, 2, 3, 4], [1, {cell}, 3, 4]]}}')[1] == "#/rows/1/1"
     flat = tensor(shape=[2, 4], data=[1, 2, 3, 4, 5, 6, 7, 99]).replace("99", cell)
     assert refusal(infer, flat)[1] == "#/inputs/0/data/7"
@@ -139,11 +139,11 @@ def test_a_number_beyond_32_bits_is_named(cell: str) -> None:
         ("[[" + ", ".join(["[" * 70 + "{}" + "]" * 70] * 4) + "]]", "#/rows/0/0"),
     ],
 )
-def test_rows_of_a_wrong_form_are_refused_where_they_are_wrong(rows: str, pointer: str) -> None:
+def test_rows_of_a_wrong_form_are_refused_where_they_are_wrong(rows, pointer):
     assert refusal(predict, f'{{"rows": {rows}}}')[:2] == ("bad-request", pointer)
 
 
-def test_the_most_rows_are_read_and_one_more_is_too_large() -> None:
+def test_the_most_rows_are_read_and_one_more_is_too_large():
     row = [1, 2, 3, 4]
     assert len(predict(json.dumps({"rows": [row] * MOST})).x) == MOST
     assert refusal(predict, json.dumps({"rows": [row] * (MOST + 1)}))[:2] == ("too-large", "#/rows")
@@ -155,18 +155,18 @@ def test_the_most_rows_are_read_and_one_more_is_too_large() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"x", b"{", b"\xff\xfe", b'{"rows": [[1, 2, 3, 4]]', b'"\\ud800"', b"[" * 5000]
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_what_is_not_json_is_refused(body):
     for read in (predict, infer):
         assert refusal(read, body)[:2] == ("bad-request", "#")
 
 
 @pytest.mark.parametrize("body", ["[]", "1", "null", '"rows"', "{}"])
-def test_json_of_another_kind_is_refused(body: str) -> None:
+def test_json_of_another_kind_is_refused(body):
     for read in (predict, infer):
         assert refusal(read, body)[0] == "bad-request"
 
 
-def test_an_unknown_member_is_named_with_the_known_ones() -> None:
+def test_an_unknown_member_is_named_with_the_known_ones():
     _, _, detail = refusal(predict, '{"rows": [[1, 2, 3, 4]], "rowz": 1}')
     assert "'rowz'" in detail and "rows, log, subject" in detail
     assert "'extra'" in refusal(infer, with_member("extra", "1"))[2]
@@ -219,21 +219,21 @@ def test_an_unknown_member_is_named_with_the_known_ones() -> None:
         (with_member("parameters", '{"log": "no"}'), "#/parameters/log"),
     ],
 )
-def test_a_wrong_tensor_is_refused_where_it_is_wrong(body: str, pointer: str) -> None:
+def test_a_wrong_tensor_is_refused_where_it_is_wrong(body, pointer):
     slug, where, detail = refusal(infer, body)
     assert (slug, where) == ("bad-request", pointer)
     assert detail
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "UINT8", "INT32", "INT64"])
-def test_whole_numbers_are_read_in_every_datatype(datatype: str) -> None:
+def test_whole_numbers_are_read_in_every_datatype(datatype):
     assert infer(tensor(datatype=datatype, data=[0, 255, 3.0, 4])).x.tolist() == [[0, 255, 3, 4]]
 
 
 @pytest.mark.parametrize(
     "id", ['""', "5", "[]", r'"a\n"', r'"\u0000"', r'"\u202e"', f'"{"i" * 129}"']
 )
-def test_an_id_or_subject_that_cannot_be_printed_is_refused(id: str) -> None:
+def test_an_id_or_subject_that_cannot_be_printed_is_refused(id):
     assert refusal(infer, with_member("id", id))[1] == "#/id"
     assert (
         refusal(infer, with_member("parameters", f'{{"subject": {id}}}'))[1]
@@ -242,7 +242,7 @@ def test_an_id_or_subject_that_cannot_be_printed_is_refused(id: str) -> None:
     assert refusal(predict, f'{{"rows": [[1, 2, 3, 4]], "subject": {id}}}')[1] == "#/subject"
 
 
-def test_a_lone_surrogate_is_refused() -> None:
+def test_a_lone_surrogate_is_refused():
     assert refusal(infer, with_member("id", r'"\ud800"'))[1] == "#"
     assert refusal(predict, r'{"\udfff": 1}')[1] == "#"
 
@@ -266,9 +266,7 @@ ANY = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(rows=ANY, tensor=ANY, other=ANY)
-def test_whatever_the_body_there_are_finite_rows_or_a_refusal(
-    rows: Any, tensor: Any, other: Any
-) -> None:
+def test_whatever_the_body_there_are_finite_rows_or_a_refusal(rows, tensor, other):
     bodies = [
         (predict, {"rows": rows, "log": other}),
         (infer, {"inputs": [tensor], "outputs": other}),

@@ -144,9 +144,7 @@ MODES = {"prior": PriorAdapted.of((0.3, 0.4, 0.3)), "standardise": Standardised.
 
 
 @pytest.mark.parametrize("mode", list(MODES))
-def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_and_state(
-    following: Following, mode: str
-) -> None:
+def test_each_answer_names_its_state_and_is_reproduced_by_version_and_state(following, mode):
     version = following.publish(MODES[mode])
     with following.service.http() as http:
         assert http.get(f"/api/v1/models/{NAME}/versions/{version}").json()["mode"] == mode
@@ -170,9 +168,7 @@ def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_
     assert following.metric("acclimate_running_state_distance_ratio") > 0.05
 
 
-def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
-    following: Following,
-) -> None:
+def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(following):
     version = following.publish(MODES["prior"])
     replies = {
         reply["id"]: reply for reply in (following.ask(traffic(20, seed)) for seed in range(6))
@@ -217,9 +213,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
     assert named["id"] in {id for line in lines for id in following.segments.ids(line["key"])[0]}
 
 
-def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(
-    following: Following,
-) -> None:
+def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(following):
     version = following.publish(MODES["standardise"])
     sent = [traffic(8, seed) for seed in range(48)]
     with ThreadPoolExecutor(12) as pool:
@@ -232,9 +226,7 @@ def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_th
         )
 
 
-def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
-    following: Following,
-) -> None:
+def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(following):
     version = following.publish(MODES["prior"])
     x = traffic(40, 0)
     state = [following.ask(x) for _ in range(2)][1]["state"]
@@ -252,9 +244,7 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     )
 
 
-def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(
-    following: Following,
-) -> None:
+def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(following):
     version = following.publish(MODES["prior"])
     following.ask(traffic(40, 0))
     state = following.ask(traffic(1, 1), log=False)["state"]
@@ -267,9 +257,7 @@ def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(
     assert following.ask(traffic(1, 3))["state"] != state
 
 
-def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_in_the_log(
-    following: Following,
-) -> None:
+def test_a_restart_begins_in_the_starting_state_and_finds_earlier_ones(following):
     start = np.array([0.6, 0.2, 0.2])
     version = following.publish(PriorAdapted.of(MODES["prior"].source, start=start))
     x = traffic(40, 5)
@@ -294,7 +282,7 @@ def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_i
     assert np.abs(following.again(version, x) - served(fresh)).max() > 1e-3
 
 
-def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) -> None:
+def test_a_state_that_cannot_be_had_is_refused_in_words(following):
     version = following.publish(MODES["prior"])
     following.ask(traffic(40, 0))
     mine = following.ask(traffic(1, 0))["state"]
@@ -313,7 +301,7 @@ def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) ->
         assert said in reply.json()["error"]
 
 
-def test_a_version_goes_on_from_its_own_state_when_it_comes_back(following: Following) -> None:
+def test_a_version_goes_on_from_its_own_state_when_it_comes_back(following):
     with following.service.http() as http:
         following.publish(MODES["standardise"])
         version = following.publish(MODES["prior"])

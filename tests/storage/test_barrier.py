@@ -7,12 +7,11 @@ from stored_models import (
     new_model,
 )
 
-from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, windows
 from acclimate.storage.registry import replicas
 
 
-def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) -> None:
+def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database):
     model_id = new_model(database)
     with database.write() as connection:
         for replica in ("api-0", "api-1", "api-2"):
@@ -37,9 +36,7 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database: Database) 
         assert barrier.unsealed_replicas(connection, model_id, number) == ["api-1"]
 
 
-def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(
-    database: Database,
-) -> None:
+def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(database):
     model_id = new_model(database)
     with database.write() as connection:
         replicas.heartbeat(connection, "api-0", {model_id: 5})
@@ -49,9 +46,7 @@ def test_a_replica_that_died_before_the_clock_was_set_back_is_not_waited_for(
         assert replicas.heartbeat(connection, "api-1", {}) == 1
 
 
-def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(
-    database: Database,
-) -> None:
+def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(database):
     model_id = new_model(database)
     with database.write() as connection:
         replicas.heartbeat(connection, "api-0", {})

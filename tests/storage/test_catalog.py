@@ -18,7 +18,7 @@ from acclimate.storage.log import catalog, windows
 from acclimate.storage.runs import runs
 
 
-def test_a_segment_registered_twice_counts_once(database: Database) -> None:
+def test_a_segment_registered_twice_counts_once(database):
     model_id = new_model(database)
     line = log_segment(database, model_id, rows=70)
     with database.write() as connection:
@@ -46,7 +46,7 @@ def clock(database: Database) -> float:
         return float(connection.execute(select(now())).scalar_one())
 
 
-def test_segments_older_than_the_log_keeps_are_surplus(database: Database) -> None:
+def test_segments_older_than_the_log_keeps_are_surplus(database):
     model_id, present = new_model(database), clock(database)
     ages = (9.0, 1.0, 7.1, 6.9)
     lines = [log_segment(database, model_id, logged_at=present - days * 86_400) for days in ages]
@@ -61,7 +61,7 @@ def test_segments_older_than_the_log_keeps_are_surplus(database: Database) -> No
         }
 
 
-def test_the_oldest_segments_beyond_the_size_of_the_log_are_surplus(database: Database) -> None:
+def test_the_oldest_segments_beyond_the_size_of_the_log_are_surplus(database):
     model_id, present = new_model(database), clock(database)
     lines = [
         log_segment(database, model_id, size=1000, logged_at=present - ago)
@@ -72,7 +72,7 @@ def test_the_oldest_segments_beyond_the_size_of_the_log_are_surplus(database: Da
     assert surplus(database, model_id, max_bytes=2000) == [lines[1].id, lines[2].id]
 
 
-def test_a_segment_that_an_active_run_learns_from_is_never_surplus(database: Database) -> None:
+def test_a_segment_that_an_active_run_learns_from_is_never_surplus(database):
     model_id = new_model(database)
     line = log_segment(database, model_id, logged_at=T0 - 1e9)
     assert surplus(database, model_id) == [line.id]
@@ -90,9 +90,7 @@ def test_a_segment_that_an_active_run_learns_from_is_never_surplus(database: Dat
     assert surplus(database, model_id) == [line.id]
 
 
-def test_segments_come_in_the_order_of_their_registration_whatever_window_they_move_to(
-    database: Database,
-) -> None:
+def test_segments_come_in_the_order_of_their_registration_whatever_window_they_move_to(database):
     model_id = new_model(database)
     lines = [log_segment(database, model_id).id for _ in range(3)]
 
@@ -119,7 +117,7 @@ def test_segments_come_in_the_order_of_their_registration_whatever_window_they_m
     assert since(middle) == [first[2], late]
 
 
-def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:
+def test_a_reader_sees_one_state_while_others_write(database):
     model_id = new_model(database)
     log_segment(database, model_id, rows=1)
     with database.read() as connection:
@@ -130,7 +128,7 @@ def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:
         assert windows.open_rows(connection, model_id) == 2
 
 
-def test_a_segment_line_is_what_was_registered(database: Database) -> None:
+def test_a_segment_line_is_what_was_registered(database):
     model_id = new_model(database)
     line = segment(model_id, rows=3, size=77)
     with database.write() as connection:

@@ -88,9 +88,7 @@ def recorded(database: Database, action: str) -> list[dict[str, Any]]:
         ]
 
 
-def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_number(
-    database: Database, files: Files
-) -> None:
+def test_a_version_without_alias_is_deleted_with_its_artifact(database, files):
     model_id = a_model(database, files)
     digests = new_versions(database, files, model_id, "one", "two", "three", "four")
     delete_version(database, 2)
@@ -121,9 +119,7 @@ def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_n
         ]
 
 
-def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(
-    database: Database, files: Files
-) -> None:
+def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(database, files):
     model_id = a_model(database, files)
     new_versions(database, files, model_id, "one", "two", "three", "four")
     delete_version(database, 2)
@@ -141,9 +137,7 @@ def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(
         assert promotions.champion(connection, model_id).epoch == 4
 
 
-def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
-    database: Database, files: Files
-) -> None:
+def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(database, files):
     model_id = a_model(database, files)
     new_versions(database, files, model_id, "one", "two", "three", "four")
     for number, said in ((1, "anchor"), (3, "previous"), (4, "champion")):
@@ -160,7 +154,7 @@ def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
     delete_version(database, 2)
 
 
-def test_an_artifact_that_something_else_refers_to_stays(database: Database, files: Files) -> None:
+def test_an_artifact_that_something_else_refers_to_stays(database, files):
     model_id, other = a_model(database, files), a_model(database, files, "other")
     shared = new_versions(database, files, model_id, "one", "shared", "three", "four")[1]
     new_versions(database, files, other, "shared")
@@ -217,9 +211,7 @@ def left(connection: Connection) -> dict[str, int]:
     }
 
 
-def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(
-    database: Database, files: Files
-) -> None:
+def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(database, files):
     kept = a_model(database, files, "kept", "another seed")
     fill(database, files, kept)
     with database.read() as connection:
@@ -247,9 +239,7 @@ def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(
     )
 
 
-def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
-    database: Database, files: Files
-) -> None:
+def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(database, files):
     model_id = a_model(database, files)
     fill(database, files, model_id)
     delete_model(database)
@@ -264,7 +254,7 @@ def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
     assert files.artifacts.exists(files.artifact("seed"))
 
 
-def test_a_model_with_an_active_run_stays(database: Database, files: Files) -> None:
+def test_a_model_with_an_active_run_stays(database, files):
     model_id = a_model(database, files)
     with database.write() as connection:
         run_id = new_run(connection, model_id)
@@ -274,9 +264,7 @@ def test_a_model_with_an_active_run_stays(database: Database, files: Files) -> N
     assert recorded(database, deletion.MODEL) == []
 
 
-def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
-    database: Database, files: Files
-) -> None:
+def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(database, files):
     model_id = a_model(database, files)
     line = log_segment(database, model_id)
     delete_model(database)
@@ -299,7 +287,7 @@ def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
         assert left(connection)["replica_models"] == 0
 
 
-def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Database) -> None:
+def test_segments_registered_while_a_model_is_deleted_go_with_it(database):
     for _ in range(5):
         model_id = new_model(database)
 
@@ -322,7 +310,7 @@ def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Datab
             assert left(connection)["segments"] == 0
 
 
-def test_weights_go_with_the_last_version_that_uses_them(database: Database, files: Files) -> None:
+def test_weights_go_with_the_last_version_that_uses_them(database, files):
     model_id = a_model(database, files)
     _, lender, *_ = new_versions(database, files, model_id, "one", "two", "three", "four", "five")
     borrower = files.artifacts.write(

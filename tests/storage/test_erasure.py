@@ -113,7 +113,7 @@ def log(database: Database, tmp_path: Path) -> Log:
     return Log(database, tmp_path / "log")
 
 
-def test_the_rows_of_a_subject_are_nowhere_and_all_others_are_where_they_were(log: Log) -> None:
+def test_the_rows_of_a_subject_are_nowhere_and_all_others_are_where_they_were(log):
     log.log("ann", "bob", None, "ann")
     log.log("bob")
     number = log.close_window()
@@ -127,7 +127,7 @@ def test_the_rows_of_a_subject_are_nowhere_and_all_others_are_where_they_were(lo
     assert log.erase("nobody") == Erasure(rows=0, versions=[])
 
 
-def test_the_record_names_a_pseudonym_and_never_the_subject(log: Log) -> None:
+def test_the_record_names_a_pseudonym_and_never_the_subject(log):
     log.log("ann@example.org", "bob")
     log.erase("ann@example.org")
     with log.database.read() as connection:
@@ -138,9 +138,7 @@ def test_the_record_names_a_pseudonym_and_never_the_subject(log: Log) -> None:
     assert b"ann@example" not in log.bytes() and "ann@" not in f"{entry} {rows}"
 
 
-def test_rows_that_a_dead_replica_brings_later_are_erased_and_new_ones_of_the_subject_are_logged(
-    log: Log,
-) -> None:
+def test_late_rows_of_a_dead_replica_are_erased_and_new_ones_logged(log):
     late = log.sealed("ann", "bob")
     only = log.sealed("ann")
     log.erase("ann")
@@ -154,9 +152,7 @@ def test_rows_that_a_dead_replica_brings_later_are_erased_and_new_ones_of_the_su
     assert log.left() == ["bob"]
 
 
-def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_the_rows(
-    log: Log,
-) -> None:
+def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_the_rows(log):
     sealed = log.sealed("ann", "bob")
     copy = sealed.path.read_bytes()
     log.ship(sealed)
@@ -167,7 +163,7 @@ def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_t
     assert b"ann-" not in log.bytes()
 
 
-def test_a_file_that_was_stored_and_not_registered_comes_back_without_the_rows(log: Log) -> None:
+def test_a_file_that_was_stored_and_not_registered_comes_back_without_the_rows(log):
     sealed = log.sealed("ann", "bob")
 
     def die(key: str) -> None:
@@ -181,9 +177,7 @@ def test_a_file_that_was_stored_and_not_registered_comes_back_without_the_rows(l
     assert b"ann-" not in log.bytes()
 
 
-def test_a_restored_database_and_a_restored_store_lose_the_rows_again(
-    log: Log, tmp_path: Path
-) -> None:
+def test_a_restored_database_and_a_restored_store_lose_the_rows_again(log, tmp_path):
     log.log("ann", "bob")
     number = log.close_window()
     shutil.copytree(log.folder / "store", tmp_path / "backup")
@@ -218,9 +212,7 @@ def test_a_restored_database_and_a_restored_store_lose_the_rows_again(
     assert b"ann-" not in log.bytes()
 
 
-def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the_rows_are_told(
-    log: Log,
-) -> None:
+def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the_rows_are_told(log):
     sealed = log.sealed("ann", "bob")
     rows = log.segments.read_sealed(sealed)
     log.ship(sealed)
@@ -263,7 +255,7 @@ def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the
     assert not log.artifacts.exists(digest)
 
 
-def test_a_run_that_learns_from_the_rows_is_cancelled_and_another_goes_on(log: Log) -> None:
+def test_a_run_that_learns_from_the_rows_is_cancelled_and_another_goes_on(log):
     log.log("ann", "bob")
     first = log.close_window()
     log.log("bob")
@@ -286,7 +278,7 @@ def test_a_run_that_learns_from_the_rows_is_cancelled_and_another_goes_on(log: L
     assert log.left() == []
 
 
-def test_the_content_of_a_running_state_outlives_the_row_that_it_stood_in(log: Log) -> None:
+def test_the_content_of_a_running_state_outlives_the_row_that_it_stood_in(log):
     log.log("ann", "bob", states=True)
     log.erase("ann")
     with log.database.read() as connection:
@@ -294,7 +286,7 @@ def test_the_content_of_a_running_state_outlives_the_row_that_it_stood_in(log: L
     assert log.segments.state(line["key"], line["digest"], "s") == ("1", b"content")
 
 
-def test_a_damaged_segment_is_told_after_every_other_was_cleaned(log: Log) -> None:
+def test_a_damaged_segment_is_told_after_every_other_was_cleaned(log):
     log.log("ann", "bob")
     with log.database.read() as connection:
         (line,) = catalog.all_segments(connection, log.model_id)
@@ -310,7 +302,7 @@ def test_a_damaged_segment_is_told_after_every_other_was_cleaned(log: Log) -> No
     assert log.segments.read(other["key"], other["digest"]).subject == ["cyd"]
 
 
-def test_subjects_that_are_erased_at_the_same_time_go_and_no_other_row_does(log: Log) -> None:
+def test_subjects_that_are_erased_at_the_same_time_go_and_no_other_row_does(log):
     names = [f"s{number}" for number in range(6)]
     log.log(*names, "bob", *names)
     log.log("cyd", *names)

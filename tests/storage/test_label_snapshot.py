@@ -106,7 +106,7 @@ def told(part: Part | None) -> list[tuple[int, int]]:
     )
 
 
-def test_labels_of_a_window_judge_in_its_run_and_teach_in_the_next(history: History) -> None:
+def test_labels_of_a_window_judge_in_its_run_and_teach_in_the_next(history):
     first = history.window("a")
     history.label("a", {0: 1, 3: 0, 4: None})
     run = history.run(first)
@@ -137,7 +137,7 @@ def test_a_row_that_somebody_else_labels_anew_goes_on_teaching_with_the_last_wor
     assert (found.late, told(found.taught)) == (None, [(0, 0)])
 
 
-def test_a_run_that_came_to_no_decision_used_no_label_up(history: History) -> None:
+def test_a_run_that_came_to_no_decision_used_no_label_up(history):
     first = history.window("a")
     history.label("a", {2: 0})
     history.run(first, state="failed")
@@ -145,7 +145,7 @@ def test_a_run_that_came_to_no_decision_used_no_label_up(history: History) -> No
     assert (told(found.late), found.taught) == ([(2, 0)], None)
 
 
-def test_labels_accepted_after_a_run_was_asked_for_are_nothing_to_it(history: History) -> None:
+def test_labels_accepted_after_a_run_was_asked_for_are_nothing_to_it(history):
     first = history.window("a")
     run = history.run(first)
     history.label("a", {0: 1})
@@ -154,7 +154,7 @@ def test_labels_accepted_after_a_run_was_asked_for_are_nothing_to_it(history: Hi
     assert history.snapshot(history.run(first)).labels.tolist()[:2] == [0, 1]
 
 
-def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history: History) -> None:
+def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history):
     for request in "ab":
         number = history.window(request)
         history.label(request, {0: 0})
@@ -227,7 +227,7 @@ def test_only_the_newest_windows_and_rows_teach_and_are_read(history, monkeypatc
     assert (len(read), taken) == (2, [3, 1]) and len(found.taught or ()) == 4
 
 
-def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history: History) -> None:
+def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history):
     number = history.window("a")
     history.label("a", {0: 1})
     history.run(number)
@@ -237,7 +237,7 @@ def test_a_segment_that_is_gone_teaches_nothing_and_hinders_no_run(history: Hist
     assert history.snapshot(history.run(history.window("b"))).taught is None
 
 
-def test_each_other_challenger_that_the_same_labels_judged_is_a_peek(history: History) -> None:
+def test_each_other_challenger_that_the_same_labels_judged_is_a_peek(history):
     first, second = history.window("a"), history.window("b")
     judged = [{"gate": "audited_gain", "n": 2}]
     history.run(first, gates=judged)
@@ -250,7 +250,7 @@ def test_each_other_challenger_that_the_same_labels_judged_is_a_peek(history: Hi
     assert history.snapshot(history.run(first, second)).peeks == 3
 
 
-def test_the_same_run_again_is_no_peek_until_more_labels_judge(history: History) -> None:
+def test_the_same_run_again_is_no_peek_until_more_labels_judge(history):
     first = history.window("a")
     history.label("a", {0: 1, 1: 0})
     for _ in range(2):

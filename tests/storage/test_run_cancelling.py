@@ -12,11 +12,10 @@ from stored_models import (
     run_row,
 )
 
-from acclimate.storage.database import Database
 from acclimate.storage.runs import runs
 
 
-def test_a_queued_run_is_cancelled_at_once(database: Database) -> None:
+def test_a_queued_run_is_cancelled_at_once(database):
     run_id = queue_run(database, new_model(database))
     with database.write() as connection:
         runs.cancel(connection, run_id)
@@ -25,9 +24,7 @@ def test_a_queued_run_is_cancelled_at_once(database: Database) -> None:
     assert claim_run(database, run_id) is None
 
 
-def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(
-    database: Database,
-) -> None:
+def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     with database.write() as connection:
@@ -41,9 +38,7 @@ def test_a_running_run_hears_of_its_cancellation_at_its_next_sign_of_life(
     assert run_row(database, run_id)["state"] == "cancelled"
 
 
-def test_a_run_whose_trainer_is_dead_is_cancelled_at_once_and_a_trainer_that_wakes_is_too_late(
-    database: Database,
-) -> None:
+def test_a_run_of_a_dead_trainer_is_cancelled_at_once_and_for_good(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     expire_lease(database, run_id)
@@ -54,7 +49,7 @@ def test_a_run_whose_trainer_is_dead_is_cancelled_at_once_and_a_trainer_that_wak
         runs.finish(connection, held, state="succeeded")
 
 
-def test_an_ended_or_unknown_run_cannot_be_cancelled(database: Database) -> None:
+def test_an_ended_or_unknown_run_cannot_be_cancelled(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     with database.write() as connection:
@@ -66,9 +61,7 @@ def test_an_ended_or_unknown_run_cannot_be_cancelled(database: Database) -> None
     assert run_row(database, run_id)["state"] == "succeeded"
 
 
-def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(
-    database: Database,
-) -> None:
+def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(database):
     model_id = new_model(database)
     run_id = queue_run(database, model_id)
     claim_run(database, run_id)
@@ -83,9 +76,7 @@ def test_a_cancelling_run_whose_trainer_died_is_cancelled_by_the_next_claim(
     queue_run(database, model_id)
 
 
-def test_a_cancelling_run_is_cancelled_even_when_its_attempts_are_used_up(
-    database: Database,
-) -> None:
+def test_a_cancelling_run_is_cancelled_even_when_its_attempts_are_used_up(database):
     run_id = queue_run(database, new_model(database))
     for _ in range(3):
         claim_run(database, run_id)
@@ -96,7 +87,7 @@ def test_a_cancelling_run_is_cancelled_even_when_its_attempts_are_used_up(
     assert run_row(database, run_id)["state"] == "cancelled"
 
 
-def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> None:
+def test_of_ending_and_cancelling_what_is_first_holds(database):
     model_id = new_model(database)
     cancelled_first = claim_run(database, queue_run(database, model_id))
     with database.write() as connection:
@@ -121,9 +112,7 @@ def test_of_ending_and_cancelling_what_is_first_holds(database: Database) -> Non
     assert run_row(database, ended_first.run_id)["state"] == "succeeded"
 
 
-def test_of_ending_and_cancelling_at_the_same_moment_one_happens_and_the_other_hears_of_it(
-    database: Database,
-) -> None:
+def test_of_a_simultaneous_end_and_cancel_exactly_one_happens(database):
     model_id = new_model(database)
     for _ in range(10):
         held = claim_run(database, queue_run(database, model_id))

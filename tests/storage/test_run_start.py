@@ -13,13 +13,12 @@ from stored_models import (
     new_version,
 )
 
-from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, windows
 from acclimate.storage.registry import models, replicas
 from acclimate.storage.runs import run_start, runs
 
 
-def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Database) -> None:
+def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -52,7 +51,7 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database: Databas
     )
 
 
-def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database: Database) -> None:
+def test_a_run_on_too_few_rows_or_a_wrong_window_is_not_made(database):
     model_id = new_model(database)
     with pytest.raises(run_start.NothingServed):
         run_start.start_run(

@@ -15,12 +15,11 @@ from stored_models import (
     run_row,
 )
 
-from acclimate.storage.database import Database
 from acclimate.storage.registry import models, replicas
 from acclimate.storage.runs import runs
 
 
-def test_a_model_has_one_run_that_has_not_ended(database: Database) -> None:
+def test_a_model_has_one_run_that_has_not_ended(database):
     model_id, other = new_model(database), new_model(database, "other")
     run_id = queue_run(database, model_id)
     with pytest.raises(runs.RunActive) as told:
@@ -32,9 +31,7 @@ def test_a_model_has_one_run_that_has_not_ended(database: Database) -> None:
         assert [found["id"] for found in runs.page(connection, model_id=model_id)] == [run_id]
 
 
-def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(
-    database: Database,
-) -> None:
+def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(database):
     model_id = new_model(database)
 
     def begin(connection):
@@ -47,7 +44,7 @@ def test_of_many_that_start_a_run_at_once_one_does_and_the_others_hear_of_it(
     assert [result.run_id for result in found if isinstance(result, runs.RunActive)] == started * 3
 
 
-def test_an_ended_run_makes_room_for_the_next(database: Database) -> None:
+def test_an_ended_run_makes_room_for_the_next(database):
     model_id = new_model(database)
     first = queue_run(database, model_id)
     held = claim_run(database, first)
@@ -63,7 +60,7 @@ def test_an_ended_run_makes_room_for_the_next(database: Database) -> None:
         assert runs.page(connection, size=1)[0]["model"] == "gas"
 
 
-def test_a_schedule_slot_makes_one_run(database: Database) -> None:
+def test_a_schedule_slot_makes_one_run(database):
     model_id = new_model(database)
     with database.read() as connection:
         assert runs.last_slot(connection, model_id, until=90.0) is None
@@ -77,7 +74,7 @@ def test_a_schedule_slot_makes_one_run(database: Database) -> None:
         queue_run(database, model_id, slot=60.0)
 
 
-def test_a_claim_raises_the_token_and_shuts_others_out(database: Database) -> None:
+def test_a_claim_raises_the_token_and_shuts_others_out(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     assert (held.token, held.attempt) == (1, 1)
@@ -89,7 +86,7 @@ def test_a_claim_raises_the_token_and_shuts_others_out(database: Database) -> No
         assert runs.owned(connection, "worker-0") == 1 and runs.owned(connection, "worker-1") == 0
 
 
-def test_of_many_that_claim_at_once_one_gets_the_run(database: Database) -> None:
+def test_of_many_that_claim_at_once_one_gets_the_run(database):
     run_id = queue_run(database, new_model(database))
     found = at_once(database, [lambda c: runs.claim(c, run_id, owner="worker")] * 4)
     assert sorted(str(result.token) if result else "None" for result in found) == [
@@ -100,7 +97,7 @@ def test_of_many_that_claim_at_once_one_gets_the_run(database: Database) -> None
     ]
 
 
-def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database: Database) -> None:
+def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database):
     run_id = queue_run(database, new_model(database))
     claim_run(database, run_id)
     expire_lease(database, run_id)
@@ -113,9 +110,7 @@ def test_of_many_that_claim_an_expired_run_at_once_one_gets_it(database: Databas
     ]
 
 
-def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_caught_up(
-    database: Database,
-) -> None:
+def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_caught_up(database):
     run_id = queue_run(database, new_model(database))
     claim_run(database, run_id)
     with database.write() as connection:
@@ -132,9 +127,7 @@ def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_it_has_c
         assert runs.waiting(connection) == [] and runs.owned(connection, "worker-0") == 1
 
 
-def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(
-    database: Database,
-) -> None:
+def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(database):
     run_id = queue_run(database, new_model(database))
     claim_run(database, run_id)
     with database.read() as connection:
@@ -150,7 +143,7 @@ def test_after_the_lease_the_run_goes_on_under_a_higher_token_and_attempt(
     assert (found["owner"], found["started_at"]) == ("worker-1", first_start)
 
 
-def test_a_claim_given_back_can_be_taken_at_once(database: Database) -> None:
+def test_a_claim_given_back_can_be_taken_at_once(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     with database.write() as connection:
@@ -161,7 +154,7 @@ def test_a_claim_given_back_can_be_taken_at_once(database: Database) -> None:
     assert claim_run(database, run_id, "worker-2") is None
 
 
-def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database: Database) -> None:
+def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     expire_lease(database, run_id)
@@ -177,7 +170,7 @@ def test_a_sign_of_life_renews_the_lease_and_says_where_the_run_stands(database:
 
 
 @pytest.mark.parametrize("how", ["claimed by another", "ended"])
-def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
+def test_a_stale_token_changes_nothing(database, how):
     run_id = queue_run(database, new_model(database))
     stale = claim_run(database, run_id)
     expire_lease(database, run_id)
@@ -205,7 +198,7 @@ def test_a_stale_token_changes_nothing(database: Database, how: str) -> None:
     assert run_row(database, run_id) == before
 
 
-def test_the_holder_writes_what_it_found(database: Database) -> None:
+def test_the_holder_writes_what_it_found(database):
     run_id = queue_run(database, new_model(database))
     held = claim_run(database, run_id)
     with database.write() as connection:
@@ -223,7 +216,7 @@ def test_the_holder_writes_what_it_found(database: Database) -> None:
     assert claim_run(database, run_id) is None
 
 
-def test_the_fourth_claim_finds_a_failed_run(database: Database) -> None:
+def test_the_fourth_claim_finds_a_failed_run(database):
     model_id = new_model(database)
     run_id = queue_run(database, model_id)
     for attempt in (1, 2, 3):
@@ -236,9 +229,7 @@ def test_the_fourth_claim_finds_a_failed_run(database: Database) -> None:
         assert runs.active(connection, model_id) is None and runs.waiting(connection) == []
 
 
-def test_the_third_holder_that_only_seemed_dead_cannot_end_the_failed_run(
-    database: Database,
-) -> None:
+def test_the_third_holder_that_only_seemed_dead_cannot_end_the_failed_run(database):
     run_id = queue_run(database, new_model(database))
     for _ in range(3):
         held = claim_run(database, run_id)
@@ -249,7 +240,7 @@ def test_the_third_holder_that_only_seemed_dead_cannot_end_the_failed_run(
     assert run_row(database, run_id)["state"] == "failed"
 
 
-def test_the_age_of_the_oldest_waiting_run_is_told(database: Database) -> None:
+def test_the_age_of_the_oldest_waiting_run_is_told(database):
     with database.read() as connection:
         assert runs.oldest_waiting_seconds(connection) == 0.0
     run_id = queue_run(database, new_model(database))
@@ -262,7 +253,7 @@ def test_the_age_of_the_oldest_waiting_run_is_told(database: Database) -> None:
         assert runs.oldest_waiting_seconds(connection) == 0.0
 
 
-def test_a_run_knows_when_its_version_was_served(database: Database) -> None:
+def test_a_run_knows_when_its_version_was_served(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)

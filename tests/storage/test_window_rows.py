@@ -42,7 +42,7 @@ def assemble(live: Live, sampling: Sampling | None = None) -> AssembledWindow:
     )
 
 
-def test_a_window_is_split_as_its_rows_are_with_the_same_random_state(live: Live) -> None:
+def test_a_window_is_split_as_its_rows_are_with_the_same_random_state(live):
     found = assemble(live)
     assert (len(found.rows), found.total) == (SEGMENTS * ROWS, SEGMENTS * ROWS)
     snapshot = Snapshot(labels=labels_of(found.rows))
@@ -53,12 +53,12 @@ def test_a_window_is_split_as_its_rows_are_with_the_same_random_state(live: Live
     assert (found.window.number, found.window.client_names) == (3, ("key",))
 
 
-def test_the_positions_to_learn_from_are_those_of_the_windows_rows(live: Live) -> None:
+def test_the_positions_to_learn_from_are_those_of_the_windows_rows(live):
     found = assemble(live)
     assert np.array_equal(found.rows.x[found.learnt], found.window.x)
 
 
-def test_a_sample_has_so_many_rows_of_whole_segments_in_their_order(live: Live) -> None:
+def test_a_sample_has_so_many_rows_of_whole_segments_in_their_order(live):
     most = ROWS + ROWS // 2
     found = assemble(live, Sampling(most=most, rng=np.random.default_rng(0)))
     assert (len(found.rows), found.total) == (most, SEGMENTS * ROWS)
@@ -68,6 +68,6 @@ def test_a_sample_has_so_many_rows_of_whole_segments_in_their_order(live: Live) 
     assert np.array_equal(again.rows.x, found.rows.x)
 
 
-def test_a_window_that_is_small_enough_is_not_sampled(live: Live) -> None:
+def test_a_window_that_is_small_enough_is_not_sampled(live):
     found = assemble(live, Sampling(most=SEGMENTS * ROWS, rng=np.random.default_rng(0)))
     assert np.array_equal(found.window.x, assemble(live).window.x)

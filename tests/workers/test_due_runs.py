@@ -59,16 +59,14 @@ def newest(live: Live) -> Any:
         return runs.page(connection, model_id=live.model_id, size=1)[0]
 
 
-def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_says_why(
-    live: Live,
-) -> None:
+def test_answers_less_sure_than_the_champion_was_when_judged_start_a_run_that_says_why(live):
     live.log(1, UNSURE)
     assert len(start_due(live)) == 1
     assert (newest(live)["trigger"], newest(live)["windows"]) == ("drift", [1])
     assert newest(live)["reason"].startswith("mean confidence fell from 0.900 to 0.700 on 150 rows")
 
 
-def test_answers_as_usual_start_none(live: Live) -> None:
+def test_answers_as_usual_start_none(live):
     live.log(1, answers(150))
     assert start_due(live) == []
 
@@ -76,13 +74,13 @@ def test_answers_as_usual_start_none(live: Live) -> None:
 @pytest.mark.parametrize(
     "changes", [{"on_drift": False}, {"learnable": "no"}, {"min_window_rows": 151}]
 )
-def test_the_policy_can_forbid_it(live: Live, changes: dict[str, Any]) -> None:
+def test_the_policy_can_forbid_it(live, changes):
     live.policy(**changes)
     live.log(1, UNSURE)
     assert start_due(live) == []
 
 
-def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
+def test_paused_learning_and_an_active_run_forbid_it(live):
     live.log(1, UNSURE)
     with live.database.write() as connection:
         models.set_learning(connection, live.model_id, "paused", "holiday")
@@ -93,7 +91,7 @@ def test_paused_learning_and_an_active_run_forbid_it(live: Live) -> None:
     assert start_due(live) == []
 
 
-def test_only_the_champions_own_answers_count(live: Live) -> None:
+def test_only_the_champions_own_answers_count(live):
     live.log(1, UNSURE)
     live.add_version()
     assert start_due(live) == []
@@ -103,9 +101,7 @@ def test_only_the_champions_own_answers_count(live: Live) -> None:
     assert len(start_due(live)) == 1
 
 
-def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and_then_a_longer_one(
-    live: Live,
-) -> None:
+def test_drift_that_taught_nothing_starts_longer_and_longer_cool_downs(live):
     for wait in (600, 1200):
         live.log(1, UNSURE)
         end(live, start_due(live)[0], "rejected")
@@ -116,9 +112,7 @@ def test_drift_that_taught_nothing_starts_no_run_until_the_cool_down_is_over_and
         pass_by(live, 61)
 
 
-def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_up(
-    live: Live,
-) -> None:
+def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_up(live):
     live.log(1, UNSURE)
     end(live, start_due(live)[0], "rejected")
     live.log(1, UNSURE)
@@ -127,7 +121,7 @@ def test_a_clock_that_was_set_back_makes_no_cool_down_last_until_it_has_caught_u
     assert len(start_due(live)) == 1
 
 
-def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
+def test_a_schedule_goes_on_when_the_clock_was_set_back(live):
     live.policy(schedule="@every 1s", on_drift=False)
     live.log(1, answers(150))
     with live.database.write() as connection:
@@ -139,9 +133,7 @@ def test_a_schedule_goes_on_when_the_clock_was_set_back(live: Live) -> None:
     assert newest(live)["trigger"] == "schedule" and newest(live)["slot"] < tomorrow
 
 
-def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(
-    live: Live,
-) -> None:
+def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_it(live):
     live.log(1, UNSURE)
     end(live, start_due(live)[0], "rejected")
     live.log(1, UNSURE)
@@ -152,7 +144,7 @@ def test_an_operators_run_waits_for_no_cool_down_and_a_run_that_succeeded_ends_i
     assert len(start_due(live)) == 1
 
 
-def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live: Live) -> None:
+def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(live):
     live.log(1, UNSURE)
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
@@ -165,7 +157,7 @@ def test_answers_are_compared_with_the_last_good_window_of_the_same_champion(liv
     assert len(start_due(live)) == 1
 
 
-def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -> None:
+def test_a_window_that_another_version_served_is_not_compared_with(live):
     live.log(1, UNSURE)
     with live.database.write() as connection:
         number = windows.close(connection, live.model_id, closed_by="operator", needed=1)["number"]
@@ -176,7 +168,7 @@ def test_a_window_that_another_version_served_is_not_compared_with(live: Live) -
     assert len(start_due(live)) == 1
 
 
-def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live: Live) -> None:
+def test_a_seal_is_asked_for_when_as_many_rows_wait_as_a_run_needs(live):
     with live.database.write() as connection:
         replicas.heartbeat(connection, "api-0", {live.model_id: 100})
     for _ in range(2):

@@ -17,7 +17,7 @@ def trained(**expected: Behaviour) -> Trained:
     return Trained(student=None, verdict=Verdict(gates=()), lineage=lineage, expected=expected)
 
 
-def test_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:
+def test_the_unrest_of_the_traffic_is_that_of_the_whole_window():
     in_bursts = Behaviour.of(np.concatenate([answers(200, of_a=1.0), answers(200, of_a=0.0)]))
     assert (USUAL.unrest, in_bursts.unrest) == (0.0, 0.5)
     told = {4: {"served": {"version": 1, "answers": in_bursts.as_json()}}}
@@ -27,5 +27,5 @@ def test_the_unrest_of_the_traffic_is_that_of_the_whole_window() -> None:
     assert Behaviour.from_json(found["student"]).shares == USUAL.shares
 
 
-def test_of_a_version_that_answered_no_rows_nothing_is_expected() -> None:
+def test_of_a_version_that_answered_no_rows_nothing_is_expected():
     assert expectation(trained(), {}) is None

@@ -88,9 +88,7 @@ def checked(database: Database, tmp_path: Path) -> Checked:
     return Checked(database, tmp_path)
 
 
-def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exported(
-    checked: Checked,
-) -> None:
+def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exported(checked):
     assert checked.error_ratio() is None
     checked.label({0: 0, 2: 1})  # as accepted
     assert checked.error_ratio() == 0.0
@@ -100,9 +98,7 @@ def test_the_share_of_accepted_pseudo_labels_that_later_labels_contradict_is_exp
     assert checked.error_ratio() == 0.5
 
 
-def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(
-    checked: Checked,
-) -> None:
+def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(checked):
     checked.reconcile()
     assert checked.artifacts.exists(checked.digest)
     checked.label({0: 1})
@@ -114,16 +110,14 @@ def test_accepted_pseudo_labels_are_kept_as_long_as_the_log_keeps_their_rows(
     assert checked.error_ratio() is None
 
 
-def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_the_run(
-    checked: Checked,
-) -> None:
+def test_the_artifact_of_a_run_that_was_cancelled_before_it_named_it_goes_with_the_run(checked):
     with checked.database.write() as connection:
         connection.execute(text("UPDATE runs SET pseudo_labels = NULL"))
     checked.reconcile()
     assert not checked.artifacts.exists(checked.digest)
 
 
-def test_a_lost_artifact_leaves_what_was_counted(checked: Checked) -> None:
+def test_a_lost_artifact_leaves_what_was_counted(checked):
     checked.label({0: 1, 2: 1})
     assert checked.error_ratio() == 0.5
     checked.artifacts.delete(checked.digest)

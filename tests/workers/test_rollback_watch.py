@@ -41,7 +41,7 @@ def watch(live: Live, epoch: int = 2) -> Any:
     return history(live)[epoch - 1]["watch"]
 
 
-def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> None:
+def test_the_first_version_is_not_watched_and_a_promoted_one_is(live):
     poll(live)
     assert watch(live, 1) is None
     live.add_version()
@@ -53,7 +53,7 @@ def test_the_first_version_is_not_watched_and_a_promoted_one_is(live: Live) -> N
     )
 
 
-def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live: Live) -> None:
+def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(live):
     live.log(1, answers(50))
     with live.database.write() as connection:
         windows.close(connection, live.model_id, closed_by="operator", needed=1)
@@ -78,7 +78,7 @@ def test_a_worse_version_is_taken_back_once_with_everything_that_belongs_to_it(l
     ]
 
 
-def test_rows_count_once_and_only_if_the_new_version_answered_them(live: Live) -> None:
+def test_rows_count_once_and_only_if_the_new_version_answered_them(live):
     live.add_version()
     live.log(1, ONE_CLASS)
     live.log(2, answers(90), request="again")
@@ -90,9 +90,7 @@ def test_rows_count_once_and_only_if_the_new_version_answered_them(live: Live) -
     assert (watch(live)["state"], watch(live)["rows"]) == ("passed", 200)
 
 
-def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_their_window_is(
-    live: Live,
-) -> None:
+def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_their_window_is(live):
     live.add_version()
     poll(live)
     live.log(2, ONE_CLASS[:60], behind_seconds=3600)
@@ -106,7 +104,7 @@ def test_rows_count_whatever_the_clock_of_their_replica_says_and_however_old_the
     assert (watch(live)["state"], watch(live)["rows"]) == ("worse", 200)
 
 
-def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> None:
+def test_segments_are_read_again_only_when_there_are_new_ones(live):
     live.add_version()
     live.log(2, answers(60))
     seen = LastChecked()
@@ -119,9 +117,7 @@ def test_segments_are_read_again_only_when_there_are_new_ones(live: Live) -> Non
     assert watch(live)["rows"] == 0
 
 
-def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_watch(
-    live: Live,
-) -> None:
+def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_watch(live):
     live.add_version()
     poll(live)
     live.log(2, ONE_CLASS)
@@ -132,7 +128,7 @@ def test_an_operators_newer_promotion_is_never_rolled_back_and_ends_the_older_wa
     assert [row["actor"] for row in history(live)] == ["loop", "loop", "ann"]
 
 
-def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
+def test_a_promotion_between_the_look_and_the_verdict_wins(live):
     live.add_version()
     poll(live)
     live.log(2, ONE_CLASS)
@@ -147,7 +143,7 @@ def test_a_promotion_between_the_look_and_the_verdict_wins(live: Live) -> None:
         assert models.get(connection, live.model_id)["learning"] == "on"
 
 
-def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> None:
+def test_a_version_promoted_during_a_watch_is_watched_instead(live):
     live.add_version()
     poll(live)
     live.add_version()
@@ -155,9 +151,7 @@ def test_a_version_promoted_during_a_watch_is_watched_instead(live: Live) -> Non
     assert [watch(live, epoch)["state"] for epoch in (2, 3)] == ["superseded", "watching"]
 
 
-def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_answered(
-    live: Live,
-) -> None:
+def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_answered(live):
     failed = {
         "gate": "class_flow",
         "value": 0.5,
@@ -185,9 +179,7 @@ def test_a_version_that_failed_its_gates_is_held_to_what_the_champion_before_it_
     assert watch(live)["state"] == "worse"
 
 
-def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_promotes_it_again(
-    live: Live,
-) -> None:
+def test_a_former_champion_that_an_operator_promotes_is_not_monitored(live):
     live.add_version()
     with live.database.write() as connection:
         promotions.make_champion(
@@ -198,7 +190,7 @@ def test_a_version_that_has_been_champion_before_is_left_to_the_operator_who_pro
     assert (watch(live, 3)["state"], len(history(live))) == ("waived", 3)
 
 
-def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
+def test_watch_rows_0_watches_nothing_and_says_so(live):
     live.policy(watch_rows=0)
     live.add_version()
     live.log(2, ONE_CLASS)
@@ -209,7 +201,7 @@ def test_watch_rows_0_watches_nothing_and_says_so(live: Live) -> None:
     )
 
 
-def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live: Live) -> None:
+def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live):
     live.add_version()
     with live.database.write() as connection:
         connection.execute(text("UPDATE versions SET deleted_at = 1.0 WHERE number = 1"))
@@ -221,7 +213,7 @@ def test_where_the_version_before_was_deleted_learning_pauses_all_the_same(live:
     assert model["learning"] == "paused" and "still serves" in model["learning_reason"]
 
 
-def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(live: Live) -> None:
+def test_a_replica_that_is_stuck_is_asked_to_seal_once_and_nobody_waits_for_it(live):
     live.add_version()
     with live.database.write() as connection:
         replicas.heartbeat(connection, "api-0", {live.model_id: 49})
@@ -241,9 +233,7 @@ def asked(live: Live) -> int:
         return int(models.get(connection, live.model_id)["seal"])
 
 
-def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(
-    live: Live,
-) -> None:
+def test_a_verdict_about_a_model_that_was_deleted_meanwhile_changes_nothing_and_says_so(live):
     live.add_version()
     poll(live)
     live.log(2, ONE_CLASS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from acclimate.learning.data import Floats, Rows, SeedSet, Window
+from acclimate.learning.data import Floats, Json, Rows, SeedSet, Window
 from acclimate.learning.drift import abrupt_shift, label_evidence
 from acclimate.learning.drift.label_shift import Residual, label_shift_residual
 from acclimate.learning.drift.scale_shift import in_own_scale, may_age
@@ -50,12 +50,7 @@ def detect(
     whole, window = window, window.measured
     rows = window.rows
     measure = _Measure(anchor, window.number, rng, limits)
-    residual = measure.answers(seed, rows)
-    dense = residual.ratio > residual.single
-    screening = screening if dense else screening.without_density
-    calm_seed, calm_rows = screening.without_dense(seed, rows)
-    if screening.dense.any():
-        residual = measure.answers(calm_seed, calm_rows)
+    screening, calm_seed, calm_rows, residual = measure.without_dense(seed, rows, screening)
     tick(1, 3)
     layers = measure.layers(seed, rows)
     scale = measure.scale(calm_seed, calm_rows, residual)
@@ -77,15 +72,13 @@ def detect(
     kind = _kind(effects, raised, proved, limits)
     alarms = bool(raised) or kind in PROVED.values()
     stops = alarms or not effects["input"].detected
-    words = [
-        _describe_alarm(effects, raised, proved, kind, agreement)
-        if alarms
-        else _describe_calm(effects, kind)
-    ]
-    answers = anchor.network_probabilities(whole.rows).argmax(axis=1)
-    reported = contamination.report(screening, whole, answers, anchor.input_spec.classes)
+    reported = _reported(screening, whole, anchor)
+    if alarms:
+        detail = _describe_alarm(effects, raised, proved, kind, agreement)
+    else:
+        detail = _describe_calm(effects, kind)
     if stops and reported is not None:
-        words.append(contamination.describe(reported, screening))
+        detail = f"{detail}; {contamination.describe(reported, screening)}"
     return Drift(
         kind=kind,
         amount=_amount(effects["input"], limits),
@@ -97,8 +90,14 @@ def detect(
         stops=stops,
         alarms=alarms,
         over=_over(effects["input"], kind, limits),
-        detail="; ".join(words),
+        detail=detail,
     )
+
+
+def _reported(screening: Screening, window: Window, anchor: Bundle) -> Json | None:
+    """What the screening found among all rows of the window, by the anchor's labels."""
+    answers = anchor.network_probabilities(window.rows).argmax(axis=1)
+    return contamination.report(screening, window, answers, anchor.input_spec.classes)
 
 
 class _Measure:
@@ -111,6 +110,21 @@ class _Measure:
         self, anchor: Bundle, number: int, rng: np.random.Generator, limits: Thresholds
     ) -> None:
         self.anchor, self.number, self.rng, self.limits = anchor, number, rng, limits
+
+    def without_dense(
+        self, seed: SeedSet, rows: Rows, screening: Screening
+    ) -> tuple[Screening, SeedSet, Rows, Residual]:
+        """The residual of the answers without dense rows, and the seed set and rows without them.
+
+        Rows are dense only where the inputs have drifted; the screening says so.
+        """
+        residual = self.answers(seed, rows)
+        dense = residual.ratio > residual.single
+        screening = screening if dense else screening.without_density
+        calm_seed, calm_rows = screening.without_dense(seed, rows)
+        if screening.dense.any():
+            residual = self.answers(calm_seed, calm_rows)
+        return screening, calm_seed, calm_rows, residual
 
     def answers(self, seed: SeedSet, rows: Rows) -> Residual:
         """In the members' answers: drift that changes none of them costs nothing."""

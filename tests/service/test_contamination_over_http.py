@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from digits_model import create, learn, send, stream
 from digits_model import window as turned_rows
-from running import Service
 
 NAME = "crowded"
 HONEST, MADE = 300, 160
@@ -16,9 +15,7 @@ pytestmark = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
-def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(
-    service: Service,
-) -> None:
+def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_named(service):
     rng, (x, y, _) = np.random.default_rng(7), stream()
     upright = x[rng.permutation(len(x))[:HONEST]]
     eights, ones = (x[y == digit][rng.integers((y == digit).sum(), size=MADE)] for digit in (8, 1))
@@ -41,9 +38,7 @@ def test_rows_between_two_classes_from_one_key_teach_nothing_and_the_key_is_name
 
 
 @pytest.mark.slow
-def test_while_all_traffic_turns_rows_that_one_key_alone_sends_teach_nothing_and_the_others_do(
-    service: Service,
-) -> None:
+def test_rows_that_one_key_alone_sends_teach_nothing_while_all_drift(service):
     rng, (x, y, _) = np.random.default_rng(7), stream()
     turned = turned_rows(2)[0]
     eights, ones = (x[y == digit][rng.integers((y == digit).sum(), size=MADE)] for digit in (8, 1))

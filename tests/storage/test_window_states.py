@@ -30,9 +30,7 @@ def window_states(database: Database, model_id: str) -> list[tuple[int, str, int
         ]
 
 
-def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(
-    database: Database,
-) -> None:
+def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(database):
     model_id = new_model(database)
     lines = [log_segment(database, model_id, rows=rows) for rows in (70, 30)]
     with database.write() as connection:
@@ -47,7 +45,7 @@ def test_a_closed_window_counts_its_rows_names_its_digest_and_opens_the_next(
     assert window_states(database, model_id) == [(1, "closed", 100), (2, "open", 0)]
 
 
-def test_too_few_rows_leave_everything_as_it_was(database: Database) -> None:
+def test_too_few_rows_leave_everything_as_it_was(database):
     model_id = new_model(database)
     log_segment(database, model_id, rows=99)
     with pytest.raises(windows.NotEnoughRows) as told:
@@ -58,7 +56,7 @@ def test_too_few_rows_leave_everything_as_it_was(database: Database) -> None:
         assert [row["rows"] for row in catalog.segments_of(connection, model_id, None)] == [99]
 
 
-def test_rows_registered_after_closing_are_in_the_next_window(database: Database) -> None:
+def test_rows_registered_after_closing_are_in_the_next_window(database):
     model_id = new_model(database)
     log_segment(database, model_id, rows=50)
     close_window(database, model_id)
@@ -73,7 +71,7 @@ def test_rows_registered_after_closing_are_in_the_next_window(database: Database
     ]
 
 
-def test_models_have_windows_of_their_own(database: Database) -> None:
+def test_models_have_windows_of_their_own(database):
     model_id, other = new_model(database), new_model(database, "other")
     log_segment(database, model_id, rows=50)
     log_segment(database, other, rows=7)
@@ -83,7 +81,7 @@ def test_models_have_windows_of_their_own(database: Database) -> None:
         assert windows.open_rows(connection, other) == 7
 
 
-def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Database) -> None:
+def test_of_two_that_close_at_once_each_segment_is_in_one_window(database):
     model_id = new_model(database)
     for _ in range(6):
         log_segment(database, model_id, rows=10)
@@ -101,9 +99,7 @@ def test_of_two_that_close_at_once_each_segment_is_in_one_window(database: Datab
     assert window_states(database, model_id) == [(1, "closed", 60), (2, "open", 0)]
 
 
-def test_segments_registered_while_windows_close_are_each_in_one_window_that_counted_them(
-    database: Database,
-) -> None:
+def test_segments_registered_while_windows_close_are_each_in_one_window_that_counted_them(database):
     model_id = new_model(database)
     done = threading.Event()
 
@@ -132,9 +128,7 @@ def test_segments_registered_while_windows_close_are_each_in_one_window_that_cou
 
 
 @pytest.mark.parametrize("database_address", ["postgres"], indirect=True)
-def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_window(
-    database: Database,
-) -> None:
+def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_window(database):
     # SQLite lets no other writer in between anyway.
     model_id = new_model(database)
     log_segment(database, model_id, rows=50)
@@ -156,7 +150,7 @@ def test_a_segment_that_comes_between_counting_and_closing_goes_to_the_next_wind
         assert [row["id"] for row in catalog.segments_of(connection, model_id, None)] == [late.id]
 
 
-def test_an_open_or_unknown_window_has_no_state_to_change(database: Database) -> None:
+def test_an_open_or_unknown_window_has_no_state_to_change(database):
     model_id = new_model(database)
     with database.write() as connection:
         with pytest.raises(windows.WindowOpen):
@@ -165,7 +159,7 @@ def test_an_open_or_unknown_window_has_no_state_to_change(database: Database) ->
             windows.set_state(connection, model_id, 2, "quarantined")
 
 
-def test_a_window_names_the_runs_that_learnt_from_it_oldest_first(database: Database) -> None:
+def test_a_window_names_the_runs_that_learnt_from_it_oldest_first(database):
     model_id, other = new_model(database), new_model(database, "other")
     made = []
     with database.write() as connection:
@@ -176,7 +170,7 @@ def test_a_window_names_the_runs_that_learnt_from_it_oldest_first(database: Data
         assert windows.runs_by_window(connection, model_id) == {1: sorted(made[:2]), 2: [made[1]]}
 
 
-def test_deleted_segments_do_not_count_for_the_open_window(database: Database) -> None:
+def test_deleted_segments_do_not_count_for_the_open_window(database):
     model_id = new_model(database)
     line, kept = log_segment(database, model_id, rows=50), log_segment(database, model_id, rows=30)
     with database.write() as connection:
