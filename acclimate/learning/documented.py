@@ -13,7 +13,7 @@ def limit(value: float, *, unit: str, protects: str, source: str) -> Any:
     return field(default=value, metadata={"unit": unit, "protects": protects, "source": source})
 
 
-def documents(values: Any) -> list[Json]:
+def describe(values: Any) -> list[Json]:
     """Each documented field of the dataclass `values` as JSON: name, value, unit, protects, source.
 
     For API and reference; fields without documentation are left out.

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from acclimate.learning import rules
-from acclimate.learning.documented import documents
+from acclimate.learning.documented import describe
 from acclimate.learning.spec import Problem
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.spec import settings
@@ -73,7 +73,7 @@ def read_settings(database: Database, name: str, kind: Kind) -> tuple[int, dict[
 
 def read_only_policy() -> dict[str, Any]:
     """The part of a policy document that belongs to the release: decision limits and rules."""
-    return {"thresholds": documents(DEFAULT), "rules": rules.RULES}
+    return {"thresholds": describe(DEFAULT), "rules": rules.RULES}
 
 
 def writable_policy(change: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from rules_off import TESTED, without
 
-from acclimate.learning.documented import documents
+from acclimate.learning.documented import describe
 from acclimate.learning.thresholds import DEFAULT, GATES, RULES, Thresholds
 
 
@@ -34,7 +34,7 @@ def test_every_limit_has_unit_purpose_and_source(name):
 
 def test_the_document_lists_every_limit_with_its_value():
     changed = Thresholds(gate_errors=2.5)
-    listed = documents(changed)
+    listed = describe(changed)
     expected = [each.name for each in fields(Thresholds) if each.name != "off"]
     assert [each["name"] for each in listed] == expected
     assert all(set(each) == {"name", "value", "unit", "protects", "source"} for each in listed)
