@@ -122,7 +122,7 @@ def test_without_a_worker_health_says_so_and_no_message_piles_up(running, drill)
         assert age() < 60 < neglected
     drill.note(
         "13 broker",
-        f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it "
+        f"no worker for a minute; health was red, {waiting} messages waited, none after it "
         f"was back",
     )
     assert waiting == MOST_UNANSWERED

@@ -249,8 +249,8 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
             lambda: versions_answering(pair) == {"1", "2"}
         )  # which replica takes a connection is chance
         assert told(scraped(pair)) == {"1", "2"}
-        lamp = http.get("/api/v1/status").json()["healthy"]
-        assert lamp["state"] == "warn" and any("api-1" in reason for reason in lamp["reasons"])
+        health = http.get("/api/v1/status").json()["healthy"]
+        assert health["state"] == "warn" and any("api-1" in reason for reason in health["reasons"])
         assert totals(scraped(pair))["acclimate_model_load_failures_total"] >= 1
         # Its successor has nothing to keep, and version 2 is the one that was rolled back from.
         dead = pair.pid("api-1")

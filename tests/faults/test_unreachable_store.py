@@ -56,7 +56,7 @@ def metric(http: httpx.Client, name: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def lamp(http: httpx.Client) -> tuple[str, str]:
+def health(http: httpx.Client) -> tuple[str, str]:
     healthy = http.get("/api/v1/status").json()["healthy"]
     return healthy["state"], " ".join(healthy["reasons"])
 
@@ -73,8 +73,8 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
                 ),
                 30,
             )
-            assert lamp(http)[0] == "warn"
-            assert "wait on its disk" in lamp(http)[1]
+            assert health(http)[0] == "warn"
+            assert "wait on its disk" in health(http)[1]
             wait_for(lambda: any(request.code == 503 for request in history.requests), 60)
             time.sleep(3)
             waiting = metric(http, BACKLOG)
@@ -83,7 +83,7 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
             assert http.post("/api/v1/models/away/predict", json=body).status_code == 200
             assert http.get("/v2/health/ready").status_code == 200
         back = time.monotonic()
-        wait_for(lambda: lamp(http)[0] == "ok", 30)
+        wait_for(lambda: health(http)[0] == "ok", 30)
         wait_for(lambda: len(history.between(back + 5, float("inf"))) > 20)
         assert {request.code for request in history.between(back + 5, float("inf"))} == {200}
     with running.http() as http:
@@ -118,7 +118,7 @@ def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(r
                 lambda: http.post("/api/v1/models/away/predict", json=body).status_code == 200, 30
             )
     with running.http() as http:
-        assert wait_for(lambda: lamp(http)[0] == "ok", 30)
+        assert wait_for(lambda: health(http)[0] == "ok", 30)
         acknowledged, found, copies = history.compare(http, "away")
         counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
         drill.note(
