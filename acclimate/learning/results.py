@@ -79,6 +79,11 @@ class Screening:
         value = float(self.suspect.mean()) if len(self.suspect) else 0.0
         return Effect(value=value, threshold=0.0, n=len(self.suspect))
 
+    @property
+    def effects(self) -> dict[str, Effect]:
+        """What the screening measured, for the diagnosis."""
+        return {"drifted": self.drifted, "crowd": self.share}
+
     def without_dense(self, seed: SeedSet, rows: Rows) -> tuple[SeedSet, Rows]:
         """Seed set and measured rows of the window without what is too dense.
 

@@ -26,7 +26,7 @@ PROOFS = {
     "journey": (
         f"{JOURNEY}version_1_is_trained_by_an_ordinary_run_and_served",
         f"{JOURNEY}an_unlabeled_window_is_learnt_judged_promoted_and_answered_with",
-        f"{JOURNEY}the_promoted_version_is_better_than_the_frozen_one_on_drift_it_never_saw",
+        f"{JOURNEY}the_promoted_version_beats_the_frozen_one_on_unlabelled_drift",
         f"{JOURNEY}two_hundred_answers_are_given_again_by_the_versions_they_name",
         f"{JOURNEY}a_rollback_is_a_promotion_of_the_earlier_version_and_pauses_learning",
     ),
@@ -43,7 +43,7 @@ PROOFS = {
     ),
     "scopes": (
         "tests/service/test_scopes.py::test_every_route_asks_for_exactly_one_scope",
-        "tests/service/test_scopes.py::test_a_route_refuses_who_has_no_key_a_wrong_one",
+        "tests/service/test_scopes.py::test_a_route_refuses_missing_and_wrong_keys_and_scopes",
         "tests/service/test_scopes.py::test_a_route_lets_in_who_has_its_scope",
     ),
     "erasure": (
@@ -52,7 +52,7 @@ PROOFS = {
     ),
     "kills": (
         f"{KILLS}a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once",
-        f"{KILLS}rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_once",
+        f"{KILLS}rows_acknowledged_during_kills_are_in_the_log_exactly_once",
         f"{KILLS}killing_the_supervisor_leaves_no_orphan_and_the_same_command_recovers",
     ),
     "house": (

@@ -47,10 +47,10 @@ def test_without_single_peek_drift_counts_beyond_chance_in_the_series():
 @covers("layers")
 def test_without_layers_drift_of_the_last_layers_alone_is_none():
     effects = {"input": effect(0.5), "layers": effect(2.0), "class_shares": effect(0.5)}
-    assert detector._kind(effects, [], [], DEFAULT) == "covariate"
-    assert detector._kind(effects, [], [], without("layers")) == "none"
+    assert detector._kind(effects, [], DEFAULT) == "covariate"
+    assert detector._kind(effects, [], without("layers")) == "none"
     drifted = effects | {"input": effect(2.0)}
-    assert detector._kind(drifted, [], [], without("layers")) == "covariate"
+    assert detector._kind(drifted, [], without("layers")) == "covariate"
 
 
 @covers("scale")

@@ -48,11 +48,10 @@ def detect(
     that prove a new meaning (`concept`) or rows of none of the classes (`new_class`).
     """
     whole, window = window, window.measured
-    rows = window.rows
     measure = _Measure(anchor, window.number, rng, limits)
-    screening, calm_seed, calm_rows, residual = measure.without_dense(seed, rows, screening)
+    screening, calm_seed, calm_rows, residual = measure.without_dense(seed, window.rows, screening)
     tick(1, 3)
-    layers = measure.layers(seed, rows)
+    layers = measure.layers(seed, window.rows)
     scale = measure.scale(calm_seed, calm_rows, residual)
     tick(2, 3)
     agreement, steps = abrupt_shift.measure(
@@ -61,22 +60,17 @@ def detect(
     effects = {
         **_distances(residual, layers, limits),
         "scale": scale,
-        "drifted": screening.drifted,
-        "crowd": screening.share,
+        **screening.effects,
         **steps,
         **label_evidence.effects(window, seed, anchor, limits),
     }
     tick(3, 3)
     raised = abrupt_shift.raised(effects, limits)
-    proved = [name for name in PROVED if limits.on(name) and _detected(effects, name)]
-    kind = _kind(effects, raised, proved, limits)
+    kind = _kind(effects, raised, limits)
     alarms = bool(raised) or kind in PROVED.values()
     stops = alarms or not effects["input"].detected
     reported = _reported(screening, whole, anchor)
-    if alarms:
-        detail = _describe_alarm(effects, raised, proved, kind, agreement)
-    else:
-        detail = _describe_calm(effects, kind)
+    detail = _describe(effects, raised, kind, agreement)
     if stops and reported is not None:
         detail = f"{detail}; {contamination.describe(reported, screening)}"
     return Drift(
@@ -86,7 +80,7 @@ def detect(
         agreement=agreement,
         priors=tuple(float(prior) for prior in residual.priors),
         contamination=reported,
-        independent=independent_rows(rows),
+        independent=independent_rows(window.rows),
         stops=stops,
         alarms=alarms,
         over=_over(effects["input"], kind, limits),
@@ -199,10 +193,9 @@ def _of_residual(residual: Residual, threshold: float) -> Effect:
     return Effect(value=residual.ratio, threshold=threshold, n=residual.n, lower=low, upper=high)
 
 
-def _kind(
-    effects: dict[str, Effect], raised: list[str], proved: list[str], limits: Thresholds
-) -> DriftKind:
+def _kind(effects: dict[str, Effect], raised: list[str], limits: Thresholds) -> DriftKind:
     """Rows that people prove to be of a new class explain a step; a change of meaning does not."""
+    proved = [name for name in PROVED if limits.on(name) and _detected(effects, name)]
     if "unknown_class" in proved:
         return "new_class"
     if raised:
@@ -234,19 +227,16 @@ def _amount(residual: Effect, limits: Thresholds) -> float:
     return min(1.0, least + (1 - least) * grown)
 
 
-def _describe_alarm(
-    effects: dict[str, Effect],
-    raised: list[str],
-    proved: list[str],
-    kind: DriftKind,
-    agreement: float,
+def _describe(
+    effects: dict[str, Effect], raised: list[str], kind: DriftKind, agreement: float
 ) -> str:
-    words = [abrupt_shift.describe(name, effects[name], agreement) for name in raised]
-    if "unknown_class" in proved:
-        words.append(label_evidence.describe("unknown_class", effects["unknown_class"]))
-    if kind == "concept":
-        words.append(label_evidence.describe("labels", effects["labels"]))
-    return "; ".join(words)
+    alarms = [abrupt_shift.describe(name, effects[name], agreement) for name in raised]
+    alarms += [
+        label_evidence.describe(name, effects[name])
+        for name, proved in PROVED.items()
+        if proved == kind
+    ]
+    return "; ".join(alarms) if alarms else _describe_calm(effects, kind)
 
 
 def _describe_calm(effects: dict[str, Effect], kind: DriftKind) -> str:
