@@ -6,7 +6,7 @@ PORT ?= 8000
 ACCLIMATE_HOME ?= .acclimate
 PYTHON ?= python3
 
-.PHONY: help setup run test test-clients faults soak bench-streams surfaces lint clean
+.PHONY: help setup run test test-all test-clients faults soak bench-streams surfaces lint clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -29,8 +29,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 run: setup ## the main job on real data: digits that slowly turn; keeps serving until Ctrl-C
 	@exec $(VENV)/bin/acclimate demo --home "$(ACCLIMATE_HOME)" --port "$(PORT)"
 
-test: setup ## every test that needs no GPU
-	@exec $(VENV)/bin/python -m pytest -m "not gpu and not drill and not soak" -n 2 --dist loadscope
+# Two speeds, by the markers of pyproject.toml; each test that needs no GPU is in one of them (tests/house/test_speeds.py).
+FAST := not (slow or postgres or drill or soak or gpu)
+REST := (slow or postgres) and not (drill or soak or gpu)
+# Tests start many processes, and each would compile the product anew in a shell that forbids to keep what was compiled.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=25
+
+test: setup ## some minutes: the product's main job over real processes on SQLite, every rule of learning, style and types
+	@$(PYTEST) -m "$(FAST)"
+
+test-all: test ## test, and then what takes longer: Postgres everywhere, faults, attacks, whole streams
+	@$(PYTEST) -m "$(REST)"
 
 test-clients: $(CLIENTS)/.ready ## the tests with clients that others wrote (tritonclient), in an environment of their own
 	@exec $(CLIENTS)/bin/python -m pytest tests/clients
@@ -47,7 +56,7 @@ $(CLIENTS)/.ready: $(VENV)/.ready pyproject.toml constraints.txt
 
 # Part N has passed, with the code that there is: a part that was broken off, or whose code changed, runs again.
 FAULTS := .bench/faults
-FAULTS_1 := tests/faults/test_recorder_kills.py tests/faults/test_sync_order.py tests/faults/test_kills.py tests/faults/test_stages.py tests/storage/test_runs_and_pointer.py
+FAULTS_1 := tests/faults/test_recorder_kills.py tests/faults/test_sync_order.py tests/faults/test_kills.py tests/faults/test_stages.py tests/storage/test_runs_and_promotions.py
 FAULTS_2 := tests/faults/test_frozen_database.py tests/faults/test_broker.py tests/faults/test_hanging_trainers.py tests/faults/test_forged_messages.py tests/faults/test_clocks.py
 FAULTS_3 := tests/faults/test_replicas.py tests/faults/test_frozen_replica.py tests/faults/test_absent_replica.py tests/faults/test_full_disk.py tests/faults/test_unreachable_store.py tests/faults/test_upgrades.py tests/faults/test_other_machines.py
 
@@ -61,8 +70,8 @@ $(FAULTS)/%.passed: $(VENV)/.ready $(shell find acclimate service workers migrat
 soak: setup ## twenty minutes of swaps under load: memory, descriptors, threads, keys, and their slopes
 	@exec $(VENV)/bin/python -m pytest -m soak -s tests/faults/test_soak.py
 
-bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, FLAGS="--seeds 0"); resumes
-	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(FLAGS)
+bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, ABLATE=rule,... without each rule, FLAGS="--seeds 0"); resumes
+	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(ABLATE),--ablate "$(ABLATE)") $(FLAGS)
 
 surfaces: setup ## write down anew what others rely on (tests/house/surfaces); the difference belongs into the review
 	@PYTHONPATH=. $(VENV)/bin/python tests/house/surfaces.py

@@ -1,6 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, UTC, with the ids that are bound; never a
-payload value.
-"""
+"""Structured logs: one JSON object a line on stderr, UTC, with bound ids and no values of rows."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ import structlog
 
 
 def configure(level: str, **bound: str | int) -> None:
-    """Send structlog and the standard library's loggers through one formatter. `bound` is in every
-    line of this process.
-    """
+    """Format structlog and the standard library's loggers alike; `bound` is in every line."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -42,7 +38,7 @@ def configure(level: str, **bound: str | int) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Celery says every two seconds that it looked whether a trigger is due.
-    for talkative in ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat"):
-        logging.getLogger(talkative).setLevel("WARNING")
+    # Celery logs every periodic task, each two seconds.
+    for name in ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(name).setLevel("WARNING")
     structlog.contextvars.bind_contextvars(**bound)

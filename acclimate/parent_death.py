@@ -1,5 +1,6 @@
-"""A child that dies with its parent: `python -m acclimate.parent_death COMMAND...` becomes the
-command, marked so.
+"""Kills a process when its parent ends: `python -m acclimate.parent_death COMMAND...`.
+
+The module marks itself, and then becomes the command.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """From now on this process is killed when the process that started it ends, however that
-    happens. Linux; elsewhere nothing.
+    """Have the kernel kill this process when its parent ends. On Linux; elsewhere does nothing.
 
-    The mark outlives an exec and is not inherited by children.
+    The mark outlives an exec; children do not inherit it.
     """
     if sys.platform != "linux":
         return

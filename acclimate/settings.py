@@ -1,5 +1,6 @@
-"""The one place that reads the environment. Every process builds its settings once, at its start,
-and hands them on.
+"""Settings from the environment: the only file that reads it.
+
+Every process builds its settings once, at its start, and passes them on.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ ENVIRONMENT = SettingsConfigDict(
 
 
 class Settings(BaseSettings):
-    """What the service, the workers and the migration need to find one another. Checked at
-    construction.
-    """
+    """Settings of the server processes and the migration, checked when they are built."""
 
     model_config = ENVIRONMENT
 
@@ -25,36 +24,38 @@ class Settings(BaseSettings):
     """Folder of the embedded default: database, store, journals, keys, pid files."""
 
     database_url: SecretStr | None = None
-    """SQLAlchemy address of the database; None is SQLite in the home. Postgres as
-    postgresql+psycopg://user:password@host/name.
+    """SQLAlchemy address of the database; None is SQLite in the home.
+
+    Postgres as postgresql+psycopg://user:password@host/name.
     """
 
     broker_url: SecretStr | None = None
-    """Celery's broker, redis://host:6379/0 or redis+socket:///path; `acclimate up` starts a private
-    one when it is None.
+    """Celery's broker, redis://host:6379/0 or redis+socket:///path.
+
+    With None, `acclimate up` starts a private one.
     """
 
     store_url: str | None = None
-    """Where segments and artifacts stand: file:///folder, s3://bucket/prefix; None is a folder in
-    the home.
+    """Where segments and artifacts are stored: file:///folder, s3://bucket/prefix.
+
+    None is a folder in the home.
     """
 
     journal_dir: Path | None = None
-    """Local folder of this replica's open log; None is a folder in the home. Never a network disk.
+    """Local folder of this replica's open log, not on a network disk; None is a folder in the home.
     """
 
     journal_limit_mib: float = Field(default=4096.0, gt=0)
-    """How much of its log a replica keeps on its own disk while store or database do not take it;
-    beyond, rows are refused.
+    """Largest log that a replica keeps on its own disk while store or database do not take it.
+
+    Beyond it rows are refused.
     """
 
     cache_dir: Path | None = None
     """Local copies of artifacts and segments of a remote store; None is a folder in the home."""
 
     replica: str = "api-0"
-    """The slot of this API process; a successor in the same slot recovers its predecessor's open
-    log.
-    """
+    """Slot of this API process; a successor in the slot recovers its predecessor's open log."""
 
     host: str = "127.0.0.1"
     """Address that `acclimate serve` listens on."""
@@ -63,13 +64,17 @@ class Settings(BaseSettings):
     """Port that `acclimate serve` listens on."""
 
     metrics_dir: Path | None = None
-    """Folder in which the API processes of one machine count together, emptied by whoever starts
-    them all; None is one of this process alone, in the home. Never a network disk.
+    """Folder in which the API processes of one machine count together. Never a network disk.
+
+    It is emptied by the process that starts them all; None is a folder of this process, in the
+    home.
     """
 
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
-    """A second, open port for /metrics of the API; None leaves it on the API port behind the view
-    scope. Of several replicas on one machine one has it, and tells the numbers of all.
+    """A second, open port for /metrics of the API.
+
+    None leaves it on the API port, behind the view scope. Of several replicas on one machine one
+    has this port, and reports the sums.
     """
 
     worker_metrics_port: int | None = Field(default=None, ge=1, le=65_535)
@@ -82,12 +87,11 @@ class Settings(BaseSettings):
     """Largest request body, counted while it streams in."""
 
     body_seconds: float = Field(default=30.0, gt=0)
-    """A request body that is not there after so long is refused; a new model with its seed set has
-    at least ten minutes.
-    """
+    """Longest time for a request body to arrive; at least 10 min for a model with its seed set."""
 
     rate_limit_rows: float | None = Field(default=None, gt=0)
-    """Rows or labels a second that one key may send, over all replicas, ten seconds' worth at once;
+    """Rows or labels a second for one key, over all replicas, with bursts of ten seconds' worth.
+
     None is no limit.
     """
 
@@ -98,12 +102,13 @@ class Settings(BaseSettings):
     """DEBUG, INFO, WARNING or ERROR."""
 
     lease_seconds: float = Field(default=20.0, ge=1)
-    """How long a run belongs to a trainer that gives no sign of life."""
+    """How long a run belongs to a trainer that sends no heartbeat."""
 
     drills: Path | None = None
-    """For fault drills: while this folder holds a file named as a stage (train, judge), a trainer
-    that enters that stage waits there, giving signs of life, so that it can be killed or cancelled
-    in it. None is no drills.
+    """For fault drills; None is no drills.
+
+    While this folder holds a file named as a stage (train, judge), a trainer that enters that stage
+    waits there, with heartbeats, so that a test can kill or cancel it.
     """
 
     @field_validator("database_url")
@@ -128,12 +133,14 @@ class Settings(BaseSettings):
 
     @property
     def database_address(self) -> str:
+        """The address of the database."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.home / 'acclimate.db').resolve()}"
 
     @property
     def broker_address(self) -> str:
+        """The address of the broker."""
         return (
             self.broker_url.get_secret_value()
             if self.broker_url is not None
@@ -142,11 +149,12 @@ class Settings(BaseSettings):
 
     @property
     def store_address(self) -> str:
+        """The address of the store."""
         return self.store_url or f"file://{(self.home / 'store').resolve()}"
 
     @property
     def journals(self) -> Path:
-        """This replica's own folder of open logs, one folder a model below it."""
+        """This replica's folder of open logs, with one folder a model."""
         return (self.journal_dir or self.home / "journal").resolve() / self.replica
 
     @property
@@ -166,15 +174,17 @@ class Settings(BaseSettings):
 
     @property
     def cache(self) -> Path:
+        """Folder of local copies of a remote store."""
         return (self.cache_dir or self.home / "cache").resolve()
 
     @property
     def allowlist(self) -> tuple[str, ...]:
+        """The names of `network_allowlist`."""
         return tuple(name.strip() for name in self.network_allowlist.split(",") if name.strip())
 
 
 class ClientSettings(BaseSettings):
-    """What the command line and the client library need."""
+    """Settings of the command line and the client library."""
 
     model_config = ENVIRONMENT
 
@@ -185,8 +195,8 @@ class ClientSettings(BaseSettings):
     """Key sent as bearer."""
 
     home: Path = Path(".acclimate")
-    """Home of a running embedded service: its url and admin.key are read when the two above are not
-    given.
+    """Home of a running embedded service; its url and admin.key are the defaults of url and
+    api_key.
     """
 
     streams: Path = Path("../shared/streams")
@@ -204,16 +214,14 @@ def client_settings() -> ClientSettings:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The environment for a child process: this one's, with the changes."""
+    """This process's environment with the changes, for a child process."""
     import os
 
     return {**os.environ, **changes}
 
 
 def share_metrics_in(folder: Path) -> None:
-    """Tell prometheus_client, before it is imported, to count in files that several processes
-    share.
-    """
+    """Set prometheus_client's folder for several processes; call before it is imported."""
     import os
 
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

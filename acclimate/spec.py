@@ -1,6 +1,4 @@
-"""SPEC.toml: parse it, check it, and say of a wrong one where it is wrong and what would be
-right.
-"""
+"""Parses and validates SPEC.toml; every problem has its position and what is expected."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ NETWORKS_OF = {
     "text": ("text",),
     "sequence": ("text",),
 }
-"""The built-in networks that read rows of a kind."""
+"""The built-in networks for each kind of input."""
 BUILT_IN_NETWORKS = ("mlp", "cnn", "text")
 AXES_OF = {"vector": (1,), "image": (2, 3), "text": (1,), "sequence": (1,)}
 SMALLEST_IMAGE = 8
@@ -39,7 +37,7 @@ NAME = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class SpecError(ValueError):
-    """The spec is wrong in the places that `problems` lists; nothing was made of it."""
+    """The spec is not valid; `problems` lists every problem with its JSON pointer."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(f"{problem.pointer}: {problem.detail}" for problem in problems))
@@ -47,10 +45,13 @@ class SpecError(ValueError):
 
 
 def parse(text: str, *, network_allowlist: tuple[str, ...] = ()) -> ModelSpec:
-    """A `ModelSpec` of the TOML text.
+    """The `ModelSpec` in the TOML text.
 
-    Raises `SpecError` with every problem found: unknown keys with the nearest known one, missing
-    keys, wrong types, values out of range, networks outside the built-in ones and the allow-list.
+    Args:
+        network_allowlist: the networks of user modules, `module:function`, that are allowed.
+
+    Raises `SpecError` with every problem found: unknown keys with the nearest known key, missing
+    keys, wrong types, values out of range, networks that are neither built in nor allowed.
     """
     try:
         document = tomllib.loads(text)
@@ -64,7 +65,11 @@ def parse(text: str, *, network_allowlist: tuple[str, ...] = ()) -> ModelSpec:
 
 
 def settings(kind: str, table: dict[str, Any]) -> Policy | Gates:
-    """The `policy` or the `gates` of one table, as `parse` reads it. Raises `SpecError`."""
+    """The policy or the gates in one table. Raises `SpecError` as `parse` does.
+
+    Args:
+        kind: `policy` or `gates`.
+    """
     reader = _Reader({kind: table}, ())
     if kind == "policy":
         found: Policy | Gates = reader._settings("policy", Policy, reader._check_policy)
@@ -76,7 +81,7 @@ def settings(kind: str, table: dict[str, Any]) -> Policy | Gates:
 
 
 class _Reader:
-    """Reads one document, collecting problems instead of stopping at the first."""
+    """Reads one document and collects every problem in it."""
 
     def __init__(self, document: dict[str, Any], network_allowlist: tuple[str, ...]) -> None:
         self.document = document
@@ -167,7 +172,7 @@ class _Reader:
         if ":" in name and name not in self.network_allowlist:
             self._wrong(
                 "model/network",
-                f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST; add it there on the server first",
+                f"{name!r} is not in ACCLIMATE_NETWORK_ALLOWLIST of the server; add it there first",
             )
         elif ":" not in name and name not in BUILT_IN_NETWORKS:
             self._wrong(
@@ -246,7 +251,7 @@ class _Reader:
         wanted = {
             "vector": "[D]",
             "image": "[H, W] or [C, H, W]",
-            "text": "[1]: one string a row",
+            "text": "[1]: one string per row",
             "sequence": "[L]",
         }
         if not _whole_numbers(shape) or any(not 1 <= side <= 1_000_000 for side in shape):

@@ -1,8 +1,8 @@
 """Starts, watches and stops the processes of `acclimate up`; imports none of them.
 
-Every child is marked to die with this process, so that not even kill -9 of it leaves an orphan. A
-child that dies is started again after a pause that doubles up to half a minute and is forgotten
-once it has lived for a minute.
+Every child is killed by the kernel when this process ends, so kill -9 of it leaves no orphan. A
+child that dies is started again after a pause, which doubles up to half a minute and is reset after
+the child has run for a minute.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ WATCH_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SOUND_SECONDS = 60.0
+"""A child that ran for longer is started again after the shortest pause."""
 STOP_SECONDS = 15.0
 READY_SECONDS = 120.0
 
 
 @dataclass
 class Child:
-    """One process that should be running."""
+    """A process that should be running."""
 
     name: str
     command: list[str]
@@ -52,6 +53,7 @@ class Supervisor:
         self.children = children
 
     def start(self, child: Child) -> None:
+        """Start the child, and write its pid file."""
         log = (self.home / "log" / f"{child.name}.log").open("ab")
         child.process = subprocess.Popen(
             [sys.executable, "-m", "acclimate.parent_death", *child.command],
@@ -67,7 +69,7 @@ class Supervisor:
         _write_pid(self.home, child.name, child.process.pid)
 
     def watch(self) -> None:
-        """Start again whatever has died and whose pause is over."""
+        """Start again every child that has died and whose pause is over."""
         now = time.monotonic()
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
@@ -84,7 +86,7 @@ class Supervisor:
                 self.start(child)
 
     def stop(self) -> None:
-        """Ask all but the broker to end, wait, kill what is left; the broker last."""
+        """Terminate all children, the broker last; kill those that do not end in time."""
         for group in (
             [c for c in self.children if c.name != "broker"],
             [c for c in self.children if c.name == "broker"],
@@ -105,8 +107,9 @@ class Supervisor:
 
 
 def run(home: Path, host: str, port: int, replicas: int, workers: int) -> int:
-    """Keep everything running until SIGINT or SIGTERM; the exit code. Prints `ready
-    http://HOST:PORT` once it answers.
+    """Run all processes until SIGINT or SIGTERM; returns the exit code.
+
+    Prints `ready http://HOST:PORT` once the API answers.
     """
     home = home.resolve()
     for folder in (home, home / "run", home / "log"):
@@ -217,8 +220,9 @@ def _broker_command(home: Path, socket_folder: Path) -> list[str]:
 
 
 def _short_folder(wanted: Path) -> Path:
-    """The folder of the broker's socket. A socket's path has at most 107 bytes: a deep home gets a
-    short folder elsewhere.
+    """The folder of the broker's socket: in a deep home, a short folder elsewhere.
+
+    A socket's path has at most 107 bytes.
     """
     if len(os.fsencode(wanted)) <= 100:
         return wanted.parent
@@ -239,8 +243,9 @@ def _migrate(home: Path, environment: dict[str, str]) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket | None:
-    """The one listening socket of all replicas; it outlives each of them, so that none is ever
-    refused a connection.
+    """The listening socket that all replicas share; None where the port is in use.
+
+    It outlives each replica, so no connection is refused while one restarts.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -261,6 +266,7 @@ def _answers(url: str) -> bool:
 
 
 def _wait_until(done: Callable[[], bool], supervisor: Supervisor, seconds: float) -> bool:
+    """Watch the children until `done()`; False after so many seconds."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
@@ -271,7 +277,7 @@ def _wait_until(done: Callable[[], bool], supervisor: Supervisor, seconds: float
 
 
 def _on_signals() -> Callable[[], bool]:
-    """A question that is answered yes once SIGINT or SIGTERM came."""
+    """Handle SIGINT and SIGTERM; returns a function that says whether one came."""
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: asked.append(received))
@@ -279,14 +285,12 @@ def _on_signals() -> Callable[[], bool]:
 
 
 def _metrics_folder(home: Path) -> Path:
-    """Where all replicas of this home count, so that each of them can tell the sum."""
+    """Where all replicas of this home count, so that each can report the sums."""
     return home / "metrics" / "api"
 
 
 def _forget_gauges(home: Path, name: str) -> None:
-    """What a dead replica was is no longer so. What it has counted stays: its successor
-    counts on.
-    """
+    """Delete the gauges of a dead replica; its counters stay, and its successor continues them."""
     for left in _metrics_folder(home).glob(f"gauge_*_{name}.db"):
         left.unlink(missing_ok=True)
 
@@ -296,8 +300,7 @@ def _pid_file(home: Path, name: str) -> Path:
 
 
 def _write_pid(home: Path, name: str, pid: int) -> None:
+    """Write the pid file atomically."""
     new = _pid_file(home, name).with_suffix(".new")
     new.write_text(f"{pid}\n")
-    new.rename(
-        _pid_file(home, name)
-    )  # whoever reads meanwhile finds the old number or the new one, never half of it
+    new.rename(_pid_file(home, name))

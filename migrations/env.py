@@ -6,6 +6,7 @@ from acclimate.storage.tables import metadata
 
 
 def migrate() -> None:
+    """Run the migrations of Alembic's context on its connection."""
     connection = context.config.attributes["connection"]
     # SQLite alters tables by copying them.
     batch = connection.dialect.name == "sqlite"
@@ -18,7 +19,6 @@ def migrate() -> None:
     context.run_migrations()
 
 
-# Alembic imports this file once for every command; outside of one (a check of imports) there is
-# nothing to do.
+# Alembic imports this file for every command; a plain import does nothing.
 if getattr(context, "_proxy", None) is not None:
     migrate()

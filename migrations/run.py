@@ -1,5 +1,6 @@
-"""Bring the database to the newest schema, and make the first admin key: `python -m migrations.run
-[--admin-key FILE]`.
+"""Migrates the database to the newest schema, and makes the first admin key.
+
+`python -m migrations.run [--admin-key FILE]`
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ from acclimate.storage.registry import audit_log, keys
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's configuration for this connection; the migrations are those that lie beside this
-    file.
-    """
+    """Alembic's configuration for this connection; the migrations are beside this file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
@@ -31,10 +30,9 @@ def configuration(connection: Connection) -> Config:
 
 
 def upgrade(database: Database) -> None:
-    """Apply, in one transaction, whatever migrations the database lacks; safe to repeat.
+    """Apply the missing migrations in one transaction; may be repeated.
 
-    A database of a newer acclimate is left as it is: its migrations only added, so this one can go
-    on with it.
+    A newer database is left as it is: its migrations only added.
     """
     with database.write() as connection:
         config = configuration(connection)
@@ -51,7 +49,7 @@ def upgrade(database: Database) -> None:
 
 
 def ensure_admin_key(database: Database, file: Path) -> None:
-    """The file holds the secret of a key with the admin scope; one that still works is kept."""
+    """Make sure that the file holds the secret of an admin key; a valid one is kept."""
     secret = file.read_text().strip() if file.exists() else ""
     with database.write() as connection:
         key = keys.find(connection, keys.fingerprint(secret)) if secret else None
@@ -73,6 +71,7 @@ def ensure_admin_key(database: Database, file: Path) -> None:
 
 
 def main() -> None:
+    """Migrate, and make the admin key if asked to."""
     parser = argparse.ArgumentParser(prog="acclimate migrate", description=__doc__)
     parser.add_argument(
         "--admin-key", type=Path, help="file that holds, afterwards, the secret of an admin key"

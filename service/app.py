@@ -1,6 +1,4 @@
-"""The API process, `python -m service.app [--fd N]`: recovers its journals, follows the champion,
-answers.
-"""
+"""The API process, `python -m service.app [--fd N]`."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from acclimate.learning.models import network
+from acclimate.learning.models import architectures
 from acclimate.logs import configure
 from acclimate.settings import Settings, server_settings
 from acclimate.storage import schema
@@ -33,18 +31,11 @@ from acclimate.storage.store import Store
 from service import errors
 from service.auth import Keyring
 from service.body_limit import BodyLimit
-from service.control import (
-    label_routes,
-    model_routes,
-    operator_routes,
-    row_routes,
-    run_routes,
-    version_routes,
-)
-from service.control.description import describe
 from service.control.label_queue import LabelQueue
-from service.control.notifier import Doorbell
+from service.control.notifier import RunNotifier
 from service.control.planner import Planner
+from service.control.routes import labels, models, operator, rows, runs, versions, windows
+from service.control.routes.openapi import describe
 from service.headers import Headers
 from service.inference import predict_route, v2_routes
 from service.inference.backlog import Backlog
@@ -54,64 +45,37 @@ from service.inference.rate_limit import RateLimit
 from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
-from service.state import Equipment
-from service.sync.champion_follower import ChampionFollower
-from service.sync.log_shipping import Shipper
+from service.state import ServiceState
+from service.sync.heartbeat import Heartbeat
+from service.sync.log_shipping import LogShipper
+from service.sync.loops import SyncLoops
+from service.sync.model_sync import ModelSync
 
 logger = structlog.get_logger()
 MODEL_UPLOAD_MIB = 512.0
-"""A seed set may be larger than a request with rows."""
+"""The largest body of a request that creates a model, with its seed set."""
 COPY_SECONDS = 60.0
+"""Pause between two checks of the local copies of a remote store."""
 PATIENCE = 6.0
-"""Who asks over HTTP waits no longer for a database that is frozen; a lock is waited for 5 seconds.
-"""
+"""The longest wait of a request for the database, in seconds; a lock is waited for 5 seconds."""
+
+
+ROUTES = (predict_route, v2_routes, runs, versions, windows, rows, labels, models, operator)
 
 
 def build(settings: Settings) -> FastAPI:
-    """The application, whole; it touches database and disk only while its lifespan runs."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        equipment = equip(settings)
-        app.state.equipment = equipment
-        equipment.recorder.start()
-        wake_torch()
-        await asyncio.to_thread(recover, equipment)
-        background = [
-            asyncio.create_task(task)
-            for task in (
-                equipment.follower.follow(),
-                equipment.keyring.keep_fresh(),
-                forget_copies(equipment),
-            )
-        ]
-        try:
-            yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.to_thread(retire, equipment)
-
+    """The application. It uses the database and the disk only while its lifespan runs."""
     app = FastAPI(
         title="acclimate",
         version="0.1.0",
         summary="A served classifier that keeps learning from its own unlabeled traffic.",
-        lifespan=lifespan,
+        lifespan=partial(lifespan, settings),
         redirect_slashes=False,
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     errors.install(app)
-    for room in (
-        predict_route,
-        v2_routes,
-        run_routes,
-        version_routes,
-        row_routes,
-        label_routes,
-        model_routes,
-        operator_routes,
-    ):
-        app.include_router(room.router)
+    for routes in ROUTES:
+        app.include_router(routes.router)
     most_model = int(MODEL_UPLOAD_MIB * 2**20)
     app.add_middleware(
         BodyLimit, most=settings.body_limit, most_model=most_model, seconds=settings.body_seconds
@@ -120,32 +84,52 @@ def build(settings: Settings) -> FastAPI:
     return app
 
 
-def equip(settings: Settings) -> Equipment:
-    """Everything that this process holds, made of its settings."""
+@asynccontextmanager
+async def lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    """Recover the journals and load the champions, run the background tasks, then stop."""
+    state = build_state(settings)
+    app.state.service = state
+    state.recorder.start()
+    warm_up_torch()
+    loops = SyncLoops(
+        heartbeat=state.heartbeat,
+        model_sync=state.model_sync,
+        log_shipper=state.log_shipper,
+    )
+    await asyncio.to_thread(recover, state, loops)
+    tasks = (loops.run(), state.keyring.keep_fresh(), forget_copies(state))
+    background = [asyncio.create_task(task) for task in tasks]
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.to_thread(retire, state)
+
+
+def build_state(settings: Settings) -> ServiceState:
+    """Build the state of this process from its settings."""
     database = Database(settings.database_address, timeout=PATIENCE)
     store = Store(settings.store_address, settings.cache)
-    metrics, segments, artifacts = (
-        ServingMetrics(count_in_files(settings)),
-        Segments(store),
-        Artifacts(store),
-    )
+    metrics = ServingMetrics(count_in_files(settings))
+    segments = Segments(store)
+    artifacts = Artifacts(store)
     slots = ModelSlots(artifacts, settings.allowlist)
     backlog = Backlog(settings.journals, settings.journal_limit, metrics)
     recorder = Recorder(settings.journals, settings.replica, metrics, backlog)
-    shipper = Shipper(
+    log_shipper = LogShipper(
         replica=settings.replica, database=database, segments=segments, recorder=recorder
     )
     states = States(database, segments)
-    follower = ChampionFollower(
+    heartbeat = Heartbeat(replica=settings.replica, database=database, recorder=recorder)
+    model_sync = ModelSync(
         replica=settings.replica,
         database=database,
         slots=slots,
-        recorder=recorder,
-        shipper=shipper,
         states=states,
         metrics=metrics,
     )
-    return Equipment(
+    return ServiceState(
         settings=settings,
         database=database,
         segments=segments,
@@ -155,128 +139,123 @@ def equip(settings: Settings) -> Equipment:
         states=states,
         batcher=Batcher(),
         recorder=recorder,
-        shipper=shipper,
-        follower=follower,
-        doorbell=Doorbell(settings.broker_address),
+        heartbeat=heartbeat,
+        model_sync=model_sync,
+        log_shipper=log_shipper,
+        notifier=RunNotifier(settings.broker_address),
         label_queue=LabelQueue(database, segments),
         metrics=metrics,
         rate_limit=RateLimit(
             settings.rate_limit_rows,
             most_request_rows=settings.max_request_rows,
-            replicas=lambda: follower.live_replicas,
+            replicas=lambda: heartbeat.live_replicas,
         ),
         planner=Planner(database, segments, artifacts, slots),
         run_logs=RunLogs(store),
     )
 
 
-def wake_torch() -> None:
-    """Pay what torch imports for its first network, a third of a second of one core, before a
-    promotion waits for it.
-    """
-    network.Mlp(1, 2, [1], torch.Generator())
+def warm_up_torch() -> None:
+    """Build one network: the first one takes 0.3 s of imports, which would delay a promotion."""
+    architectures.Mlp(1, 2, [1], torch.Generator())
 
 
-def recover(equipment: Equipment) -> None:
-    """Seal what a predecessor in this slot left, and register it before the first heartbeat; then
-    load what there is to serve.
+def recover(state: ServiceState, loops: SyncLoops) -> None:
+    """Seal and register the journals of this slot's previous process, before the first heartbeat;
+    then load the champions.
 
-    While the database does not answer, or is still an older acclimate's, this waits for it: without
-    it the replica knows neither models nor keys. A store that does not answer is not waited for:
-    what it does not take now, it takes later.
+    Waits while the database does not answer or is not migrated: without it the replica knows
+    neither models nor keys. It does not wait for the store: files that it refuses are retried
+    later.
     """
     while True:
         try:
-            with equipment.database.read() as connection:
+            with state.database.read() as connection:
                 schema.require(connection)
-            _recover_journals(equipment)
-            equipment.follower.keep_up()
-            equipment.follower.beat()
-            equipment.follower.load_new_champions()
+            _recover_journals(state)
+            loops.keep_up()
+            loops.heartbeat.beat()
+            loops.model_sync.load_champions()
             return
         except Unavailable as error:
             logger.warning("waiting for the database", error=str(error).splitlines()[0])
             time.sleep(1.0)
 
 
-async def forget_copies(equipment: Equipment) -> None:
-    """Until cancelled: this machine's copies of a remote store lose what the store lost. Never ends
-    by an error.
+async def forget_copies(state: ServiceState) -> None:
+    """Delete this machine's copies of files that a remote store no longer has, periodically until
+    cancelled. Errors are logged.
     """
     while True:
         await asyncio.sleep(COPY_SECONDS)
         try:
-            await asyncio.to_thread(
-                copies.purge, equipment.database, equipment.segments, equipment.artifacts
-            )
-        except Exception as error:  # the database may be away; the next time is soon
-            logger.warning(
-                "copies of the store were not looked through", error=type(error).__name__
-            )
+            await asyncio.to_thread(copies.purge, state.database, state.segments, state.artifacts)
+        except Exception as error:  # the database may be away: retried after COPY_SECONDS
+            logger.warning("copies of the store were not checked", error=type(error).__name__)
 
 
-def retire(equipment: Equipment) -> None:
-    """Stop in good order: what is recorded is sealed and registered where the database answers,
-    else left to the successor.
+def retire(state: ServiceState) -> None:
+    """Seal and register the open journals, then stop every part.
+
+    Where that fails, the next process in this slot recovers the journals.
     """
     try:
-        for model_id in equipment.recorder.open_rows():
-            equipment.shipper.seal(model_id)
-        with equipment.database.write() as connection:
-            replicas.sign_off(connection, equipment.settings.replica)
+        for model_id in state.recorder.open_rows():
+            state.log_shipper.seal(model_id)
+        with state.database.write() as connection:
+            replicas.sign_off(connection, state.settings.replica)
     except Exception as error:
-        logger.warning("open journals are left to the successor", error=type(error).__name__)
-    equipment.recorder.close()
-    equipment.batcher.close()
-    equipment.planner.close()
-    equipment.keyring.close()
-    equipment.doorbell.close()
-    equipment.database.close()
+        logger.warning("open journals are left to the next process", error=type(error).__name__)
+    state.recorder.close()
+    state.batcher.close()
+    state.planner.close()
+    state.keyring.close()
+    state.notifier.close()
+    state.database.close()
 
 
-def _recover_journals(equipment: Equipment) -> None:
-    folder = equipment.settings.journals
+def _recover_journals(state: ServiceState) -> None:
+    folder = state.settings.journals
     folder.mkdir(parents=True, exist_ok=True)
     for model_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        with equipment.database.read() as connection:
+        with state.database.read() as connection:
             deleted = deletion.was_deleted(connection, model_folder.name)
         if deleted:
             shutil.rmtree(model_folder)
             continue
         recovery = journal.recover(model_folder)
         for sealed in recovery.sealed:
-            equipment.shipper.take(model_folder.name, sealed)
+            state.log_shipper.take(model_folder.name, sealed)
         for damaged in recovery.quarantined:
-            equipment.metrics.quarantined.inc()
+            state.metrics.quarantined.inc()
             logger.error(
-                "part of a journal is damaged and kept aside",
+                "part of a journal is damaged and was quarantined",
                 model=model_folder.name,
                 file=damaged.name,
             )
 
 
 class Server(uvicorn.Server):
-    """Asked to stop, it says so to the answers that wait for something, which would else hold it
-    up.
-    """
+    """Signals a stop to the replies that wait for something, so that they do not delay it."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        equipment: Equipment | None = getattr(self._app.state, "equipment", None)
-        if equipment is not None:
-            equipment.stopping.set()
+        state: ServiceState | None = getattr(self._app.state, "service", None)
+        if state is not None:
+            state.stopping.set()
         super().handle_exit(sig, frame)
 
 
 def main() -> None:
+    """Run one API process until it is stopped."""
     parser = argparse.ArgumentParser(prog="acclimate serve", description=__doc__)
     parser.add_argument(
         "--fd",
         type=int,
-        help="a listening socket that the supervisor hands over; replicas share it",
+        help="a listening socket inherited from the supervisor, shared by the replicas",
     )
     arguments = parser.parse_args()
     settings = server_settings()

@@ -1,5 +1,5 @@
-"""Bearer keys and scopes. A request never waits for the database when its key was seen within the
-last 30 seconds.
+"""Bearer keys and scopes. A request does not wait for the database when its key was checked within
+the last 30 seconds.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ FRESH_SECONDS = 30.0
 REFRESH_SECONDS = 10.0
 PATIENT_SECONDS = 2.0
 STALE_SECONDS = 15 * 60.0
-"""How long a key that was seen before goes on while the database does not answer."""
+"""How long a known key stays valid while the database does not answer."""
 HELD_KEYS = 10_000
 
 
 class Keyring:
-    """Keys by fingerprint, as the database last said; unknown ones are remembered too, so that
-    guessing costs it little.
+    """A cache of keys by fingerprint; unknown keys are cached too, so that guessing keys costs the
+    database little.
 
-    While `keep_fresh` runs, what is known is asked anew before it is old, so that requests wait for
-    the database only with keys that this replica has not seen. One that does not answer is waited
-    for once, not by every request.
+    While `keep_fresh` runs, cached keys are refreshed before they expire: a request waits for the
+    database only with a key that is not cached. While the database does not answer, one request
+    waits for it; the others use the cache.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,26 +39,26 @@ class Keyring:
         self._clock = clock
         self._seen: dict[str, tuple[float, Key | None]] = {}
         self._away = False
-        # Its own: lookups that wait for a database that does not answer leave everybody else's
-        # threads alone.
+        # Its own threads: lookups that wait for the database do not block the default threads.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="keys")
 
     async def find(self, secret: str) -> Key | None:
-        """The key of this secret, or None. Raises `Unavailable` for one never seen while the
-        database is away.
+        """The key of this secret, or None.
+
+        Raises `Unavailable` for a key that is not cached while the database does not answer.
         """
         fingerprint = keys.fingerprint(secret)
         seen_at, key = self._seen.get(fingerprint, (float("-inf"), None))
         age = self._clock() - seen_at
         if age < FRESH_SECONDS:
             return key
-        goes_on = key is not None and age < STALE_SECONDS
-        if goes_on and self._away:
+        still_valid = key is not None and age < STALE_SECONDS
+        if still_valid and self._away:
             return key
         try:
             found = await self._ask([fingerprint])
         except Unavailable:
-            if goes_on:
+            if still_valid:
                 return key
             raise
         if len(self._seen) >= HELD_KEYS:
@@ -67,30 +67,32 @@ class Keyring:
         return found.get(fingerprint)
 
     async def keep_fresh(self) -> None:
-        """Refresh what is known every few seconds, until cancelled."""
+        """Refresh the cached keys periodically, until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             with suppress(Unavailable):
                 await self.refresh()
 
     async def refresh(self) -> None:
-        """Every key that was seen is as the database says now. Raises `Unavailable`."""
-        asked_at, known = self._clock(), dict(self._seen)
+        """Read every cached key from the database again. Raises `Unavailable`."""
+        asked_at = self._clock()
+        known = dict(self._seen)
         found = await self._ask(list(known))
         for fingerprint, seen in known.items():
-            # What was forgotten or asked again meanwhile is newer.
+            # An entry that was removed or replaced meanwhile is newer.
             if self._seen.get(fingerprint) is seen:
                 self._seen[fingerprint] = (asked_at, found.get(fingerprint))
 
     def forget(self) -> None:
-        """Ask the database again for every key: one was revoked through this process."""
+        """Empty the cache, after a key was revoked through this process."""
         self._seen.clear()
 
     def close(self) -> None:
+        """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, fingerprints: list[str]) -> dict[str, Key]:
-        """Those of the keys that are there and not revoked. Raises `Unavailable`."""
+        """The keys that exist and are not revoked, by fingerprint. Raises `Unavailable`."""
         asked = asyncio.get_running_loop().run_in_executor(
             self._threads, self._look_up, fingerprints
         )
@@ -111,8 +113,9 @@ class Keyring:
 
 
 class Scope:
-    """A route's dependency: the key of the request, if it has the scope. Every route but health
-    declares one.
+    """A route's dependency: the key of the request. Every route except health has one.
+
+    Raises the refusals 401 and, for a key without the scope, 403.
     """
 
     def __init__(self, scope: str) -> None:
@@ -126,7 +129,8 @@ class Scope:
                 "send the header Authorization: Bearer KEY",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        key = await request.app.state.equipment.keyring.find(secret.strip())
+        keyring: Keyring = request.app.state.service.keyring
+        key = await keyring.find(secret.strip())
         if key is None:
             raise Refusal(
                 "unauthorized",
@@ -134,9 +138,8 @@ class Scope:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         if not key.allows(self.scope):
-            raise Refusal(
-                "forbidden",
-                f"this needs the scope {self.scope}; the key has {', '.join(sorted(key.scopes))}",
-            )
+            has = ", ".join(sorted(key.scopes))
+            detail = f"this request needs the scope {self.scope}; the key has {has}"
+            raise Refusal("forbidden", detail)
         request.state.key = key
         return key

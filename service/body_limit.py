@@ -1,5 +1,5 @@
-"""Bounds a request's body in size and time while it streams in, whatever its headers say, and again
-while it is inflated.
+"""Limits the size of a request's body and the time until it is complete, regardless of its headers,
+and its size again after decompression.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Refusal
 
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""What zlib calls the two encodings: deflate is the zlib format, as HTTP says and clients send it.
-"""
+"""The window bits of zlib for each Content-Encoding; HTTP's deflate is the zlib format."""
 MODELS = "/api/v1/models"
-
-
 MODEL_SECONDS = 600.0
+"""The time limit for a new model with its seed set."""
 
 
 class BodyLimit:
-    """Raises 413 as soon as more than `most` bytes came, 408 when the whole body did not come
-    within `seconds`.
+    """Raises 413 when a body has more than `most` bytes, and 408 when it is not complete within
+    `seconds`.
 
-    A new model with its seed set may have `most_model`, in ten minutes.
+    A new model may have `most_model` bytes, within `MODEL_SECONDS`.
     """
 
     def __init__(self, app: ASGIApp, *, most: int, most_model: int, seconds: float) -> None:
@@ -47,15 +45,14 @@ class BodyLimit:
 
         async def receive_bounded() -> Message:
             nonlocal came, whole
-            if (
-                whole
-            ):  # what comes now is that the client went away, for which an answer may wait long
+            if whole:
+                # The next message is a disconnect, which may come long after the body.
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                detail = f"the body did not come within {seconds:g} seconds"
+                detail = f"the body was not complete within {seconds:g} seconds"
                 raise HTTPException(408, detail, headers={"Connection": "close"}) from None
             came += len(message.get("body", b""))
             whole = not message.get("more_body", False)
@@ -67,9 +64,9 @@ class BodyLimit:
 
 
 async def whole_body(request: Request, *, most: int) -> bytes:
-    """The body as its sender had it before Content-Encoding, at most `most` bytes.
+    """The body without its Content-Encoding, at most `most` bytes.
 
-    Raises the refusals 400 for a body that is not what the header says, 413 and 415.
+    Raises the refusals 400 for a body that does not match the header, 413 and 415.
     """
     body = await request.body()
     encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -78,7 +75,7 @@ async def whole_body(request: Request, *, most: int) -> bytes:
     if encoding not in WINDOW_BITS:
         raise Refusal(
             "unsupported-encoding",
-            f"the body has the encoding {encoding[:32]!r}: send it plain, or as gzip or deflate",
+            f"the encoding {encoding[:32]!r} is not supported: send it plain, gzip or deflate",
             headers={"Accept-Encoding": "gzip, deflate"},
         )
     inflater = zlib.decompressobj(WINDOW_BITS[encoding])
@@ -89,7 +86,7 @@ async def whole_body(request: Request, *, most: int) -> bytes:
     if len(inflated) > most:
         raise Refusal("too-large", _larger_than(most))
     if not inflater.eof or inflater.unused_data:
-        raise Refusal("bad-request", f"the body is not one whole {encoding} stream")
+        raise Refusal("bad-request", f"the body is not one complete {encoding} stream")
     return inflated
 
 

@@ -1,6 +1,4 @@
-"""The one table from what went wrong to what HTTP says of it: RFC 9457 on /api/v1, `{"error"}` on
-/v2.
-"""
+"""Maps exceptions to HTTP replies: RFC 9457 documents on /api/v1, `{"error": text}` on /v2."""
 
 from __future__ import annotations
 
@@ -25,36 +23,45 @@ log = structlog.get_logger()
 
 TITLES = {
     "bad-request": (400, "The request is not well formed"),
-    "unauthorized": (401, "A valid key is needed"),
+    "unauthorized": (401, "A valid key is required"),
     "forbidden": (403, "The key does not have the scope for this"),
-    "not-found": (404, "There is no such thing"),
-    "method-not-allowed": (405, "This resource does not have that method"),
+    "not-found": (404, "Not found"),
+    "method-not-allowed": (405, "The resource does not support this method"),
     "model-exists": (409, "A model with this name exists"),
-    "version-aliased": (409, "A name points at this version"),
+    "version-aliased": (409, "The version has an alias"),
     "already-champion": (409, "The version is the champion"),
-    "run-active": (409, "The model has a run that has not ended"),
+    "run-active": (409, "The model has an active run"),
     "run-ended": (409, "The run has ended"),
     "not-enough-rows": (409, "The open window has too few rows for a run"),
     "window-open": (409, "The window is still open"),
     "window-quarantined": (409, "The window is quarantined"),
     "gate-not-passed": (409, "The version did not pass its gates"),
     "learning-paused": (409, "Learning is paused"),
-    "too-slow": (408, "The request came too slowly"),
-    "epoch-moved": (412, "Somebody was first"),
+    "too-slow": (408, "The request took too long to arrive"),
+    "epoch-moved": (412, "The resource was changed meanwhile"),
     "too-large": (413, "The request is too large"),
-    "unsupported-encoding": (415, "The body has an encoding that is not understood"),
-    "invalid": (422, "The request was understood and is wrong"),
-    "idempotency-key-reused": (422, "This Idempotency-Key came before with another request"),
-    "precondition-required": (428, "If-Match is needed"),
-    "rate-limited": (429, "The key has sent too much"),
-    "internal": (500, "Something went wrong here"),
+    "unsupported-encoding": (415, "The encoding of the body is not supported"),
+    "invalid": (422, "The request is not valid"),
+    "idempotency-key-reused": (422, "The Idempotency-Key was used with another request"),
+    "precondition-required": (428, "If-Match is required"),
+    "rate-limited": (429, "The rate limit of the key is exceeded"),
+    "internal": (500, "Internal error"),
     "unavailable": (503, "Not ready yet"),
 }
+FRAMEWORK_SLUGS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-large",
+}
+"""The slug of each status that the framework or `BodyLimit` raises."""
 
 
 @dataclass
 class Refusal(Exception):
-    """A request that is refused, in the words of the API. `slug` is one of `TITLES`."""
+    """A refused request. `slug` is a key of `TITLES`; `members` are added to the document."""
 
     slug: str
     detail: str
@@ -68,15 +75,14 @@ class Refusal(Exception):
 
 
 def bad_request(pointer: str, detail: str) -> Refusal:
-    """The refusal of a request with rows for one thing that is wrong in it."""
-    said = "the request is refused and nothing of it is logged"
-    return Refusal("bad-request", said, problems=[Problem(pointer, detail)])
+    """The 400 refusal of a request with rows, for one problem at a JSON pointer."""
+    summary = "the request is refused and nothing of it is logged"
+    return Refusal("bad-request", summary, problems=[Problem(pointer, detail)])
 
 
+# long: one table of exceptions
 def refusal_of(error: Exception) -> Refusal | None:
-    """What HTTP says of an exception of the inner rooms; None for one that is nobody's fault but
-    ours.
-    """
+    """The refusal for an exception; None for an unexpected one."""
     match error:
         case Refusal():
             return error
@@ -95,11 +101,11 @@ def refusal_of(error: Exception) -> Refusal | None:
         case models.ModelExists():
             return Refusal(
                 "model-exists",
-                f"a model {error.args[0]!r} exists; choose another name or delete it first",
+                f"a model {error.args[0]!r} exists; choose another name or delete that model",
             )
         case deletion.VersionAliased():
             return Refusal(
-                "version-aliased", f"{error.args[0]}: promote or roll back to another one first"
+                "version-aliased", f"{error.args[0]}: promote or roll back to another version first"
             )
         case promotions.AlreadyChampion():
             return Refusal("already-champion", str(error.args[0]))
@@ -119,11 +125,13 @@ def refusal_of(error: Exception) -> Refusal | None:
         case run_start.NothingServed():
             return Refusal("unavailable", str(error), headers={"Retry-After": "2"})
         case idempotency.KeyReused():
-            return Refusal("idempotency-key-reused", "take a new Idempotency-Key for a new request")
+            return Refusal(
+                "idempotency-key-reused", "send a new Idempotency-Key with a new request"
+            )
         case promotions.GateNotPassed():
             return Refusal(
                 "gate-not-passed",
-                f"{error.args[0]}; override is true makes it champion all the same, on record",
+                f"{error.args[0]}; override: true promotes it anyway, which is recorded",
             )
         case models.EpochMoved():
             return Refusal("epoch-moved", str(error.args[0]))
@@ -139,7 +147,7 @@ def refusal_of(error: Exception) -> Refusal | None:
 
 
 def problem_response(refusal: Refusal, request: Request) -> Response:
-    """RFC 9457. Never echoes the input, which may be personal, huge, or not encodable."""
+    """The RFC 9457 reply. It never echoes the input, which may be personal or not encodable."""
     status, title = TITLES[refusal.slug]
     body = {
         "type": f"/problems/{refusal.slug}",
@@ -160,9 +168,7 @@ def problem_response(refusal: Refusal, request: Request) -> Response:
 
 
 def inference_response(refusal: Refusal) -> Response:
-    """`{"error": text}` with status codes that clients of the Open Inference Protocol understand:
-    never 422.
-    """
+    """The `{"error": text}` reply of the Open Inference Protocol, with 400 instead of 422."""
     status = 400 if refusal.status == 422 else refusal.status
     text = "; ".join(
         [
@@ -174,67 +180,73 @@ def inference_response(refusal: Refusal) -> Response:
 
 
 def respond(request: Request, refusal: Refusal) -> Response:
+    """The reply for a refusal, in the format of the request's API."""
     if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
         return inference_response(refusal)
     return problem_response(refusal, request)
 
 
+REFUSED = (
+    Refusal,
+    SpecError,
+    SeedError,
+    LookupError,
+    database.Unavailable,
+    database.UnfitValue,
+    models.ModelExists,
+    promotions.GateNotPassed,
+    models.EpochMoved,
+    promotions.AlreadyChampion,
+    deletion.VersionAliased,
+    runs.RunActive,
+    runs.RunEnded,
+    windows.NotEnoughRows,
+    windows.WindowOpen,
+    windows.WindowQuarantined,
+    run_start.NothingServed,
+    idempotency.KeyReused,
+    Exception,
+)
+FRAMEWORK_SLUGS = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-large",
+}
+
+
 def install(app: FastAPI) -> None:
-    """Answer every exception, the framework's own among them, through the table above."""
+    """Register the handlers of every exception, those of the framework included."""
+    for kind in REFUSED:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(RequestValidationError, _invalid)
 
-    async def refused(request: Request, error: Exception) -> Response:
-        refusal = refusal_of(error)
-        if refusal is None:
-            log.error("request failed", path=request.url.path, exc_info=error)
-            refusal = Refusal("internal", "the fault is logged under the request's id")
-        return respond(request, refusal)
 
-    async def framework(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        slug = {
-            401: "unauthorized",
-            403: "forbidden",
-            404: "not-found",
-            405: "method-not-allowed",
-            408: "too-slow",
-        }
-        slug |= {413: "too-large"}
-        refusal = Refusal(
-            slug.get(error.status_code, "bad-request"),
-            str(error.detail),
-            headers=dict(error.headers or {}),
-        )
-        return respond(request, refusal)
+async def _refused(request: Request, error: Exception) -> Response:
+    refusal = refusal_of(error)
+    if refusal is None:
+        log.error("request failed", path=request.url.path, exc_info=error)
+        refusal = Refusal("internal", "the error is logged with the id of this request")
+    return respond(request, refusal)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        problems = [
-            Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"])
-            for entry in error.errors()
-        ]
-        return respond(request, Refusal("invalid", "the request is wrong", problems=problems))
 
-    for kind in (
-        Refusal,
-        SpecError,
-        SeedError,
-        LookupError,
-        database.Unavailable,
-        database.UnfitValue,
-        models.ModelExists,
-        promotions.GateNotPassed,
-        models.EpochMoved,
-        promotions.AlreadyChampion,
-        deletion.VersionAliased,
-        runs.RunActive,
-        runs.RunEnded,
-        windows.NotEnoughRows,
-        windows.WindowOpen,
-        windows.WindowQuarantined,
-        run_start.NothingServed,
-        idempotency.KeyReused,
-        Exception,
-    ):
-        app.add_exception_handler(kind, refused)
-    app.add_exception_handler(HTTPException, framework)
-    app.add_exception_handler(RequestValidationError, invalid)
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    refusal = Refusal(
+        FRAMEWORK_SLUGS.get(error.status_code, "bad-request"),
+        str(error.detail),
+        headers=dict(error.headers or {}),
+    )
+    return respond(request, refusal)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        Problem("#/" + "/".join(str(step) for step in entry["loc"]), entry["msg"])
+        for entry in error.errors()
+    ]
+    return respond(request, Refusal("invalid", "the request is wrong", problems=problems))

@@ -1,4 +1,4 @@
-"""What every answer carries: the request's id, and what a browser must not do with it."""
+"""Adds the request's id and the security headers to every reply."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DOCS_POLICY = (
     "img-src 'self' data: https://fastapi.tiangolo.com; worker-src blob:; connect-src 'self'; "
     "frame-ancestors 'none'"
 )
-"""The pages about the API are FastAPI's, whose scripts come from elsewhere; they hold no key and no
-row.
+"""The policy of FastAPI's documentation pages, which load scripts from other hosts; they contain no
+key and no row.
 """
 DOCS = ("/docs", "/redoc")
 FIXED = [
@@ -31,8 +31,8 @@ FIXED = [
 
 
 class Headers:
-    """Gives each request an id, in its logs and in its answer's header X-Request-ID, and each
-    answer the fixed headers.
+    """Gives each request an id, in its log lines and in the header X-Request-ID, and each reply the
+    fixed headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:

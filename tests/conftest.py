@@ -19,25 +19,59 @@ from acclimate.storage.database import Database
 from migrations.run import upgrade
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("tests/cli/", "tests/journeys/", "tests/service/")
+JOURNEYS = ("tests/journeys/", "tests/faults/test_stages.py")
+SHARED = (*JOURNEYS, "tests/service/", "tests/cli/")
+ORDER = (
+    *SHARED,
+    "tests/faults/",
+    "tests/house/test_style.py",
+    "tests/benchmarks/",
+    "tests/learning/",
+    "",
+)
 DATABASE = re.compile(r"\[.*\b(sqlite|postgres)\b")
 
 
 class ByService(LoadScopeScheduling):
-    """For `-n 2`: what shares a service stays in one process, and so does every other file; the
-    services' tests start first.
+    """For `-n 2`: what shares a service stays in one process, and so does every other file.
 
-    xdist's own groups need a node's private id, which this pytest has under another name.
+    Those that wait for a service start first, two processes with a service of their own; the short
+    files fill up the end. xdist's own groups need a node's private id, which this pytest has under
+    another name.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, test = nodeid.partition("::")
-        found = DATABASE.search(test) if path.startswith(SHARED) else None
-        return f"service on {found[1]}" if found else path
+        found = DATABASE.search(test)
+        if found is None or not path.startswith(SHARED):
+            return path
+        return f"{'journeys' if path.startswith(JOURNEYS) else 'service'} on {found[1]}"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
     return ByService(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what uses a Postgres, before `-m` chooses; puts first what takes longest, for
+    `--no-loadscope-reorder`.
+    """
+    for item in items:
+        if uses_postgres(item):
+            item.add_marker("postgres")
+    items.sort(
+        key=lambda item: next(
+            place for place, path in enumerate(ORDER) if item.nodeid.startswith(path)
+        )
+    )
+
+
+def uses_postgres(item: pytest.Item) -> bool:
+    """By a fixture that starts one, or as the database that it is parametrized with."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    chosen = [value for value in values if isinstance(value, str)]
+    return "postgres" in chosen or "postgres" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")

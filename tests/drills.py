@@ -1,4 +1,4 @@
-"""Runs that are held at a stage, so that a test does to them there what it is about."""
+"""Holds runs at a stage, so that a test can act on them there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from acclimate.client.http import Client
 
 
 def folder(service: Service) -> Path:
+    """The drill folder of the service."""
     found = Path(service.environment["ACCLIMATE_DRILLS"])
     found.mkdir(exist_ok=True)
     return found
@@ -19,9 +20,7 @@ def folder(service: Service) -> Path:
 
 @contextmanager
 def held(service: Service, *stages: str) -> Iterator[None]:
-    """Every trainer that enters one of the stages waits there until `release`, at the latest until
-    this ends.
-    """
+    """Hold every trainer that enters one of the stages, until `release` or the end of the block."""
     for stage in stages:
         (folder(service) / stage).touch()
     try:
@@ -32,11 +31,12 @@ def held(service: Service, *stages: str) -> Iterator[None]:
 
 
 def release(service: Service, stage: str) -> None:
+    """Let trainers that are held at the stage continue."""
     (folder(service) / stage).unlink(missing_ok=True)
 
 
 def reached(service: Service, run_id: str, stage: str, *, attempt: int = 1) -> None:
-    """Returns when that attempt at the run has entered the stage, as its events tell."""
+    """Return when that attempt at the run has entered the stage, by the run's events."""
     with Client(service.url, service.key) as client:
         for event in client.events(run_id):
             if (

@@ -1,13 +1,11 @@
-"""A model with two versions, and rows that were answered by them: in real sealed segments, in the
-catalog.
-"""
+"""A model with versions, and rows answered by them, in real sealed and registered segments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from memories import DIGEST, new_model, new_run
+from stored_models import DIGEST, new_model, new_run
 
 from acclimate.learning.data import Floats, Json
 from acclimate.learning.evaluation.behaviour import Behaviour
@@ -32,7 +30,7 @@ PASSED: Json = {
 
 
 def answers(n: int, *, of_a: float = 0.5, confidence: float = 0.9) -> Floats:
-    """Of two classes, in turn: this share says "a"."""
+    """Probabilities (n, 2): the share `of_a` of the rows, evenly spread, predicts "a"."""
     says_a = np.floor(np.arange(1, n + 1) * of_a + 1e-9) > np.floor(np.arange(n) * of_a + 1e-9)
     return np.where(
         says_a[:, None], [confidence, 1 - confidence], [1 - confidence, confidence]
@@ -55,6 +53,7 @@ class Live:
         self.add_version(first=True)
 
     def policy(self, **changes: object) -> None:
+        """Append a revision of the policy with these changes."""
         with self.database.write() as connection:
             number, content = revisions.get(connection, self.model_id, "policy")
             revisions.append(
@@ -73,8 +72,9 @@ class Live:
         gates: tuple[Json, ...] = (PASSED,),
         windows: tuple[int, ...] = (),
     ) -> int:
-        """Promote a new version, which learnt from these windows and was expected to answer as
-        usual; its number.
+        """Promote a new version that learnt from these windows; returns its number.
+
+        Its expected answers are `EXPECTED`.
         """
         with self.database.write() as connection:
             current = promotions.champion(connection, self.model_id)
@@ -120,8 +120,9 @@ class Live:
         request: str | None = None,
         behind_seconds: float = 0.0,
     ) -> None:
-        """These answers of this version, in one sealed and registered segment of a replica whose
-        clock is so far behind.
+        """Log these answers of this version in a sealed and registered segment.
+
+        The replica's clock is so many seconds behind the database's.
         """
         with self.database.read() as connection:
             at = clock(connection) - behind_seconds

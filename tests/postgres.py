@@ -20,6 +20,10 @@ from urllib.parse import quote
 
 import psycopg
 
+INITDB = "-U acclimate -A trust -E UTF8 --no-sync"
+OPTIONS = "-c listen_addresses= -c max_connections=200 -c fsync=off"
+"""No test cuts the power; on a busy disk each end of a session would wait for a minute."""
+
 
 @dataclass
 class Postgres:
@@ -43,36 +47,11 @@ class Postgres:
             **who,
         }
         subprocess.run(
-            [
-                binaries / "initdb",
-                "-D",
-                data,
-                "-U",
-                "acclimate",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--no-sync",
-            ],
+            [binaries / "initdb", "-D", data, *INITDB.split()],
             check=True,
             **options,
         )
-        command = [
-            binaries / "postgres",
-            "-D",
-            data,
-            "-k",
-            folder,
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "max_connections=200",
-            # No test cuts the power; a busy disk would make each end of a session wait for a
-            # minute.
-            "-c",
-            "fsync=off",
-        ]
+        command = [binaries / "postgres", "-D", data, "-k", folder, *OPTIONS.split()]
         process = subprocess.Popen(command, **options)
         server = Postgres(folder=folder, process=process)
         try:

@@ -1,6 +1,4 @@
-"""The whole product as a user runs it: `acclimate up` with its real processes, spoken to
-over HTTP.
-"""
+"""A running service: `acclimate up` with its real processes, over HTTP."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,16 +20,16 @@ import httpx
 import psutil
 
 CANARY = "canary.ann.1987@example.org"
-"""What tests send where a user would send somebody's data: it must stand in no log line, metric or
-error.
-"""
+"""Sent where a user would send personal data: it must be in no log line, metric or error."""
 SECRET = re.compile(r"acc_[\w-]{43}")
-"""What every key of ours looks like."""
+"""The form of every API key."""
+NO_TLS = ssl.create_default_context()
+"""Nothing here speaks TLS; each client would read all certificates of this machine anew."""
 
 
 @dataclass
 class Service:
-    """A running `acclimate up`, spoken to over HTTP like any user's."""
+    """A running `acclimate up`."""
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -40,6 +39,7 @@ class Service:
     url: str = ""
 
     def start(self) -> Service:
+        """Start it; returns when it is ready."""
         command = [
             sys.executable,
             "-m",
@@ -62,7 +62,7 @@ class Service:
         return self
 
     def stop(self) -> int:
-        """SIGTERM, as an operator stops it; the exit code."""
+        """Stop it with SIGTERM; returns the exit code."""
         assert self.process is not None
         self.process.terminate()
         code = self.process.wait(40)
@@ -72,9 +72,7 @@ class Service:
         return code
 
     def hold_logs_against_secrets(self) -> None:
-        """No log of a process of this home, and none kept of a run, has a key or what stands for
-        personal data.
-        """
+        """Assert that no log, of a process or of a run, holds a key or personal data."""
         for path, content in (
             *contents(self.home / "log"),
             *contents(self.home / "store" / "logs"),
@@ -84,7 +82,7 @@ class Service:
             assert CANARY not in text, f"personal data stands in {path.name}"
 
     def kill(self) -> None:
-        """kill -9 of the supervisor alone."""
+        """Kill the supervisor alone with SIGKILL."""
         assert self.process is not None and self.process.stdout is not None
         self.process.kill()
         self.process.wait()
@@ -96,7 +94,7 @@ class Service:
 
     def http(self, key: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key or self.key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=NO_TLS)
 
     def pid(self, name: str) -> int:
         return int((self.home / "run" / f"{name}.pid").read_text())
@@ -106,9 +104,7 @@ class Service:
 
     @contextmanager
     def suspended(self, name: str) -> Iterator[None]:
-        """While the block runs, this process and its children stand still; one that ends meanwhile
-        does not matter.
-        """
+        """Suspend the process and its children for the block; those that end are ignored."""
         parent = psutil.Process(self.pid(name))
         family = [parent, *parent.children(recursive=True)]
         for member in family:
@@ -130,9 +126,7 @@ class Service:
 
 @contextmanager
 def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """While the block runs, one `acclimate serve` or `worker`, as on a machine of its own, and what
-    it prints in `log`.
-    """
+    """Run one `acclimate serve` or `worker` for the block; its output goes to `log`."""
     with log.open("wb") as out:
         command = [sys.executable, "-m", "acclimate.cli.app", role]
         running = subprocess.Popen(
@@ -146,16 +140,14 @@ def process(role: str, log: Path, environment: dict[str, str]) -> Iterator[subpr
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """A port that no process listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Every file below `folder` and its bytes; one that a running service removes meanwhile is left
-    out.
-    """
+    """Every file below `folder` with its bytes; files that are deleted meanwhile are left out."""
     for top, _, names in os.walk(folder):
         for path in (Path(top, name) for name in names):
             with suppress(FileNotFoundError):
@@ -164,7 +156,7 @@ def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def wait_for(question: Any, seconds: float = 30.0) -> Any:
-    """The first answer that is true; fails when there was none in time."""
+    """Call `question` until its answer is true, and return that; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = question()
@@ -175,7 +167,7 @@ def wait_for(question: Any, seconds: float = 30.0) -> Any:
 
 
 def audit_log(http: httpx.Client) -> list[dict[str, Any]]:
-    """All entries, oldest first: a service that many tests share has more than one page of them."""
+    """All entries of the audit log, oldest first, from all pages."""
     entries: list[dict[str, Any]] = []
     token: str | None = None
     while True:

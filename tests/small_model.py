@@ -1,4 +1,4 @@
-"""A model of four numbers and three classes, made over HTTP: quick to train, real all the way."""
+"""A model of four numbers and three classes, created over HTTP: trained in seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ min_window_rows = 40
 
 
 def labeled(rows: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """x (rows, 4) in three clouds that do not touch, y (rows,)."""
+    """x (rows, 4) in three separate clusters, y (rows,)."""
     rng = np.random.default_rng(seed)
     y = np.arange(rows) % 3
     x = rng.normal(0, 0.3, (rows, 4)) + 2.0 * y[:, None]
@@ -51,7 +51,7 @@ def post(
 
 
 def create(http: httpx.Client, name: str, spec: str = SPEC, seed: bytes | None = None) -> None:
-    """Returns when version 1 of the new model answers."""
+    """Create the model; returns when version 1 answers."""
     reply = post(http, spec.format(name=name), seed_file() if seed is None else seed)
     assert reply.status_code == 202, reply.text
 
@@ -65,7 +65,7 @@ def create(http: httpx.Client, name: str, spec: str = SPEC, seed: bytes | None =
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
-    """A good /v2 body of one row, changed."""
+    """A /v2 request body of one row, with changes to its tensor."""
     return {
         "inputs": [
             {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4], **changes}

@@ -1,8 +1,7 @@
-"""The Celery processes: `python -m workers.app worker` and `... beat`. Trainers are processes of
-their own: no torch here.
+"""The Celery processes: `python -m workers.app worker` and `... beat`.
 
-A message is a doorbell; every task looks at the database and does what is due there. Late, lost and
-doubled messages do no harm.
+A task reads from the database what is due and does it: late, lost and duplicate messages are
+harmless. Trainers are processes of their own, so torch is not imported here.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ TRIGGER_SECONDS = 2.0
 
 
 def build(settings: Settings) -> Celery:
-    """The Celery application with its tasks; nothing is connected yet."""
+    """The Celery application with its tasks; it is not connected yet."""
     app = Celery("acclimate", broker=settings.broker_address, set_as_current=True)
     app.conf.update(
         task_serializer="json",
@@ -38,8 +37,7 @@ def build(settings: Settings) -> Celery:
         accept_content=["json"],
         result_backend=None,
         task_ignore_result=True,
-        # Taken off the queue at once: a lost run comes back by its lease, never by the broker's own
-        # redelivery.
+        # Acknowledged at once: a lost run returns by its lease, not by redelivery of the message.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -67,8 +65,7 @@ def build(settings: Settings) -> Celery:
         beat_max_loop_interval=1,
         timezone="UTC",
     )
-    # Shared with the processes that Celery forks: they end their trainers when this one is told to
-    # stop.
+    # Shared with the processes that Celery forks: they end their trainers at shutdown.
     stopping = multiprocessing.get_context("fork").Event()
     signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
     tasks.register(
@@ -78,8 +75,9 @@ def build(settings: Settings) -> Celery:
 
 
 def await_database(settings: Settings) -> None:
-    """Returns when the database answers and has what this code knows: a run taken up before would
-    only use up its attempts.
+    """Return once the database answers and has the schema that this code needs.
+
+    A run claimed before would only use up its attempts.
     """
     database = Database(settings.database_address)
     try:
@@ -95,14 +93,14 @@ def await_database(settings: Settings) -> None:
 
 
 def main() -> None:
+    """Run one of the two processes."""
     parser = argparse.ArgumentParser(prog="acclimate", description=__doc__)
     parser.add_argument("role", choices=("worker", "beat"))
     role = parser.parse_args().role
     settings = server_settings()
     configure(settings.log_level, process=role)
-    signals.setup_logging.connect(
-        lambda **_: None, weak=False
-    )  # somebody listens: Celery leaves logging as it is
+    # With a receiver of this signal, Celery does not configure logging.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
     if role == "worker" and settings.worker_metrics_port is not None:
         metrics.prepare(settings.home / "metrics" / f"worker-{settings.worker_metrics_port}")
     app = build(settings)
@@ -112,7 +110,7 @@ def main() -> None:
     if settings.worker_metrics_port is not None:
         metrics.serve(settings)
     await_database(settings)
-    # Two processes: one for a run, one that stays free for control tasks.
+    # Two processes: one for a run, one for control tasks.
     options = [
         "--pool=prefork",
         "--concurrency=2",

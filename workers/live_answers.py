@@ -1,6 +1,4 @@
-"""The answers of versions as the log has them: inputs are left alone, and nothing waits for a
-replica to seal.
-"""
+"""Logged answers of versions, read without their inputs and without waiting for a seal."""
 
 from __future__ import annotations
 
@@ -22,36 +20,36 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SEAL_GROWTH = 0.2
-"""A look costs a seal, and a seal makes a file: the next one waits until the rows have grown by
-this share.
-"""
+"""A poll asks for the next seal when the rows have grown by this share: each seal makes a file."""
 
 
 class LastChecked:
-    """What the last look at each thing had before it. Lost with the process, which then looks once
-    more.
+    """The state of each subject at its last check, in memory: unchanged ones are not checked again.
+
+    Subject and state are any hashable values.
     """
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, Hashable] = {}
 
     def unchanged(self, what: Hashable, state: Hashable) -> bool:
-        """Whether the last finished look at the same thing had the same before it."""
+        """Whether the subject had the same state at its last finished check."""
         return self._seen.get(what) == state
 
     def note(self, what: Hashable, state: Hashable) -> None:
+        """Record that the subject was checked in this state."""
         self._seen[what] = state
 
 
 def segment_ids(lines: Iterable[RowMapping]) -> frozenset[str]:
+    """The ids of these segments."""
     return frozenset(line["id"] for line in lines)
 
 
 def behaviour(
     segments: Segments, lines: Iterable[RowMapping], *, version: int, most: int
 ) -> Behaviour | None:
-    """How the version answered in these segments, in their order, until `most` rows are found; None
-    where it did not.
+    """How the version answered the first `most` rows of these segments; None without an answer.
 
     Answers of other versions and repeated rows do not count. A segment that cannot be read is left
     out.
@@ -67,9 +65,7 @@ def behaviour(
 
 
 def served(segments: Segments, lines: Iterable[RowMapping]) -> tuple[int, Behaviour] | None:
-    """The version that answered most rows of these segments, and how it did; None where none can be
-    read.
-    """
+    """The version that answered most rows of these segments, and how; None without an answer."""
     found: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for answers in _first_copies(segments, lines):
         for version in np.unique(answers.version).tolist():
@@ -81,13 +77,13 @@ def served(segments: Segments, lines: Iterable[RowMapping]) -> tuple[int, Behavi
 
 
 def _first_copies(segments: Segments, lines: Iterable[RowMapping]) -> Iterator[Answers]:
-    """The answers of each segment without rows that it or an earlier one has repeated."""
+    """The answers of each segment, without rows that it or an earlier segment repeats."""
     known: set[tuple[str, int]] = set()
     for line in lines:
         try:
             found = segments.answers(line["key"])
         except (SegmentDamaged, StoreError) as error:
-            log.warning("a segment is left out of the look", segment=line["id"], error=str(error))
+            log.warning("a segment cannot be read", segment=line["id"], error=str(error))
             continue
         addresses = list(zip(found.prediction_id, found.row.tolist(), strict=True))
         positions = [

@@ -1,6 +1,4 @@
-"""The worker's own numbers, exact over its forked children: prometheus_client's multiprocess files
-in one folder a worker.
-"""
+"""The worker's metrics, exact over its forked processes (prometheus_client's multiprocess mode)."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from acclimate.storage.runs import runs
 
 
 def prepare(folder: Path) -> None:
-    """An empty folder for the counts of this worker and its children. Call before anything
-    counts.
-    """
+    """Empty the folder of the counts. Call before any metric is used."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     share_metrics_in(folder)
@@ -27,7 +23,7 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def counted(task: str) -> Iterator[None]:
-    """Count the task by how it ends."""
+    """Count the task by its outcome."""
     try:
         yield
     except BaseException:
@@ -37,7 +33,7 @@ def counted(task: str) -> Iterator[None]:
 
 
 def serve(settings: Settings) -> None:
-    """Answer /metrics on the worker's port, from a thread of the Celery parent."""
+    """Serve /metrics on the worker's port, from a thread of the Celery parent."""
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.multiprocess import MultiProcessCollector

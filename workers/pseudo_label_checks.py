@@ -1,6 +1,4 @@
-"""Holds accepted pseudo-labels against the labels that people give later: how often self-training
-was wrong, told afterwards.
-"""
+"""Compares accepted pseudo-labels with labels that come later: the error rate of self-training."""
 
 from __future__ import annotations
 
@@ -28,30 +26,34 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 MOST_RUNS = 32
-"""Labels come for rows of the last windows: older runs keep what was counted of them."""
+"""Runs that are compared, the newest: labels come for rows of the last windows."""
 Numbers = NDArray[np.uint64]
 
 
 def numbers(model_id: str, rows: LoggedRows) -> Numbers:
-    """(N,) the number that stands for the address of each row."""
+    """The number (N,) that stands for the address of each row."""
     return label_sampling.priorities(rows.prediction_id, rows.row, key=model_id)
 
 
 def write(artifacts: Artifacts, run_id: str, learnt: Numbers, found: PseudoLabels) -> str:
-    """The digest of the accepted pseudo-labels of the rows learnt from: twelve bytes a row."""
+    """Store the accepted pseudo-labels of the rows learnt from; returns the digest.
+
+    Twelve bytes a row.
+    """
     accepted = found.accepted
     arrays: dict[str, NDArray[Any]] = {
         "row": learnt[accepted],
         "label": found.label[accepted].astype(np.int32),
     }
-    # The run's own, by its name in the manifest: no other artifact can have this digest, so it is
-    # deleted with it.
+    # The run's id in the manifest makes the digest unique to the run: the artifact can be deleted
+    # with it.
     return artifacts.write({"run": run_id, "pseudo_labels": len(arrays["row"])}, arrays)
 
 
 def recount(database: Database, artifacts: Artifacts, seen: LastChecked) -> None:
-    """Count anew what labels say of the newest runs' pseudo-labels, if rows were labelled or runs
-    ended since the last look.
+    """Count again how many pseudo-labels of the newest runs are contradicted by labels.
+
+    Models without new labels or ended runs since the last count are skipped.
     """
     with database.read() as connection:
         known = models.list_all(connection)
@@ -64,8 +66,8 @@ def recount(database: Database, artifacts: Artifacts, seen: LastChecked) -> None
             state = (labelled, frozenset(run["id"] for run in kept))
             if not kept or not labelled or seen.unchanged(("pseudo_labels", model["id"]), state):
                 continue
-            said = labels.records(connection, model["id"], before=float("inf"))
-        row, label = _known(model["id"], said)
+            records = labels.records(connection, model["id"], before=float("inf"))
+        row, label = _known(model["id"], records)
         for run in kept:
             counted = _checked(artifacts, run["pseudo_labels"], row, label)
             if counted is not None and counted != (
@@ -80,9 +82,7 @@ def recount(database: Database, artifacts: Artifacts, seen: LastChecked) -> None
 
 
 def forget_outdated(database: Database, artifacts: Artifacts) -> None:
-    """Delete the accepted pseudo-labels of runs that ended before the oldest rows that the model's
-    log keeps.
-    """
+    """Delete the accepted pseudo-labels of runs whose rows the bounds of the log have deleted."""
     with database.read() as connection:
         outdated = []
         for model in models.list_all(connection):
@@ -95,13 +95,17 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
 
 
 def _known(
-    model_id: str, said: Mapping[tuple[str, int], LabelRecord]
+    model_id: str, records: Mapping[tuple[str, int], LabelRecord]
 ) -> tuple[Numbers, NDArray[np.int32]]:
-    """The number and the label of each labelled row, by rising numbers."""
+    """Number and label of each labelled row, in the order of the numbers."""
     row = label_sampling.priorities(
-        [id for id, _ in said], np.array([row for _, row in said], dtype=np.int32), key=model_id
+        [id for id, _ in records],
+        np.array([row for _, row in records], dtype=np.int32),
+        key=model_id,
     )
-    label = [NONE_OF_THE_CLASSES if word.label is None else word.label for word in said.values()]
+    label = [
+        NONE_OF_THE_CLASSES if record.label is None else record.label for record in records.values()
+    ]
     order = np.argsort(row)
     return row[order], np.array(label, dtype=np.int32)[order]
 
@@ -109,9 +113,7 @@ def _known(
 def _checked(
     artifacts: Artifacts, digest: str, row: Numbers, label: NDArray[np.int32]
 ) -> tuple[int, int] | None:
-    """How many of the accepted rows are labelled, and how many of those otherwise than they were
-    accepted.
-    """
+    """How many accepted rows have a label, and how many of those another one than was accepted."""
     try:
         _, accepted = artifacts.read(digest)
     except ArtifactError as error:

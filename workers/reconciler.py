@@ -1,6 +1,4 @@
-"""Puts right what was lost or left over: runs that nobody works on are rung for again, and what is
-not needed is deleted.
-"""
+"""Repairs: sends lost messages again, and deletes what is not needed any more."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 HISTORY_DAYS = 30.0
-"""How long the events and the log lines of a run are kept after its end; its row stays."""
+"""How long events and log lines of a run are kept after its end; its row stays."""
 
 
 def notify_waiting(database: Database, notify: Callable[[str], None]) -> None:
-    """Ring for every run that is queued, or whose lease has expired."""
+    """Send the message again for every run that is queued or whose lease has expired."""
     with database.read() as connection:
         waiting = runs.waiting(connection)
     for run_id in waiting:
@@ -36,7 +34,7 @@ def notify_waiting(database: Database, notify: Callable[[str], None]) -> None:
 
 
 def bound_logs(database: Database, segments: Segments) -> None:
-    """Delete the oldest segments of each model until its log keeps to `keep_days` and `max_gib`."""
+    """Delete each model's oldest segments until its log is within `keep_days` and `max_gib`."""
     with database.read() as connection:
         surplus = [
             segment
@@ -53,14 +51,12 @@ def bound_logs(database: Database, segments: Segments) -> None:
 def repeat_erasures(
     database: Database, segments: Segments, artifacts: Artifacts, seen: LastChecked
 ) -> None:
-    """Rows of erased subjects that a backup of database or store brought back go again: looked for
-    once in a process.
-    """
+    """Erase again what a restored backup brought back of erased subjects; once in a process."""
     with database.read() as connection:
         known = [model["id"] for model in models.list_all(connection)]
     for model_id in known:
-        buried = tuple(sorted(segments.tombstones(model_id).items()))
-        if not buried or seen.unchanged(("erased", model_id), buried):
+        tombstones = tuple(sorted(segments.tombstones(model_id).items()))
+        if not tombstones or seen.unchanged(("erased", model_id), tombstones):
             continue
         try:
             erasure.clean_all(database, segments, artifacts, model_id)
@@ -70,13 +66,11 @@ def repeat_erasures(
                 model=model_id,
                 error=str(error),
             )
-        seen.note(("erased", model_id), buried)
+        seen.note(("erased", model_id), tombstones)
 
 
 def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
-    """Delete what ended runs had kept for another attempt, their outdated events and logs, and
-    outdated idempotency keys.
-    """
+    """Delete outdated events, logs and idempotency keys, and stage results of ended runs."""
     with database.read() as connection:
         left = stages.left_over(connection)
         needed = {row["digest"] for row in left if stages.is_needed(connection, row["digest"])}
@@ -98,6 +92,7 @@ def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
 
 
 def _surplus(connection: Connection, model: RowMapping) -> list[RowMapping]:
+    """The segments beyond the bounds of the model's log."""
     policy = LogPolicy(**model["spec"]["log"])
     return catalog.surplus_segments(
         connection, model["id"], keep_days=policy.keep_days, max_bytes=policy.max_gib * 2**30

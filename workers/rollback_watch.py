@@ -1,6 +1,4 @@
-"""Looks at what new champions answer, and takes back a promotion whose live answers are worse than
-its gates expected.
-"""
+"""Watches over new champions: rolls one back that answers worse than its gates expected."""
 
 from __future__ import annotations
 
@@ -25,14 +23,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 WATCHED = ("promote", "override")
-"""The kinds of promotion that are watched: an operator who rolls back knows where to."""
+"""The kinds of promotion that are watched; a rollback is not."""
 SEAL_ROWS = 50
-"""A watch asks for a seal when so many rows wait in the journals, or as many as it still needs."""
+"""A watch requests a seal when so many rows wait in the journals, or as many as it still needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """A promotion under watch: what is known of it, and the segments that may hold its answers."""
+    """A promotion with an open watch, and the segments that may hold its answers.
+
+    With `seal`, more of its rows are to be sealed.
+    """
 
     model: RowMapping
     promotion: Row[Any]
@@ -42,8 +43,9 @@ class Watched:
 
 
 def poll(database: Database, segments: Segments, seen: LastChecked) -> None:
-    """Begin, go on with or end the watch of every model. Asks only the database unless rows were
-    sealed; waits for nobody.
+    """Begin, continue or end the watch of every model.
+
+    Reads only the database unless rows were sealed since, and waits for no replica.
     """
     with database.read() as connection:
         known = models.list_all(connection)
@@ -59,6 +61,7 @@ def poll(database: Database, segments: Segments, seen: LastChecked) -> None:
 
 
 def _poll_watch(database: Database, segments: Segments, seen: LastChecked, found: Watched) -> None:
+    """Request a seal if one is due, and judge the answers if there are new ones."""
     model_id = found.model["id"]
     if found.seal:
         with database.write() as connection:
@@ -70,7 +73,7 @@ def _poll_watch(database: Database, segments: Segments, seen: LastChecked, found
 
 
 def _changed(connection: Connection, model: RowMapping) -> bool:
-    """Whether a promotion came whose watch has not begun, or that ends an older one."""
+    """Whether a promotion has no watch yet, or ends an older promotion's watch."""
     newest = promotions.champion(connection, model["id"])
     if newest is None:
         return False
@@ -79,6 +82,7 @@ def _changed(connection: Connection, model: RowMapping) -> bool:
 
 
 def _begin(connection: Connection, model: RowMapping) -> None:
+    """Open the watch over the newest promotion, if it is to be watched."""
     models.lock(connection, model["id"])
     newest = promotions.champion(connection, model["id"])
     if newest is None:
@@ -103,19 +107,20 @@ def _begin(connection: Connection, model: RowMapping) -> None:
 def _waived(
     connection: Connection, model: RowMapping, promotion: Row[Any], needed: int
 ) -> str | None:
-    """Why nothing is watched, in words."""
+    """Why the promotion is not watched, as a sentence; None where it is."""
     if needed == 0:
         return "the policy says watch_rows = 0"
     if watches.served_before(connection, model["id"], promotion.to_version, promotion.epoch):
-        return f"version {promotion.to_version} has been champion before: what it answers is known"
+        return f"version {promotion.to_version} has been champion before: its answers are known"
     if _expected(versions.get(connection, model["id"], promotion.to_version)) is None:
-        return f"nothing is known of what version {promotion.to_version} should answer"
+        return f"version {promotion.to_version} has no expected answers"
     return None
 
 
 def _expected(version: RowMapping) -> Behaviour | None:
-    """What the gates expected: the student's own answers, and of one that failed them those of the
-    champion before it.
+    """How the gates expected the version to answer: as the student did, if it passed them.
+
+    A version that failed its gates is compared with the champion before it.
     """
     known = version["expected"] or {}
     passed = all(gate["verdict"] == "pass" for gate in version["gates"] if gate["binds"])
@@ -124,7 +129,7 @@ def _expected(version: RowMapping) -> Behaviour | None:
 
 
 def open_watch(connection: Connection, model: RowMapping) -> Watched | None:
-    """The model's newest promotion, while its watch goes on."""
+    """The model's newest promotion, if its watch is open."""
     newest = promotions.champion(connection, model["id"])
     if newest is None or newest.watch is None or newest.watch["state"] != "watching":
         return None
@@ -136,16 +141,17 @@ def open_watch(connection: Connection, model: RowMapping) -> Watched | None:
         model=model,
         promotion=newest,
         expected=expected,
-        # Of windows, not of a time: what the version answered is told by the rows, and clocks
-        # differ, and are set. A watch that an earlier release began names no window.
+        # Selected by window, not by time: clocks of replicas differ and may be set. A watch that
+        # an earlier release began has no window.
         lines=catalog.segments_since_window(connection, model["id"], newest.watch.get("window", 1)),
         seal=barrier.seal_is_due(connection, model["id"], wanted),
     )
 
 
 def conclude(database: Database, segments: Segments, watched: Watched) -> None:
-    """Write what the live answers tell, and act on it; nothing where another promotion came
-    meanwhile.
+    """Write the findings of the watch, and roll back where the answers are worse.
+
+    Does nothing where another promotion came meanwhile.
     """
     promotion, model = watched.promotion, watched.model
     needed = promotion.watch["needed"]

@@ -1,5 +1,6 @@
-"""Works on one run: claims it, starts its trainer as a process, keeps its log, and lets go of the
-lease at once when it dies.
+"""Works on one run: claims it, runs its trainer as a process, and stores the trainer's log.
+
+The lease is released at once when the trainer dies.
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ from acclimate.storage.store import Store, StoreError
 
 log = structlog.get_logger()
 EXIT_SECONDS = 10.0
-"""How long a trainer may take to leave when its run has ended or is somebody else's."""
+"""How long a trainer may take to exit after its run has ended or has a newer claim."""
 LOG_SECONDS = 2.0
-"""How old the stored log of a running attempt gets; what a worker that is killed with its trainer
-loses at most.
-"""
+"""How often the log of a running attempt is stored; a killed worker loses at most so much."""
 
 
 def work(
@@ -39,11 +38,10 @@ def work(
     owner: str,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Returns when the run has ended or is somebody else's, and at once when this worker is busy:
-    the reconciler rings again.
+    """Work on the run until it has ended or has another owner; at once if this worker is busy.
 
-    A worker that is `stopping` ends its trainer and gives the run back: what its stages have kept,
-    another one goes on from.
+    When `stopping()` is true, the trainer is killed and the run released: another worker continues
+    from its stored stages.
     """
     while not stopping():
         with database.write() as connection:
@@ -63,7 +61,7 @@ def work(
 def _train(
     settings: Settings, database: Database, claim: Claim, stopping: Callable[[], bool]
 ) -> int:
-    """The exit code of the trainer: 0 when it has ended the run or lost it to somebody else."""
+    """Run the trainer; its exit code, 0 when it has ended the run or lost it to another claim."""
     kept = AttemptLog(RunLogs(Store(settings.store_address, settings.cache)), claim)
     command = [
         sys.executable,
@@ -96,7 +94,7 @@ def _train(
 
 
 class TrainerWatchdog:
-    """How long a trainer is waited for: one that hangs would keep its worker for ever."""
+    """Decides when a trainer is to be killed: one that hangs would block its worker for ever."""
 
     def __init__(
         self,
@@ -114,13 +112,13 @@ class TrainerWatchdog:
         self._lost_at: float | None = None
 
     def kill_reason(self) -> str | None:
-        """Why the trainer is to be killed now, in words: this worker leaves; two leases after the
-        last one has expired; some time after the run has ended without the trainer.
+        """Why the trainer is to be killed now, as a sentence; None while it may go on.
 
-        A database that does not answer is no reason: it keeps the trainer waiting too.
+        The reasons: this worker stops; the lease expired two leases ago; the run ended
+        `EXIT_SECONDS` ago and the trainer still runs. A database that does not answer is no reason.
         """
         if self._stopping():
-            return "the worker leaves, another goes on"
+            return "the worker stops, another continues"
         return "the trainer hangs and is killed" if self._hangs() else None
 
     def _hangs(self) -> bool:
@@ -139,10 +137,10 @@ class TrainerWatchdog:
 
 
 class AttemptLog:
-    """The log lines of one attempt, on their way from its trainer to the store.
+    """The log lines of one attempt, read from its trainer and written to the store.
 
-    Only lines that are JSON objects are kept: those are the trainer's own, which hold no values of
-    rows; what a user's network prints is seen in the worker's log alone.
+    Only lines that are JSON objects are stored: those are the trainer's own, which hold no values
+    of rows. What a user's network prints is in the worker's log alone.
     """
 
     def __init__(self, logs: RunLogs, claim: Claim) -> None:
@@ -154,7 +152,7 @@ class AttemptLog:
         self._stored = b""
 
     def take(self, data: bytes) -> None:
-        """The next bytes that the trainer wrote, also passed on to this process's own log."""
+        """Add the next bytes that the trainer wrote; they are copied to this process's stderr."""
         os.write(sys.stderr.fileno(), data)
         *whole, self._rest = (self._rest + data).split(b"\n")
         self._lines += b"".join(
@@ -163,11 +161,12 @@ class AttemptLog:
         self._lines = newest(self._lines)
 
     def store_when_due(self) -> None:
+        """Store the lines, if that was last done `LOG_SECONDS` ago."""
         if time.monotonic() - self._stored_at >= LOG_SECONDS:
             self.store()
 
     def store(self) -> None:
-        """Keep the lines so far. A store that fails costs log lines, never the run."""
+        """Store the lines so far. A failure of the store is logged; the run goes on."""
         self._stored_at = time.monotonic()
         if self._lines == self._stored:
             return
@@ -180,19 +179,19 @@ class AttemptLog:
             )
 
     def end(self, code: int) -> None:
-        """The trainer has ended with this code, which is the last line."""
+        """Add the exit code as the last line, and store the lines."""
         ended = structlog.processors.JSONRenderer()(log, "info", _last_line(self._claim, code))
         self._lines += str(ended).encode() + b"\n"
         self.store()
 
 
 def _last_line(claim: Claim, code: int) -> structlog.typing.EventDict:
-    said = "the trainer ended" if code == 0 else "the trainer died"
+    event = "the trainer ended" if code == 0 else "the trainer died"
     line: structlog.typing.EventDict = {
         "run": claim.run_id,
         "attempt": claim.attempt,
         "code": code,
-        "event": said,
+        "event": event,
         "level": "info" if code == 0 else "error",
     }
     return structlog.processors.TimeStamper(fmt="iso", utc=True)(log, "info", line)
@@ -201,9 +200,7 @@ def _last_line(claim: Claim, code: int) -> structlog.typing.EventDict:
 def follow_log(
     process: subprocess.Popen[bytes], kept: AttemptLog, kill_reason: Callable[[], str | None]
 ) -> None:
-    """Returns when the trainer has closed its log, which its death does too; one that is no longer
-    waited for is killed.
-    """
+    """Read the trainer's stderr until it is closed; kill the trainer if `kill_reason()`."""
     assert process.stderr is not None
     with process.stderr as pipe:
         while True:

@@ -1,6 +1,4 @@
-"""Beat's own scheduler: rings for the periodic tasks by a clock that nobody sets, and not while
-nobody answers.
-"""
+"""The scheduler of periodic tasks, on the monotonic clock; pauses while messages are unanswered."""
 
 from __future__ import annotations
 
@@ -15,33 +13,32 @@ from celery.schedules import schedule
 log = structlog.get_logger()
 
 MOST_UNANSWERED = 10
-"""Rings that may wait. Messages that expire instead are thrown away by every worker whose clock is
-too far ahead.
-"""
+"""Messages that may wait. They do not expire: a worker whose clock is ahead would drop them."""
 
 
 def monotonic_schedule(seconds: float) -> schedule:
-    """So many seconds of this machine's steady clock: one that is set back keeps nobody from
-    ringing.
-    """
+    """A period in seconds of the monotonic clock, which no change of the system time affects."""
     return schedule(seconds, nowfun=_monotonic_now)
 
 
 class MonotonicScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
-    """In memory: which slot of a model's schedule has made a run is known by the database."""
+    """A scheduler in memory: the database knows which schedule slots have started a run."""
 
-    _unanswered = False
+    _paused = False
 
     def apply_async(
         self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **options: Any
     ) -> Any:
+        """Send the message of a due task, unless `MOST_UNANSWERED` messages wait."""
         queue = self.app.conf.task_default_queue
         waiting = (producer or self.producer).channel.queue_declare(queue=queue).message_count
-        before, self._unanswered = self._unanswered, waiting >= MOST_UNANSWERED
-        if not self._unanswered:
+        was_paused, self._paused = self._paused, waiting >= MOST_UNANSWERED
+        if not self._paused:
             return super().apply_async(entry, producer=producer, advance=advance, **options)
-        if not before:
-            log.warning("no worker answers: nothing is rung for until one does", waiting=waiting)
+        if not was_paused:
+            log.warning(
+                "no worker takes messages: no more are sent until one does", waiting=waiting
+            )
         return None
 
 

@@ -1,6 +1,4 @@
-"""The three tasks: work on a run, ring again for runs that nobody has, look at new champions and
-for triggers that are due.
-"""
+"""The Celery tasks: "run" works on a run, "reconcile" repairs, "trigger" watches and starts."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ log = structlog.get_logger()
 
 
 def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[[], bool]) -> None:
-    """Make the tasks known to the application. Each task opens the database in its own process,
-    after the fork.
+    """Register the tasks with the application.
 
-    `stopping` is asked there too, whether this worker was told to stop.
+    Each task opens the database in its own process, after the fork. `owner` names this worker in
+    claims; `stopping()` says whether it was told to stop.
     """
     seen = LastChecked()
 
@@ -67,8 +65,7 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
             try:
                 segments = Segments(Store(settings.store_address, settings.cache))
                 try:
-                    # First: starting a run may wait for a replica that is stuck, and a rollback
-                    # must not.
+                    # First: starting a run may wait for a replica, and a rollback must not.
                     rollback_watch.poll(database, segments, seen)
                 finally:
                     triggers.start_due_runs(database, segments, seen, notify)
@@ -81,6 +78,6 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
 
 
 def note_done(database: Database, task: str) -> None:
-    """Tell everybody that it is being done: by itself, nothing shows that it is not."""
+    """Record that the periodic task has finished."""
     with database.write() as connection:
         periodic_tasks.note_done(connection, task)

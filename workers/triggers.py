@@ -1,6 +1,4 @@
-"""Looks whether a trigger is due: enough rows, a slot of the schedule, or drift in the newest
-answers.
-"""
+"""Starts runs that are due: enough rows, a schedule slot, or drift in the newest answers."""
 
 from __future__ import annotations
 
@@ -31,15 +29,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 NEWEST_ROWS = 500
-"""So many of the newest answers tell whether they changed; older ones of the open window would hide
-it.
-"""
+"""Newest answers that are tested for drift; older ones of the open window would hide it."""
 REMEMBERED_RUNS = 32
+"""Newest runs that are read to find the last success."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DueRun:
-    """A model whose window should close now, and why."""
+    """A run that is due, and why. `slot` is the schedule slot, unix seconds."""
 
     model: str
     trigger: str
@@ -49,8 +46,9 @@ class DueRun:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftCheck:
-    """A model whose newest answers are to be compared with what they were, and whether more of them
-    should be sealed first.
+    """A model whose newest answers are to be compared with `reference`.
+
+    At least `needed` rows are compared; with `seal`, more rows are to be sealed first.
     """
 
     model: RowMapping
@@ -64,9 +62,7 @@ class DriftCheck:
 def start_due_runs(
     database: Database, segments: Segments, seen: LastChecked, notify: Callable[[str], None]
 ) -> None:
-    """Start a run for each model that is due; whoever else looks at the same time starts no second
-    one.
-    """
+    """Start a run for each model that is due; a concurrent call starts no second one."""
     due, checks = [], []
     with database.read() as connection:
         for model in models.list_all(connection):
@@ -77,10 +73,9 @@ def start_due_runs(
             found = _due(connection, model, policy)
             if found is not None:
                 due.append(found)
-            elif (
-                policy.on_drift
-                and (check := _drift_check(connection, model, policy, champion)) is not None
-            ):
+                continue
+            check = _drift_check(connection, model, policy, champion) if policy.on_drift else None
+            if check is not None:
                 checks.append(check)
     for check in checks:
         with suppress(UnknownModel):  # deleted since
@@ -92,6 +87,7 @@ def start_due_runs(
 
 
 def _start(database: Database, due: DueRun, notify: Callable[[str], None]) -> None:
+    """Start the run and send its message."""
     what = {"trigger": due.trigger, "slot": due.slot, "reason": due.reason}
     request = RunRequest(
         model=due.model, actor="beat", trigger=due.trigger, slot=due.slot, reason=due.reason
@@ -106,6 +102,7 @@ def _start(database: Database, due: DueRun, notify: Callable[[str], None]) -> No
 
 
 def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> bool:
+    """Whether the model learns, has no active run, and has enough rows."""
     if model["learning"] != "on" or policy.learnable == "no":
         return False
     if runs.active(connection, model["id"]) is not None:
@@ -114,10 +111,11 @@ def _may_learn(connection: Connection, model: RowMapping, policy: Policy) -> boo
 
 
 def _due(connection: Connection, model: RowMapping, policy: Policy) -> DueRun | None:
+    """The run that enough rows or the schedule call for, if any."""
     if triggers.rows_due(policy, windows.open_rows(connection, model["id"])):
         return DueRun(model=model["name"], trigger="rows")
     now = clock(connection)
-    # What lies in the future was written before the clock was set back.
+    # Times in the future were written before the clock was set back.
     known = (model["created_at"], runs.last_slot(connection, model["id"], until=now) or 0.0)
     since = max(at for at in (0.0, *known) if at <= now)
     slot = triggers.due_slot(policy.schedule, since=since, now=now)
@@ -127,8 +125,9 @@ def _due(connection: Connection, model: RowMapping, policy: Policy) -> DueRun | 
 def _drift_check(
     connection: Connection, model: RowMapping, policy: Policy, champion: Row[Any]
 ) -> DriftCheck | None:
-    """None while the model cools down from drift that taught nothing, or nothing is known to
-    compare with.
+    """The drift check of the model.
+
+    None during a cool-down, and where no reference is known.
     """
     if _is_cooling_down(connection, model):
         return None
@@ -150,8 +149,9 @@ def _drift_check(
 
 
 def _is_cooling_down(connection: Connection, model: RowMapping) -> bool:
-    """Only runs that drift started count: an operator's neither wait for this nor make anybody
-    wait.
+    """Whether the last runs that drift started taught nothing, and the cool-down goes on.
+
+    Runs of other triggers neither wait for a cool-down nor cause one.
     """
     fruitless = []
     for run in runs.page(connection, model_id=model["id"], size=REMEMBERED_RUNS):
@@ -159,16 +159,14 @@ def _is_cooling_down(connection: Connection, model: RowMapping) -> bool:
             break
         if run["trigger"] == "drift" and run["ended_at"] is not None:
             fruitless.append(run["ended_at"])
-    # An end in the future was written before the clock was set back: nobody waits until it comes.
+    # An end in the future was written before the clock was set back, and does not count.
     return bool(fruitless) and 0 <= clock(connection) - fruitless[0] < triggers.cool_down_seconds(
         len(fruitless)
     )
 
 
 def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) -> Behaviour | None:
-    """The champion's answers in the last good window that it served, else how it answered when it
-    was judged.
-    """
+    """The champion's answers in the last good window that it served, else on the held-out rows."""
     version = champion.to_version
     for window in reversed(windows.list_all(connection, model["id"])):
         served = (window["estimate"] or {}).get("served")
@@ -185,7 +183,7 @@ def _reference(connection: Connection, model: RowMapping, champion: Row[Any]) ->
 def _drift_reason(
     database: Database, segments: Segments, seen: LastChecked, check: DriftCheck
 ) -> str | None:
-    """Why the newest sealed answers call for a run, in words."""
+    """Why the newest sealed answers call for a run, as a sentence; None where they do not."""
     model_id, champion = check.model["id"], check.champion
     if check.seal:
         with database.write() as connection:

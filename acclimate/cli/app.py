@@ -1,4 +1,4 @@
-"""The command line: which word calls which function, and which exit code an error has."""
+"""The command line: the function of each command, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 run rejected, 4 not found or conf
 
 
 class ListedGroup(TyperGroup):
-    """A group whose bare name lists: `acclimate runs` is `acclimate runs list`, `acclimate windows
-    gas` likewise.
-    """
+    """A group of commands whose default is `list`: `acclimate runs` is `acclimate runs list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
@@ -51,7 +49,7 @@ class ListedGroup(TyperGroup):
 
 
 def build() -> typer.Typer:
-    """The whole command line."""
+    """The command line with all its commands."""
     app = typer.Typer(
         help=ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -82,14 +80,15 @@ def build() -> typer.Typer:
         windows.release,
     )
     _add_group(app, "keys", "Keys: list, create, revoke.", keys.list_, keys.create, keys.revoke)
-    _add_group(app, "audit", "Who did what when: list, verify.", audit.list_, audit.verify)
+    _add_group(app, "audit", "Audit log: list, verify.", audit.list_, audit.verify)
     _add_show(app)
     return app
 
 
 def main() -> None:
-    """Run the command of `sys.argv` and leave with its exit code; errors are one sentence on
-    stderr, never a traceback.
+    """Run the command in `sys.argv` and exit with its code.
+
+    An error is one message on stderr, without a traceback.
     """
     try:
         build()(prog_name="acclimate")
@@ -104,7 +103,7 @@ def main() -> None:
 
 
 def exit_code(error: ClientError) -> int:
-    """The exit code of the contract for an error of the client."""
+    """The exit code for an error of the client."""
     if isinstance(error, UnreachableError):
         return UNREACHABLE
     if isinstance(error, AccessError):

@@ -1,4 +1,4 @@
-"""The commands about who did what when: the audit log, and whether it is whole."""
+"""The commands about the audit log: list, verify."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acclimate.cli.options import AsJson, Home, Url
 
 
 def list_(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """Who did what when, oldest first as the service keeps it."""
+    """List the audit log, oldest first."""
     with connect(home, url) as client:
         found = client.audit()
     if as_json:
@@ -28,27 +28,23 @@ def verify(
     expect: Annotated[
         str | None,
         typer.Option(
-            "--expect", metavar="HASH", help="The head that was printed before, kept elsewhere."
+            "--expect", metavar="HASH", help="A head that was printed before and stored elsewhere."
         ),
     ] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold every entry against its hash and the one before it; exit 1 when one was changed or taken
-    away.
-    """
+    """Verify the hash chain of the audit log. Exit 1 when an entry was changed or removed."""
     with connect(home, url) as client:
         found = client.verify_audit(expect=expect)
     if as_json:
         output.print_json(found)
     elif found["broken"] is not None:
-        print(
-            f"entry {found['broken']} is not what was written, or does not follow the one before it"
-        )
+        print(f"entry {found['broken']} was changed, or does not follow from the entry before it")
     elif not found["seen"]:
-        print(f"no entry has the hash {expect}: the log was cut off or written anew")
+        print(f"no entry has the hash {expect}: entries were removed, or the log was rewritten")
     else:
-        print(f"{found['entries']} entries, each as it was written; head {found['head']}")
+        print(f"{found['entries']} entries, none changed; head {found['head']}")
     if not found["intact"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Which service a command speaks to, and with which key."""
+"""The service that a command uses, and the key."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def connect(home: Path | None, url: str | None, *, patience: float = 0.0) -> Client:
-    """A client for the service that the options and the environment name.
+    """A client of the service that the options or the environment name.
 
     In this order: `--home`; `--url` or ACCLIMATE_URL with ACCLIMATE_API_KEY; the home of
-    ACCLIMATE_HOME (default .acclimate). A key from a home goes only to that home's address. Raises
-    `UnreachableError` when the home holds no address.
+    ACCLIMATE_HOME (default .acclimate). The key of a home is sent only to that home's address.
+    Raises `UnreachableError` when the home has no address.
     """
     address, key = target(home, url)
     return Client(address, key, patience=patience)
 
 
 def target(home: Path | None, url: str | None) -> tuple[str, str | None]:
-    """The address and the key that `connect` would use."""
+    """The address and the key that `connect` uses."""
     from acclimate.settings import client_settings
 
     settings = client_settings()
@@ -36,14 +36,15 @@ def target(home: Path | None, url: str | None) -> tuple[str, str | None]:
 
 
 def read_home(home: Path) -> tuple[str, str | None]:
-    """Address and admin key of the embedded service in this home; the key is None where it may not
-    be read.
+    """Address and admin key of the embedded service in this home.
+
+    The key is None where it cannot be read. Raises `UnreachableError` without an address.
     """
     try:
         address = (home / "url").read_text(encoding="utf-8").strip()
     except OSError:
         raise UnreachableError(
-            f"{home / 'url'} is not there: start `acclimate up --home {home}`, or set "
+            f"{home / 'url'} does not exist: start `acclimate up --home {home}`, or set "
             f"ACCLIMATE_URL and ACCLIMATE_API_KEY"
         ) from None
     try:

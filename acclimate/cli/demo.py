@@ -1,5 +1,5 @@
-"""The command `demo`, which is what `make run` shows: digits that slowly turn, learnt without
-labels, on a real service.
+"""The command `demo`, which `make run` runs: a service that adapts to slowly rotating digits
+without labels.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SET_DEATH_SIGNAL = 1
 
 
 class StoppedError(Exception):
-    """A signal asked the demo to end."""
+    """A signal stopped the demo."""
 
 
 class ServiceEndedError(Exception):
-    """`acclimate up` ended by itself, with this code."""
+    """`acclimate up` exited with this code before the demo stopped it."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"acclimate up ended with {code}")
+        super().__init__(f"acclimate up exited with {code}")
         self.code = code
 
 
@@ -52,15 +52,16 @@ def demo(
         typer.Option(
             "--home",
             metavar="DIR",
-            help="Folder of everything it keeps (ACCLIMATE_HOME or .acclimate).",
+            help="Folder for all files (ACCLIMATE_HOME or .acclimate).",
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65_535, help="Port to serve on; 0 takes a free one.")
+        int,
+        typer.Option("--port", min=0, max=65_535, help="Port to serve on; 0 selects a free one."),
     ] = 8000,
 ) -> None:
-    """Serve handwritten digits that slowly turn, and watch the model follow them without labels.
-    Ctrl-C stops all of it.
+    """Serve a model of handwritten digits, rotate the digits slowly, and show how the model adapts
+    without labels. Keeps serving until Ctrl-C.
     """
     from acclimate.settings import client_settings
 
@@ -68,8 +69,10 @@ def demo(
 
 
 def run(home: Path, port: int) -> int:
-    """The whole show; its exit code: 0 stopped while serving, 1 the show did not go as promised,
-    130 stopped before its end, else that of `acclimate up` when it ended by itself.
+    """Run the demo; returns the exit code.
+
+    0 when it was stopped while serving, 1 when a result was not as expected, 130 when it was
+    stopped before the end, else the code of `acclimate up` when that exited by itself.
     """
     started = time.monotonic()
     shown = False
@@ -82,10 +85,10 @@ def run(home: Path, port: int) -> int:
                 _raise_if_ended(up)
                 raise
             if faults:
-                output.say("the demo did not go as promised: " + "; ".join(faults))
+                output.say("the demo failed: " + "; ".join(faults))
                 return 1
             shown = True
-            print(f"serving on at {url}; Ctrl-C stops all of it", flush=True)
+            print(f"still serving at {url}; Ctrl-C stops everything", flush=True)
             while True:
                 _raise_if_ended(up)
                 time.sleep(0.5)
@@ -93,15 +96,13 @@ def run(home: Path, port: int) -> int:
         output.say("stopped")
         return 0 if shown else 130
     except ServiceEndedError as ended:
-        output.say(f"{ended}; its last words are in {home / 'demo.log'}")
+        output.say(f"{ended}; see the end of {home / 'demo.log'}")
         return exit_code(ended.code)
 
 
 @contextmanager
 def serving(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Address and process of `acclimate up` in this home, stopped at the end, however that
-    comes.
-    """
+    """Start `acclimate up` in this home and stop it at the end; yields its address and process."""
     home.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,
@@ -115,8 +116,7 @@ def serving(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]
     ]
     print(f"starting: acclimate up --home {home} --port {port}", flush=True)
     with (home / "demo.log").open("a", encoding="utf-8") as log:
-        # A session of its own: Ctrl-C reaches the demo alone, which then ends the service once, in
-        # order.
+        # In a session of its own, so that Ctrl-C reaches only the demo, which stops the service.
         up = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -133,7 +133,7 @@ def serving(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]
 
 
 def show(home: Path, url: str, started: float) -> list[str]:
-    """Create, play, print; what was not as promised."""
+    """Create the model, play the stream and print the results; returns what was not as expected."""
     _, key = read_home(home)
     print(f"address {url}\nadmin key {home / 'admin.key'}: {key}", flush=True)
     with Client(url, key, patience=PATIENCE) as client:
@@ -142,19 +142,18 @@ def show(home: Path, url: str, started: float) -> list[str]:
         spec = digits.write(folder, name=name)
         run = client.create(spec)
         print(
-            f"model {name}: {digits.SEED_ROWS} labeled digits; the run {run['id']} trains "
-            f"version 1",
+            f"model {name}: {digits.SEED_ROWS} labeled digits; run {run['id']} trains version 1",
             flush=True,
         )
         run = follow(client, run["id"], home)
         if run["state"] != "succeeded":
             return [
-                f"version 1 was not made: the run {run['id']} ended {run['state']}: "
+                f"version 1 was not published: run {run['id']} ended {run['state']}: "
                 f"{run.get('detail')}"
             ]
         print(
-            f"version 1 serves {time.monotonic() - started:.0f} s after the start; now the "
-            f"digits turn, unlabeled",
+            f"version 1 is served {time.monotonic() - started:.0f} s after the start; now the "
+            f"digits rotate, without labels",
             flush=True,
         )
         windows = play_shown(client, name, playing.read(folder / "stream.npz"))
@@ -164,18 +163,18 @@ def show(home: Path, url: str, started: float) -> list[str]:
 def _conclude(
     client: Client, name: str, windows: Sequence[Played], report: Path, started: float
 ) -> list[str]:
-    """Print table, picture and what they show; what was not as promised."""
+    """Print the table, the picture's path and the summary; returns what was not as expected."""
     output.print_table(windows_table(name, windows))
     print(summary(scoring.report(windows)))
     print(
         keep(
             windows,
             report,
-            title="Handwritten digits, turned 5 to 50 degrees, learnt without labels",
+            title="Handwritten digits, rotated by 5 to 50 degrees, learnt without labels",
         )
     )
     print(
-        "the windows draw from 900 digits: each returns about three times, at another angle",
+        "the windows are drawn from 900 digits: each appears about three times, at other angles",
         flush=True,
     )
     states = {window["id"]: window["state"] for window in client.windows(name)}
@@ -192,7 +191,7 @@ def _conclude(
     if not faults:
         promotions = sum(window.promoted for window in windows)
         print(
-            f"learning went on: {promotions} promotions in all, "
+            f"learning continued: {promotions} promotions in total, "
             f"{time.monotonic() - started:.0f} s after the start",
             flush=True,
         )
@@ -200,27 +199,25 @@ def _conclude(
 
 
 def exit_code(code: int) -> int:
-    """The code to end with when the service ended by itself: its own, 128 + n for signal n as
-    shells say, never 0.
-    """
+    """The exit code when the service exited by itself: its own, 128 + n after signal n, never 0."""
     return 128 - code if code < 0 else code or 1
 
 
 def judge(windows: Sequence[Played], quarantined: int) -> list[str]:
-    """What a demo of these windows did not show, in words; nothing when all is as promised."""
+    """What was not as expected in these windows, one message each; none when all was."""
     faults = []
     promotions = sum(window.promoted for window in windows)
     if promotions < LEAST_PROMOTIONS:
-        faults.append(f"{promotions} promotions, at least {LEAST_PROMOTIONS} were due")
-    marked = [place for place, window in enumerate(windows) if window.mark]
-    for place in marked:
-        window = windows[place]
+        faults.append(f"{promotions} promotions, expected at least {LEAST_PROMOTIONS}")
+    marked = [index for index, window in enumerate(windows) if window.mark]
+    for index in marked:
+        window = windows[index]
         if window.state != "rejected":
             faults.append(
                 f"the run over window {window.window} ({window.mark}) ended {window.state}, "
-                f"not rejected"
+                f"expected rejected"
             )
-        if not any(later.promoted for later in windows[place + 1 :]):
+        if not any(later.promoted for later in windows[index + 1 :]):
             faults.append(f"nothing was promoted after window {window.window}")
     if quarantined < len(marked):
         faults.append("the marked window is not quarantined")
@@ -236,16 +233,15 @@ def _free_name(taken: Sequence[str]) -> str:
 
 
 def _end_with_parent() -> None:
-    """On Linux: the child is asked to end when this process is killed, which leaves it no time to
-    do so itself.
-    """
+    """On Linux: send SIGTERM to the child when this process is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _wait_until_ready(up: subprocess.Popen[str]) -> str:
-    """The address of the ready line; what comes after it is read and dropped, or a full pipe would
-    stop the service.
+    """The address in the ready line.
+
+    Later lines are read and dropped: a full pipe would block the service.
     """
     found: list[str] = []
     assert up.stdout is not None
@@ -274,7 +270,7 @@ def _raise_if_ended(up: subprocess.Popen[str]) -> None:
 
 
 def _stop(up: subprocess.Popen[str]) -> None:
-    """End the service in order; by force when it does not end in time."""
+    """Stop the service; kill it when it does not stop in time."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if up.poll() is None:

@@ -1,4 +1,4 @@
-"""A real drifting stream for the demo: scikit-learn's handwritten digits, which slowly turn."""
+"""A drifting stream for the demo: scikit-learn's handwritten digits, rotated slowly."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ SEED_ROWS = 897
 WINDOW_ROWS = 300
 DEGREES = tuple(range(5, 55, 5))
 SPREAD = 2.5
-"""Degrees to either side of a window's angle that a row may be turned."""
+"""Largest deviation of a row's angle from the angle of its window, in degrees."""
 JUNK_AFTER = 3
 MARK = "permuted on purpose"
 
 SPEC = """\
-# Handwritten digits as images of 8 x 8 points; prepare.py (or `acclimate demo`) writes seed.npz
-# beside this file.
+# Handwritten digits, 8 x 8 pixels; prepare.py or `acclimate demo` writes seed.npz beside it.
 [model]
 name = "{name}"
 network = "cnn"
@@ -48,13 +47,13 @@ max_rows = 0
 
 
 class MissingExtraError(ClientError):
-    """A package of an extra is not installed; the message says which extra brings it."""
+    """A package of an extra is not installed; the message names the extra."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Labeled rows in the order of their windows: x (N, 8, 8) in 0..16, y (N,), t (N,) from 1;
-    marks by window.
+    """Labeled rows in the order of their windows: x (N, 8, 8) in 0..16, y (N,), window numbers t
+    (N,) from 1, and marks by window number.
     """
 
     x: Floats
@@ -69,26 +68,27 @@ class Stream:
 
 
 def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
-    """Seed set x (897, 8, 8), y (897,), and the stream that turns away from it.
+    """Seed set x (897, 8, 8), y (897,), and the drifting stream.
 
-    The 1,797 digits are shuffled once; 897 are the seed set, the other 900 the stream: ten windows
-    of 300, turned by 5, 10, ... 50 degrees and up to 2.5 more or less for each row. A window draws
-    without replacement, the next one anew: each of the 900 returns about three times, at another
-    angle. After the third window comes one of 300 digits whose 64 pixels are permuted anew in each
-    row: junk that nobody should learn from, and marked so. Raises `MissingExtraError` without
-    scikit-learn.
+    The 1,797 digits are shuffled once. 897 are the seed set. The other 900 make ten windows of 300
+    rows, rotated by 5, 10, ... 50 degrees, plus or minus up to 2.5 degrees per row. Each window
+    samples without replacement, so that a digit appears about three times, at different angles.
+    After the third window there is a marked window of junk: 300 digits whose 64 pixels are permuted
+    differently in each row. Raises `MissingExtraError` without scikit-learn.
     """
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "the digits come with scikit-learn: install the extra, acclimate[demo]"
+            "the digits need scikit-learn: install the extra acclimate[demo]"
         ) from None
     rng = np.random.default_rng(seed)
     images, labels = load_digits(return_X_y=True)
     order = rng.permutation(len(labels))
-    x, y = images[order].astype(np.float32).reshape(-1, 8, 8), labels[order].astype(np.int64)
-    pool_x, pool_y = x[SEED_ROWS:], y[SEED_ROWS:]
+    x = images[order].astype(np.float32).reshape(-1, 8, 8)
+    y = labels[order].astype(np.int64)
+    pool_x = x[SEED_ROWS:]
+    pool_y = y[SEED_ROWS:]
     windows: list[tuple[Floats, Integers]] = []
     for degrees in DEGREES:
         drawn = rng.permutation(len(pool_y))[:WINDOW_ROWS]
@@ -113,13 +113,12 @@ def make(seed: int = 0) -> tuple[Floats, Integers, Stream]:
 
 
 def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
-    """The digits x (N, 8, 8), each turned about its middle by its own angle, with linear
-    interpolation and empty corners.
+    """Rotate each digit of x (N, 8, 8) about its centre, by angles `degrees` (N,), with linear
+    interpolation and zeros outside the image.
     """
     from scipy.ndimage import rotate  # type: ignore[import-untyped]  # comes with scikit-learn
 
-    # grid-constant: emptiness begins beyond the border. With "constant" the whole border line is
-    # lost at one degree.
+    # grid-constant: zeros begin beyond the border; "constant" loses the border pixels at 1 degree.
     turned = [
         rotate(image, angle, reshape=False, order=1, mode="grid-constant")
         for image, angle in zip(x, degrees, strict=True)
@@ -128,7 +127,7 @@ def turn(x: Floats, degrees: NDArray[np.float64]) -> Floats:
 
 
 def write(folder: Path, *, name: str = "digits", seed: int = 0) -> Path:
-    """Write spec.toml, seed.npz and stream.npz into the folder; the spec's path."""
+    """Write spec.toml, seed.npz and stream.npz into the folder; returns the spec's path."""
     x, y, stream = make(seed)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "seed.npz", x=x, y=y)

@@ -1,4 +1,4 @@
-"""The command `doctor`: what stands in the way of a command, checked one thing after the other."""
+"""The command `doctor`: checks what other commands need."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ LEAST_FREE = 2 * GIB
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing looked at: whether it is as it should be, what was found, and the exit code it asks
-    for when not.
-    """
+    """One check: its name, whether it passed, what was found, and the exit code when it failed."""
 
     check: str
     ok: bool
@@ -34,8 +32,8 @@ class Check:
 
 
 def doctor(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """Look at Python, torch, the disk, the service's address and the key. Exit 0 when all is well,
-    6 or 5 or 1 when not.
+    """Check Python, torch, the disk, the service's address and the key. Exit 0 when all checks
+    pass, else 6 (address), 5 (key) or 1.
     """
     from acclimate.settings import client_settings
 
@@ -50,9 +48,7 @@ def doctor(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
 
 
 def machine(home: Path) -> Iterator[Check]:
-    """Python, torch (asked for its version without loading it), and the disk that the home
-    is on.
-    """
+    """The checks of Python, torch (which is not imported) and the disk of the home."""
     yield Check(
         check="python",
         ok=sys.version_info >= (3, 11),
@@ -69,12 +65,14 @@ def machine(home: Path) -> Iterator[Check]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     yield Check(
-        check="disk", ok=free >= LEAST_FREE, found=f"{free / GIB:.1f} GiB free where {home} is"
+        check="disk",
+        ok=free >= LEAST_FREE,
+        found=f"{free / GIB:.1f} GiB free on the disk of {home}",
     )
 
 
 def service(home: Path | None, url: str | None) -> Iterator[Check]:
-    """Whether something answers at the address, and whether it takes the key."""
+    """The checks of the address and of the key."""
     try:
         client = connect(home, url)
     except UnreachableError as error:
@@ -89,8 +87,8 @@ def service(home: Path | None, url: str | None) -> Iterator[Check]:
             return
         try:
             client.status()
-            yield Check(check="key", ok=True, found="accepted, and may view")
+            yield Check(check="key", ok=True, found="accepted, has the scope view")
         except AccessError as error:
             yield Check(check="key", ok=False, found=str(error), code=5)
         except ClientError as error:
-            yield Check(check="key", ok=False, found=f"cannot tell: {error}")
+            yield Check(check="key", ok=False, found=f"could not be checked: {error}")

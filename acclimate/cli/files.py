@@ -1,4 +1,4 @@
-"""Rows and labels out of a user's files: csv, npy, npz, parquet, jsonl."""
+"""Reads rows and labels from files: csv, npy, npz, parquet, jsonl."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ from acclimate.client.errors import FileError
 
 SUFFIXES = (".csv", ".npy", ".npz", ".parquet", ".jsonl")
 NOT_INPUT = ("y", "t", "label", "class")
-"""Columns of a table that are never part of a row."""
+"""Columns of a table that are not part of a row."""
 TEXT_COLUMNS = ("x", "text")
 LABEL_KEYS = ("prediction_id", "row", "label", "source")
 
 
 def read_rows(path: Path, kind: str = "vector") -> list[Any]:
-    """The rows of a file for a model of this kind of input, in file order, unchecked.
+    """The rows of a file, in file order, not validated.
 
-    Numbers: each row a list, nested where the file nests it. npy: the array's first axis; npz: its
-    `x`; parquet: its column `x`, else all columns but y, t, label, class; csv: the same with a
-    header, or every column without one; jsonl: one array a line, or an object with `x`. What is no
-    number in a csv stays text, so that the row can be refused and the others kept.
+    Numbers: each row is a list, nested as in the file. npy: the array's first axis; npz: its `x`;
+    parquet: its column `x`, else all columns except y, t, label, class; csv: the same with a
+    header, or every column without one; jsonl: one array per line, or an object with `x`. Text in a
+    numeric csv stays text, so that only its row is refused.
 
-    Text: each row a string. npy, npz: a unicode array; parquet and csv: the column `x` or `text`,
-    or the only column of a csv without a header; jsonl: one string a line, or an object with `x` or
-    `text`.
+    Text: each row is a string. npy, npz: a unicode array; parquet and csv: the column `x` or
+    `text`, or the only column of a csv without a header; jsonl: one string per line, or an object
+    with `x` or `text`.
+
+    Args:
+        kind: the model's kind of input.
+
+    Raises `FileError`.
     """
     match _suffix(path):
         case ".npy":
@@ -52,15 +57,14 @@ def read_rows(path: Path, kind: str = "vector") -> list[Any]:
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
-    """The labels of a file, each `{"prediction_id", "row", "label", "source"}`; `source` is "file"
-    where the file has none.
+    """The labels of a file, each `{"prediction_id", "row", "label", "source"}`.
 
-    A label that is a whole number is a class index, an empty one (null) says that the row is none
-    of the classes.
+    `source` is "file" where the file has none. A whole number is a class index; an empty label
+    (null) means none of the classes. Raises `FileError`.
     """
     suffix = _suffix(path)
     if suffix == ".npy":
-        raise FileError(f"{path}: labels need named columns: use csv, npz, parquet or jsonl")
+        raise FileError(f"{path}: labels need named columns; use csv, npz, parquet or jsonl")
     if suffix == ".npz":
         with _load(path) as arrays:
             columns = {name: arrays[name].tolist() for name in arrays.files}
@@ -76,9 +80,9 @@ def read_labels(path: Path) -> list[dict[str, Any]]:
 
 
 def shaped(row: Any, shape: Sequence[int], kind: str = "vector") -> tuple[Any, str | None]:
-    """The row as a model of this kind and shape takes it, or None and what is wrong with it.
+    """The row in the model's kind and shape; or None and the reason why it does not fit.
 
-    A flat row of numbers of the right length is folded; a sequence may be shorter than the shape.
+    A flat row of numbers is reshaped; a sequence may be shorter than the shape.
     """
     if kind == "text":
         return _text(row)
@@ -87,7 +91,7 @@ def shaped(row: Any, shape: Sequence[int], kind: str = "vector") -> tuple[Any, s
     try:
         numbers = np.asarray(row, dtype=np.float64)
     except (TypeError, ValueError):
-        return None, "not all numbers"
+        return None, "not all entries are numbers"
     if numbers.size != math.prod(shape):
         return None, f"has {numbers.size} numbers, the model takes {math.prod(shape)}"
     if not np.isfinite(numbers).all():
@@ -108,9 +112,7 @@ def _text(row: Any) -> tuple[str | None, str | None]:
 
 
 def _sequence(row: Any, length: int) -> tuple[list[int] | None, str | None]:
-    """The ids as whole numbers, of which none passes through a float that a file did not already
-    hold.
-    """
+    """The ids as whole numbers; only those that are floats in the file are converted."""
     if not isinstance(row, list):
         return None, "not a list of ids"
     if len(row) > length:
@@ -118,14 +120,14 @@ def _sequence(row: Any, length: int) -> tuple[list[int] | None, str | None]:
     if not all(
         type(value) is int or (isinstance(value, float) and value.is_integer()) for value in row
     ):
-        return None, "not all whole numbers"
+        return None, "not all ids are whole numbers"
     return [int(value) for value in row], None
 
 
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise FileError(f"{path}: unknown kind of file; known: {', '.join(SUFFIXES)}")
+        raise FileError(f"{path}: unknown file type; known: {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileError(f"{path}: no such file")
     return suffix
@@ -135,18 +137,18 @@ def _load(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise FileError(f"{path}: not a numpy file without objects: {error}") from None
+        raise FileError(f"{path}: not a numpy file, or one with Python objects: {error}") from None
 
 
 def _listed(path: Path, array: NDArray[Any], kind: str) -> list[Any]:
     if kind == "text":
         if array.dtype.kind != "U" or array.ndim < 1:
             raise FileError(
-                f"{path}: the model takes text: a unicode array is needed, it holds {array.dtype}"
+                f"{path}: the model reads text, which needs a unicode array; this is {array.dtype}"
             )
     elif array.ndim < 2:
         raise FileError(
-            f"{path}: one axis of rows and at least one of numbers are needed; its shape is "
+            f"{path}: needs one axis of rows and at least one axis of numbers; the shape is "
             f"{array.shape}"
         )
     rows: list[Any] = array.tolist()
@@ -175,7 +177,7 @@ def _rows_of_columns(path: Path, columns: Mapping[str, list[Any]], kind: str) ->
 def _text_column(path: Path, names: Sequence[str]) -> str:
     found = [name for name in names if name in TEXT_COLUMNS]
     if len(found) != 1:
-        raise FileError(f"{path}: one column named x or text is needed, it has {', '.join(names)}")
+        raise FileError(f"{path}: needs one column named x or text; it has {', '.join(names)}")
     return found[0]
 
 
@@ -190,8 +192,8 @@ def _csv_rows(path: Path, kind: str) -> list[Any]:
     keep = range(len(table[0]))
     if any(isinstance(_number(text), str) for text in table[0]):
         header = [name.strip() for name in table.pop(0)]
-        keep = [place for place, name in enumerate(header) if name not in NOT_INPUT]  # type: ignore[assignment]
-    rows = [[_number(line[place]) if place < len(line) else "" for place in keep] for line in table]
+        keep = [index for index, name in enumerate(header) if name not in NOT_INPUT]  # type: ignore[assignment]
+    rows = [[_number(line[index]) if index < len(line) else "" for index in keep] for line in table]
     return [_without_end(row) for row in rows] if kind == "sequence" else rows
 
 
@@ -201,15 +203,14 @@ def _csv_texts(path: Path, table: list[list[str]]) -> list[Any]:
     header = [name.strip() for name in table[0]]
     if len(header) == 1 and header[0] not in TEXT_COLUMNS:
         return ["".join(line) if len(line) < 2 else line for line in table]
-    place = header.index(_text_column(path, header))
-    # An empty line is an empty string where there is one column, else it is no line.
-    return [
-        line[place] if place < len(line) else "" for line in table[1:] if line or len(header) == 1
-    ]
+    column = header.index(_text_column(path, header))
+    # An empty line is an empty string where there is one column; else it is ignored.
+    lines = [line for line in table[1:] if line or len(header) == 1]
+    return [line[column] if column < len(line) else "" for line in lines]
 
 
 def _without_end(row: list[Any]) -> list[Any]:
-    """A table pads short sequences with empty cells."""
+    """The row without the empty cells at its end, which pad short sequences."""
     end = len(row)
     while end and row[end - 1] == "":
         end -= 1

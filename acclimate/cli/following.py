@@ -1,6 +1,4 @@
-"""Following a run to its end, with its stages as bars on a terminal and as plain lines
-elsewhere.
-"""
+"""Follows a run to its end: one progress bar per stage on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ STAGES = ("snapshot", "diagnose", "pseudo_label", "train", "calibrate", "judge",
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """How far one stage is; `total` is None while nobody knows of how much."""
+    """The progress of one stage; `total` is None while it is not known."""
 
     stage: str
     done: int
@@ -28,8 +26,10 @@ class Bar:
 
 
 def watch(client: Client, run: str, show: Callable[[Json], None]) -> Json:
-    """The run when it has ended; `show` sees after every event where it is: its state, stage and
-    progress.
+    """Wait until the run has ended; returns it.
+
+    Args:
+        show: called after every event with the run's `state`, `stage` and `progress`.
     """
     where: Json = {"state": None, "stage": None, "progress": None}
     for event in client.events(run):
@@ -44,14 +44,14 @@ def watch(client: Client, run: str, show: Callable[[Json], None]) -> Json:
 
 
 def follow(client: Client, run: str, home: Path | None) -> Json:
-    """The run when it has ended, its progress shown on stderr.
+    """Wait until the run has ended, with its progress on stderr; returns it.
 
-    Ctrl-C leaves the run to itself, says how to come back, and exits 130.
+    Ctrl-C exits 130 and prints how to follow the run again; the run continues.
     """
     try:
         with output.bars() as progress:
             if progress.disable:
-                return watch(client, run, _line_teller(run))
+                return watch(client, run, _print_stages(run))
             tasks = {
                 stage: progress.add_task(stage, total=None, start=False, note="")
                 for stage in STAGES
@@ -67,13 +67,16 @@ def follow(client: Client, run: str, home: Path | None) -> Json:
             return watch(client, run, show)
     except KeyboardInterrupt:
         where = f" --home {home}" if home else ""
-        output.say(f"run {run} goes on; come back with: acclimate runs show {run} --follow{where}")
+        output.say(
+            f"run {run} continues; follow it again with: acclimate runs show {run} --follow{where}"
+        )
         raise typer.Exit(130) from None
 
 
 def stage_bars(run: Json) -> Iterator[Bar]:
-    """A bar for every stage that the run has passed, which is full, and for the one it is in."""
-    stage, progress = run.get("stage"), run.get("progress") or {}
+    """A full bar for every stage that the run has passed, and one for its current stage."""
+    stage = run.get("stage")
+    progress = run.get("progress") or {}
     if stage not in STAGES:
         return
     for passed in STAGES[: STAGES.index(stage)]:
@@ -87,17 +90,18 @@ def stage_bars(run: Json) -> Iterator[Bar]:
         )
 
 
-def _line_teller(run: str) -> Callable[[Json], None]:
-    told: list[str] = []
+def _print_stages(run: str) -> Callable[[Json], None]:
+    """A function that prints a line whenever the run's stage or final state changed."""
+    printed: list[str] = []
 
-    def tell(found: Json) -> None:
+    def show(found: Json) -> None:
         now = (
             found["state"]
             if found["state"] in TERMINAL or not found.get("stage")
             else found["stage"]
         )
-        if [now] != told[-1:]:
-            told.append(now)
+        if [now] != printed[-1:]:
+            printed.append(now)
             output.say(f"run {run}: {now}")
 
-    return tell
+    return show

@@ -1,4 +1,4 @@
-"""The commands about who may do what: keys."""
+"""The commands about keys: list, create, revoke."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCOPES = ("predict", "feedback", "view", "operate", "admin")
 
 
 def list_(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """The keys, without their secrets."""
+    """List the keys, without their secrets."""
     with connect(home, url) as client:
         found = client.keys()
     if as_json:
@@ -26,23 +26,23 @@ def list_(home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="Whom or what the key is for.")],
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[
         list[str],
-        typer.Option("--scope", "-s", help=f"One of {', '.join(SCOPES)}; may be given again."),
+        typer.Option("--scope", "-s", help=f"One of {', '.join(SCOPES)}; may be repeated."),
     ],
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. Its secret is printed this once."""
+    """Create a key. Its secret is printed once and not stored."""
     scopes = [part.strip() for given in scope for part in given.split(",") if part.strip()]
     with connect(home, url) as client:
         found = client.create_key(name, scopes)
     if as_json:
         output.print_json(found)
     else:
-        output.say(f"key {found['id']} for {name}, with {', '.join(scopes)}; it is shown only now:")
+        output.say(f"key {found['id']} for {name}, with {', '.join(scopes)}; shown only once:")
         print(found["key"])
 
 
@@ -54,7 +54,7 @@ def revoke(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a key; a replica that saw it lately may take it for 30 seconds more."""
+    """Revoke a key. A replica that accepted it recently may accept it for another 30 seconds."""
     with connect(home, url) as client:
         client.revoke_key(key)
     if as_json:

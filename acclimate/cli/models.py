@@ -1,4 +1,4 @@
-"""The commands about models as a whole: create, status, pause, resume, delete."""
+"""The commands about models: create, status, pause, resume, delete."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from acclimate.cli.following import follow
 from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url, Yes
 from acclimate.cli.runs import end
 
-LAMPS = ("healthy", "learning", "safe")
+HEALTH_STATES = ("healthy", "learning", "safe")
 WATCH_SECONDS = 2.0
 
 
 def create(
     spec: Annotated[
         Path,
-        typer.Argument(
-            metavar="SPEC.toml", help="The model's spec; its seed set is read beside it."
-        ),
+        typer.Argument(metavar="SPEC.toml", help="The model's spec; its paths are relative to it."),
     ],
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the run until version 1 is the champion.")
@@ -37,7 +35,7 @@ def create(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a model with its seed set; version 1, the anchor, is trained by an ordinary run."""
+    """Register a model with its seed set, and start the run that trains version 1, the anchor."""
     with connect(home, url) as client:
         run = client.create(spec)
         if wait:
@@ -74,57 +72,55 @@ def delete(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model with its versions, logged rows, labels and runs; or one version; or a data
-    subject's rows. Asks first; elsewhere needs --yes.
+    """Delete a model with its versions, logged rows, labels and runs; or one version; or the rows
+    of a data subject. Asks for confirmation on a terminal; elsewhere needs --yes.
     """
     if version and subject:
-        output.say("acclimate: say --version or --subject, one of them")
+        output.say("acclimate: give either --version or --subject, not both")
         raise typer.Exit(2)
-    what = f"{model} with all its versions, logged rows, labels and runs"
-    if version or subject:
-        what = (
-            f"version {version} of {model}"
-            if version
-            else f"the rows and labels of {subject} in {model}"
-        )
+    if subject:
+        what = f"the rows and labels of {subject} in {model}"
+    elif version:
+        what = f"version {version} of {model}"
+    else:
+        what = f"{model} with all its versions, logged rows, labels and runs"
     if not yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            output.say(f"acclimate: this would delete {what}, for good: say --yes")
-            raise typer.Exit(2)
-        if not typer.confirm(f"Delete {what}, for good?"):
-            raise typer.Exit(1)
+        _confirm(what)
+    deleted: dict[str, Any] = {"model": model, "version": version, "deleted": True}
     with connect(home, url) as client:
         if subject:
-            erased = client.erase_subject(model, subject)
+            deleted = client.erase_subject(model, subject)
         elif version:
             client.delete_version(model, version)
         else:
             client.delete(model)
     if as_json:
-        output.print_json(
-            erased if subject else {"model": model, "version": version, "deleted": True}
-        )
-    else:
-        print(f"deleted {what}")
-        if subject:
-            saw = (
-                f"seen by version {', '.join(erased['versions'])}"
-                if erased["versions"]
-                else "seen by no version"
-            )
-            print(f"{erased['rows']} rows so far, {saw}")
+        output.print_json(deleted)
+        return
+    print(f"deleted {what}")
+    if subject:
+        versions = ", ".join(deleted["versions"])
+        learnt = f"learnt by version {versions}" if versions else "learnt by no version"
+        print(f"{deleted['rows']} rows so far, {learnt}")
+
+
+def _confirm(what: str) -> None:
+    """Ask before a deletion on a terminal. Exits 1 when it is declined, and 2 elsewhere."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        output.say(f"acclimate: this would permanently delete {what}: confirm with --yes")
+        raise typer.Exit(2)
+    if not typer.confirm(f"Permanently delete {what}?"):
+        raise typer.Exit(1)
 
 
 def status(
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every two seconds.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """The three lamps with their reasons, champions, active runs. Exit 0 only when all lamps are
-    ok.
+    """Show the three health states with their reasons, the champions and the active runs. Exit 0
+    only when all three are ok.
     """
     with connect(home, url, patience=0.0) as client:
         found = client.status()
@@ -143,7 +139,7 @@ def status(
                 break
             time.sleep(WATCH_SECONDS)
             found = client.status()
-    raise typer.Exit(0 if all(found[lamp]["state"] == "ok" for lamp in LAMPS) else 1)
+    raise typer.Exit(0 if all(found[name]["state"] == "ok" for name in HEALTH_STATES) else 1)
 
 
 def pause(
@@ -153,7 +149,7 @@ def pause(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop learning; serving goes on."""
+    """Pause learning; serving continues."""
     _set_learning(model, "paused", reason, home, url, as_json)
 
 
@@ -164,7 +160,7 @@ def resume(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the model learn again."""
+    """Resume learning."""
     _set_learning(model, "on", reason, home, url, as_json)
 
 
@@ -180,23 +176,23 @@ def _set_learning(
 
 
 def status_view(status: dict[str, Any]) -> Group:
-    """The tables of a status as one thing to show."""
+    """The tables of a status, in one group."""
     return Group(*status_tables(status))
 
 
 def status_tables(status: dict[str, Any]) -> Iterator[Table]:
-    """The lamps, and the models when there are any."""
-    lamps = [
-        (lamp, status[lamp]["state"], "; ".join(status[lamp].get("reasons") or []))
-        for lamp in LAMPS
+    """The table of the health states, and that of the models when there are any."""
+    states = [
+        (name, status[name]["state"], "; ".join(status[name].get("reasons") or []))
+        for name in HEALTH_STATES
     ]
-    yield output.table(None, ("lamp", "state", "why"), lamps)
+    yield output.table(None, ("health", "state", "reasons"), states)
     if status.get("models"):
-        columns = ("model", *LAMPS, "champion", "active run")
+        columns = ("model", *HEALTH_STATES, "champion", "active run")
         rows = [
             (
                 model["name"],
-                *(_state(model[lamp]) for lamp in LAMPS),
+                *(_state(model[name]) for name in HEALTH_STATES),
                 model.get("champion"),
                 _id(model.get("active_run")),
             )
@@ -205,8 +201,8 @@ def status_tables(status: dict[str, Any]) -> Iterator[Table]:
         yield output.table(None, columns, rows)
 
 
-def _state(lamp: Any) -> Any:
-    return lamp.get("state") if isinstance(lamp, dict) else lamp
+def _state(health: Any) -> Any:
+    return health.get("state") if isinstance(health, dict) else health
 
 
 def _id(run: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Words that stand for an id: latest, champion, previous, challenger, anchor, open."""
+"""Resolves names of ids: latest, champion, previous, challenger, anchor, open."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ ALIASES = ("champion", "previous", "challenger", "anchor")
 
 
 def version_id(client: Client, model: str, word: str) -> str:
-    """The version that a word names: an alias of the model, `latest` for the highest number, else
-    the word itself.
-    """
+    """The version of an alias, or the newest for `latest`; any other word is returned unchanged."""
     if word in ALIASES:
         version = client.model(model).get(word)
         if version is None:
-            raise _nothing(f"{model} has no {word} now")
+            raise _nothing(f"{model} has no {word}")
         return str(version)
     if word == "latest":
         return str(
@@ -30,8 +28,8 @@ def version_id(client: Client, model: str, word: str) -> str:
 
 
 def run_id(client: Client, word: str, model: str | None) -> str:
-    """The run that a word names: `latest`, or the run that made an aliased version of the model,
-    else the word itself.
+    """The newest run for `latest`, or the run that published the version of an alias; any other
+    word is returned unchanged.
     """
     if word == "latest":
         return str(
@@ -42,14 +40,14 @@ def run_id(client: Client, word: str, model: str | None) -> str:
     if word in ALIASES and model is not None:
         run = client.version(model, version_id(client, model, word)).get("run")
         if run is None:
-            raise _nothing(f"no run made the {word} of {model}")
+            raise _nothing(f"no run published the {word} of {model}")
         return str(run)
     return word
 
 
 def window_id(client: Client, model: str, word: str) -> str:
-    """The window that a word names: `open`, `latest` for the last one closed, else the word
-    itself.
+    """The open window for `open`, the last closed one for `latest`; any other word is returned
+    unchanged.
     """
     if word not in ("open", "latest"):
         return word

@@ -1,4 +1,4 @@
-"""The options and arguments that many commands share, each said once."""
+"""The options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Home = Annotated[
     typer.Option(
         "--home",
         metavar="DIR",
-        help="Home of a running `acclimate up`: its url and admin.key are used.",
+        help="Home of a running `acclimate up`, whose url and admin.key are used.",
     ),
 ]
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="Address of the service; else ACCLIMATE_URL, else the home's."),
+    typer.Option("--url", help="Address of the service; default ACCLIMATE_URL, else the home's."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own JSON.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the JSON of the API.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit log.")]
 Rejects = Annotated[
     Path | None,
     typer.Option(
-        "--rejects", metavar="FILE", help="Write refused rows here, one JSON object a line."
+        "--rejects", metavar="FILE", help="File for refused rows, one JSON object per line."
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-NO_REASON = "asked for on the command line"
+NO_REASON = "requested on the command line"

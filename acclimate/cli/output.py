@@ -1,5 +1,5 @@
-"""What a command prints: results on stdout, progress on stderr, bars only on a terminal and plain
-lines elsewhere.
+"""The output of the commands: results on stdout, progress on stderr, progress bars only on a
+terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.text import Text
 
 NOTHING = "–"
 UNFOLDED = 400
-"""Columns of a table that no terminal shows: nothing is folded or cut below that."""
+"""Width in columns of tables that are not printed to a terminal: narrower ones are not wrapped."""
 STYLES = {
     "ok": "green",
     "succeeded": "green",
@@ -29,28 +29,27 @@ STYLES = {
     "bad": "bold red",
     "failed": "bold red",
 }
-"""Colours of states. `rejected` has none on purpose: it is a normal end, the gates did their work.
-"""
+"""Colours of states. `rejected` has none: it is a normal end of a run."""
 
 
 def stdout() -> Console:
-    """Results. Off a terminal lines are never folded, so that other programs can read them."""
+    """The console for results. Lines are not wrapped unless stdout is a terminal."""
     return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
 
 
 def stderr() -> Console:
-    """Progress and complaints."""
+    """The console for progress and errors."""
     return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty(), highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """One plain line on stderr, at once."""
+    """Print one line on stderr and flush."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -62,7 +61,7 @@ def table(
     *,
     right: Iterable[str] = (),
 ) -> Table:
-    """A table of cells as `cell` writes them; the columns named in `right` are numbers."""
+    """A table of `cell`s; the columns named in `right` are aligned right and not wrapped."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     numbers = set(right)
     for name in columns:
@@ -75,7 +74,7 @@ def table(
 
 
 def print_table(made: Table) -> None:
-    """The table on stdout, as wide as it needs to be where stdout is no terminal."""
+    """Print the table on stdout, as wide as needed unless stdout is a terminal."""
     console = (
         stdout()
         if sys.stdout.isatty()
@@ -85,7 +84,7 @@ def print_table(made: Table) -> None:
 
 
 def print_fields(fields: Mapping[str, Any], *, indent: int = 0) -> None:
-    """One line a field on stdout, without those that are null; tables in tables are indented."""
+    """Print one line per field on stdout, without null fields; nested objects are indented."""
     known = {name: value for name, value in fields.items() if value is not None}
     width = max((len(name) for name in known), default=0)
     for name, value in known.items():
@@ -103,9 +102,7 @@ def print_fields(fields: Mapping[str, Any], *, indent: int = 0) -> None:
 
 
 def pick(item: Mapping[str, Any], *paths: str) -> list[Any]:
-    """The values at these paths, `window.rows` standing for the `rows` of `window`; None where
-    there is nothing.
-    """
+    """The values at dotted paths such as `window.rows`; None where a path does not exist."""
     found = []
     for path in paths:
         value: Any = item
@@ -116,7 +113,7 @@ def pick(item: Mapping[str, Any], *paths: str) -> list[Any]:
 
 
 def cell(value: Any) -> Text:
-    """One value as a table shows it: a dash for nothing, colours for states that have one."""
+    """One value as text: a dash for nothing, and the colour of a state."""
     if value is None or value == "":
         return Text(NOTHING, style="dim")
     if isinstance(value, Text):
@@ -133,12 +130,12 @@ def cell(value: Any) -> Text:
 
 
 def percent(share: float | None) -> str | None:
-    """A share of 1 as per cent with one decimal."""
+    """A ratio in 0..1 as a percentage with one decimal."""
     return None if share is None else f"{100 * share:.1f} %"
 
 
 def duration(seconds: float | None) -> str | None:
-    """A time as a person says it: `4.2 s`, `3 m 15 s`, `2 h 5 m`, `3 d 4 h`."""
+    """Seconds as text: `4.2 s`, `3 m 15 s`, `2 h 5 m`, `3 d 4 h`."""
     if seconds is None:
         return None
     if seconds < 10:
@@ -157,21 +154,19 @@ def duration(seconds: float | None) -> str | None:
 
 
 def elapsed(run: Mapping[str, Any]) -> str | None:
-    """How long a run took, or takes so far."""
+    """The duration of a run, until now for an active one."""
     start = instant(run.get("started_at") or run.get("created_at"))
     end = instant(run.get("ended_at")) or datetime.now(UTC)
     return None if start is None else duration((end - start).total_seconds())
 
 
 def instant(text: str | None) -> datetime | None:
-    """The time of an RFC 3339 text."""
+    """The time in an RFC 3339 text."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
 def bars() -> Progress:
-    """Bars on stderr that vanish at the end; where that is no terminal they are disabled, and
-    callers say plain lines.
-    """
+    """Progress bars on stderr, removed at the end; disabled unless stderr is a terminal."""
     console = stderr()
     return Progress(
         TextColumn("{task.description:<14}"),

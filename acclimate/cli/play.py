@@ -1,6 +1,4 @@
-"""The command `play`, and what it shares with the demo: live lines, the table, the report, the
-picture.
-"""
+"""The command `play`, and its output, which the demo shares: lines, table, report, plot."""
 
 from __future__ import annotations
 
@@ -19,37 +17,33 @@ from acclimate.cli.scoring import Played
 from acclimate.client.http import Client
 
 PATIENCE = 15.0
-"""Seconds that a play outlives a service which is being restarted."""
+"""Seconds for which an unreachable service is tried again."""
 
 
 def play(
     model: Model,
     stream: Annotated[
         Path,
-        typer.Argument(
-            metavar="STREAM.npz", help="Rows x, classes y, and t numbering the windows."
-        ),
+        typer.Argument(metavar="STREAM.npz", help="Arrays: rows x, classes y, window numbers t."),
     ],
     audit: Annotated[
         int,
-        typer.Option(
-            "--audit", min=0, help="True labels handed in for each window before its run."
-        ),
+        typer.Option("--audit", min=0, help="True labels sent for each window before its run."),
     ] = 0,
     report: Annotated[
         Path | None,
         typer.Option(
             "--report",
             metavar="FILE",
-            help="The JSON report, the picture beside it [play-MODEL.json].",
+            help="JSON report; the plot is written beside it [play-MODEL.json].",
         ),
     ] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play a labeled stream as unlabeled traffic and score the answers against the withheld truth
-    and the frozen anchor.
+    """Send a labeled stream as unlabeled traffic, window by window, and compare the accuracy of the
+    served model with that of the frozen anchor.
     """
     labeled = playing.read(stream)
     path = report or Path(f"play-{model}.json")
@@ -66,8 +60,8 @@ def play(
 def play_shown(
     client: Client, model: str, stream: playing.LabeledStream, *, audit: int = 0
 ) -> list[Played]:
-    """Plays the stream: a bar for what goes on now where stderr is a terminal, and everywhere a
-    line for each window.
+    """Play the stream, with a line per window and a progress bar on a terminal; returns the
+    windows.
     """
     windows: list[Played] = []
     with output.bars() as progress:
@@ -86,9 +80,9 @@ def play_shown(
 
 
 def line(window: Played) -> str:
-    """One window in a line: how it was served, and what was learnt from it."""
+    """One window as a line: its accuracies and the outcome of its run."""
     end = f"run {window.state}" if window.run else "no run"
-    after = f", version {window.version_after} serves" if window.promoted else ""
+    after = f", version {window.version_after} promoted" if window.promoted else ""
     why = f": {window.detail}" if window.detail and not window.promoted else ""
     mark = f" ({window.mark})" if window.mark else ""
     return (
@@ -99,7 +93,7 @@ def line(window: Played) -> str:
 
 
 def windows_table(model: str, windows: Sequence[Played]) -> Table:
-    """Served against frozen, window by window."""
+    """The table of the windows: frozen and served accuracy, ECE, run."""
     columns = ("window", "rows", "frozen", "served", "ECE", "run", "version after", "mark")
     rows = [
         [
@@ -120,12 +114,10 @@ def windows_table(model: str, windows: Sequence[Played]) -> Table:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The means over the windows without a mark, and how many challengers were promoted and
-    refused.
-    """
+    """A line with the means over unmarked windows, and the counts of promotions and rejections."""
     mean = report["mean"]
     if mean["served_accuracy"] is None:
-        means = "no window without a mark"
+        means = "every window is marked"
     else:
         means = (
             f"mean: frozen {output.percent(mean['frozen_accuracy'])}, served "
@@ -136,10 +128,10 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def keep(windows: Sequence[Played], path: Path, *, title: str) -> str:
-    """Write report and picture; one sentence that says where they are."""
+    """Write report and plot; returns a message with their paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(scoring.report(windows), indent=2) + "\n", encoding="utf-8")
     image = path.with_suffix(".png")
     if picture.draw(windows, image, title=title):
-        return f"report {path}, picture {image}"
-    return f"report {path}; no picture: matplotlib is missing, install the extra acclimate[demo]"
+        return f"report {path}, plot {image}"
+    return f"report {path}; no plot: it needs matplotlib, install the extra acclimate[demo]"

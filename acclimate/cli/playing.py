@@ -1,6 +1,4 @@
-"""Playing a labeled stream as unlabeled traffic: ask, score against the withheld truth, let the
-model learn, go on.
-"""
+"""Plays a labeled stream as unlabeled traffic: predict, score with the withheld labels, learn."""
 
 from __future__ import annotations
 
@@ -22,20 +20,18 @@ from acclimate.client.http import Client
 
 LABELS_AT_ONCE = 5000
 SERVED_SECONDS = 5.0
-"""How much longer than the run's end the next window waits for every replica to answer with the new
-champion.
-"""
+"""The longest wait after a run, in seconds, until every replica serves the new champion."""
 
 Say = Callable[[str, int, int], None]
-"""Called with what goes on, how much of it is done, and of how much."""
+"""Called with the current activity, the amount done, and the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledStream:
-    """Rows x, classes y (N,), window numbers t (N,), and what is odd about some windows.
+    """Rows x, classes y (N,), window numbers t (N,), and the marks of unusual windows by number.
 
-    x (N, *shape) is float32, whole numbers as the file has them, or text: a unicode array (N,) or
-    (N, 1).
+    x (N, *shape) is float32, or whole numbers in the type of the file, or text: a unicode array
+    (N,) or (N, 1).
     """
 
     x: NDArray[Any]
@@ -44,26 +40,27 @@ class LabeledStream:
     marks: dict[int, str]
 
     def windows(self) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """Number, x and y of each window in the order of the numbers; rows keep their order."""
+        """Number, x and y of each window, ascending by number; rows keep their order."""
         for window in np.unique(self.t).tolist():
             rows = self.t == window
             yield int(window), self.x[rows], self.y[rows]
 
 
 def read(path: Path) -> LabeledStream:
-    """The stream of an .npz file: arrays x, y, t, and perhaps `meta`, JSON whose `marks` name
-    windows. Raises `FileError`.
+    """The stream in an .npz file: arrays x, y, t, and optionally `meta`, JSON with the `marks`.
+
+    Raises `FileError`.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError) as error:
-        raise FileError(f"{path}: not an .npz file without objects: {error}") from None
+        raise FileError(f"{path}: not an .npz file, or one with Python objects: {error}") from None
     missing = [name for name in ("x", "y", "t") if name not in held]
     if missing:
         raise FileError(
-            f"{path}: lacks {', '.join(missing)}; a stream has rows x, classes y, and t "
-            f"numbering the windows"
+            f"{path}: lacks {', '.join(missing)}; a stream has rows x, classes y and window "
+            f"numbers t"
         )
     if not len(held["x"]) == len(held["y"]) == len(held["t"]):
         lengths = ", ".join(f"{name} {len(held[name])}" for name in ("x", "y", "t"))
@@ -72,7 +69,7 @@ def read(path: Path) -> LabeledStream:
         marks = json.loads(held["meta"].item()).get("marks", {}) if "meta" in held else {}
         named = {int(window): str(text) for window, text in marks.items()}
     except (ValueError, AttributeError, TypeError):
-        raise FileError(f'{path}: meta is not JSON like {{"marks": {{"4": "why"}}}}') from None
+        raise FileError(f'{path}: meta is not JSON such as {{"marks": {{"4": "why"}}}}') from None
     return LabeledStream(x=_inputs(path, held["x"]), y=held["y"], t=held["t"], marks=named)
 
 
@@ -82,32 +79,33 @@ def _inputs(path: Path, x: NDArray[Any]) -> NDArray[Any]:
     if x.dtype.kind == "f":
         return x.astype(np.float32)
     if x.dtype.kind != "U":
-        raise FileError(
-            f"{path}: x holds {x.dtype}; a stream has numbers, or text as a unicode array"
-        )
-    for place, text in enumerate(x.reshape(-1).tolist()):
+        raise FileError(f"{path}: x is {x.dtype}; a stream has numbers, or text as a unicode array")
+    for row, text in enumerate(x.reshape(-1).tolist()):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise FileError(f"{path}: row {place} of x is not text in UTF-8") from None
+            raise FileError(f"{path}: row {row} of x is not text in UTF-8") from None
     return x
 
 
 def play(
     client: Client, model: str, stream: LabeledStream, *, audit: int = 0, say: Say
 ) -> Iterator[Played]:
-    """Plays the windows in order and yields each when its run has ended and its champion is served.
+    """Play the windows in order; yields each when its run has ended and its champion is served.
 
-    The truth of `audit` random rows a window is handed in as feedback before the run; all else is
-    withheld. Raises what the client raises.
+    Args:
+        audit: how many random rows per window get their true label as feedback before the run.
+        say: shows the progress.
+
+    Raises what the client raises.
     """
     rng = np.random.default_rng(0)
     for window, x, y in stream.windows():
         before = str(client.model(model)["champion"])
-        answers, places = _ask(client, model, x, say, f"window {window}: rows")
-        frozen = _ask_anchor(client, model, x)
+        answers, addresses = _predict(client, model, x, say, f"window {window}: rows")
+        frozen = _predict_anchor(client, model, x)
         if audit:
-            _hand_in(client, model, places, y, rng.permutation(len(y))[:audit])
+            _send_labels(client, model, addresses, y, rng.permutation(len(y))[:audit])
         run = _learn(client, model, f"window {window}", say)
         classes = np.array([answer["class"] for answer in answers])
         yield Played(
@@ -127,22 +125,22 @@ def play(
         )
 
 
-def _ask(
+def _predict(
     client: Client, model: str, x: NDArray[Any], say: Say, what: str
 ) -> tuple[list[dict[str, Any]], list[tuple[str, int]]]:
-    """The champion's answers, and where each row is kept: (prediction id, index)."""
+    """The champion's predictions, and each row's address in the log: (prediction id, index)."""
     answers: list[dict[str, Any]] = []
-    places: list[tuple[str, int]] = []
+    addresses: list[tuple[str, int]] = []
     for request in portions.cut(x):
         reply = client.predict(model, x[request])
         answers += reply["predictions"]
-        places += [(reply["id"], index) for index in range(len(reply["predictions"]))]
+        addresses += [(reply["id"], index) for index in range(len(reply["predictions"]))]
         say(what, len(answers), len(x))
-    return answers, places
+    return answers, addresses
 
 
-def _ask_anchor(client: Client, model: str, x: NDArray[Any]) -> NDArray[Any]:
-    """The classes that version 1 says of the same rows, which are not logged for it."""
+def _predict_anchor(client: Client, model: str, x: NDArray[Any]) -> NDArray[Any]:
+    """The classes (N,) that version 1 predicts for the rows, which are not logged."""
     classes: list[int] = []
     for request in portions.cut(x):
         reply = client.infer(
@@ -152,29 +150,29 @@ def _ask_anchor(client: Client, model: str, x: NDArray[Any]) -> NDArray[Any]:
     return np.array(classes)
 
 
-def _hand_in(
+def _send_labels(
     client: Client,
     model: str,
-    places: list[tuple[str, int]],
+    addresses: list[tuple[str, int]],
     y: NDArray[Any],
     chosen: NDArray[np.int64],
 ) -> None:
-    """The truth of the chosen rows; a negative class says that a row is none of the classes."""
+    """Send the true labels of the chosen rows; a negative class is sent as none of the classes."""
     labels = [
         {
-            "prediction_id": places[place][0],
-            "row": places[place][1],
-            "label": int(y[place]) if y[place] >= 0 else None,
+            "prediction_id": addresses[index][0],
+            "row": addresses[index][1],
+            "label": int(y[index]) if y[index] >= 0 else None,
             "source": "audit",
         }
-        for place in chosen.tolist()
+        for index in chosen.tolist()
     ]
     for start in range(0, len(labels), LABELS_AT_ONCE):
         client.feedback(model, labels[start : start + LABELS_AT_ONCE])
 
 
 def _learn(client: Client, model: str, reason: str, say: Say) -> dict[str, Any]:
-    """The run over the rows that came, ended; empty when they were too few."""
+    """The ended run over the open window; only a `detail` when it has too few rows."""
     while True:
         say(f"{reason}: closing", 0, 0)
         try:

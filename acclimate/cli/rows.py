@@ -1,4 +1,4 @@
-"""The commands about rows: predict, label-queue and feedback."""
+"""The commands about rows: predict, label-queue, feedback."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def predict(
     file: File,
     rejects: Rejects = None,
     log: Annotated[
-        bool, typer.Option("--log/--no-log", help="Whether the rows may be stored and learnt from.")
+        bool, typer.Option("--log/--no-log", help="Whether the rows may be logged and learnt from.")
     ] = True,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the champion about every row of a file: csv on stdout, or one JSON object a row. Exit 1
+    """Predict every row of a file with the champion. Prints csv, or one JSON object per row. Exit 1
     when rows were refused.
     """
     from acclimate.cli import files, portions
@@ -50,8 +50,10 @@ def predict(
         with _progress(f"{model}: rows", len(good)) as tick:
             for request in portions.cut([row for _, row in good]):
                 part = good[request]
-                for place, answer in answers(client, model, part, None if log else False, refused):
-                    write(place, answer)
+                for position, answer in answers(
+                    client, model, part, None if log else False, refused
+                ):
+                    write(position, answer)
                 tick(len(part))
     _settle(refused, len(rows), rejects, "rows")
 
@@ -64,8 +66,8 @@ def feedback(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hand in labels: columns prediction_id, row, label, and perhaps source. Exit 1 when some were
-    refused.
+    """Send the labels in a file with the columns prediction_id, row, label and optionally source.
+    Exit 1 when some were refused.
     """
     from acclimate.cli import files
 
@@ -99,16 +101,16 @@ def feedback(
 def label_queue(
     model: Model,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=500, help="At most so many rows.")
+        int, typer.Option("--limit", min=1, max=500, help="The largest number of rows.")
     ] = 25,
     with_input: Annotated[
-        bool, typer.Option("--input", help="With the rows themselves; in the table too.")
+        bool, typer.Option("--input", help="Include the input of each row.")
     ] = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rows of the open window whose labels would tell most; `feedback` takes them back."""
+    """List rows of the open window to label; send the labels with `feedback`."""
     with connect(home, url) as client:
         found = client.label_queue(model, limit=limit, include_input=with_input)
     if as_json:
@@ -141,10 +143,15 @@ def answers(
     log: bool | None,
     refused: dict[int, str],
 ) -> Iterator[tuple[int, Json]]:
-    """The answer to each (place in the file, row), with prediction id, index and version.
+    """Yield the prediction of each row with its position in the file.
 
-    A bad row refuses its whole request: the rows that the service names go to `refused` and the
-    others are asked again; where it names none, all of them are refused for its reason.
+    The service refuses a whole request for one bad row. The rows that it names are added to
+    `refused` with the reason, and the others are sent again; when it names none, all rows of the
+    request are refused.
+
+    Args:
+        rows: pairs of a position in the file and a row.
+        refused: reasons by position; extended here.
     """
     while rows:
         try:
@@ -159,9 +166,10 @@ def answers(
             refused.update({rows[index][0]: str(error) for index in bad})
             rows = [row for index, row in enumerate(rows) if index not in bad]
             continue
-        for index, ((place, _), answer) in enumerate(zip(rows, reply["predictions"], strict=True)):
+        pairs = zip(rows, reply["predictions"], strict=True)
+        for index, ((position, _), answer) in enumerate(pairs):
             yield (
-                place,
+                position,
                 {"prediction_id": reply["id"], "row": index, "version": reply["version"], **answer},
             )
         return
@@ -172,12 +180,12 @@ def _sort(rows: Sequence[Any], about: Json) -> tuple[list[tuple[int, Any]], dict
 
     good: list[tuple[int, Any]] = []
     refused: dict[int, str] = {}
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         fitting, problem = files.shaped(row, about["shape"], about["kind"])
         if problem is None:
-            good.append((place, fitting))
+            good.append((position, fitting))
         else:
-            refused[place] = problem
+            refused[position] = problem
     return good, refused
 
 
@@ -186,8 +194,8 @@ def _csv_writer() -> Any:
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(columns)
 
-    def write(place: int, answer: Json) -> None:
-        values = {**answer, "file_row": place, "confidence": f"{answer['confidence']:.6g}"}
+    def write(position: int, answer: Json) -> None:
+        values = {**answer, "file_row": position, "confidence": f"{answer['confidence']:.6g}"}
         lines.writerow(
             [
                 str(values.get(name, "")).lower() if name == "abstain" else values.get(name)
@@ -199,47 +207,48 @@ def _csv_writer() -> Any:
 
 
 def _json_writer() -> Any:
-    def write(place: int, answer: Json) -> None:
-        sys.stdout.write(json.dumps({"file_row": place, **answer}, ensure_ascii=False) + "\n")
+    def write(position: int, answer: Json) -> None:
+        sys.stdout.write(json.dumps({"file_row": position, **answer}, ensure_ascii=False) + "\n")
 
     return write
 
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Any]:
-    """A bar on a terminal, elsewhere a line when ten seconds have passed."""
+    """A progress bar on a terminal, elsewhere a line every ten seconds."""
     import time
 
-    done, told = 0, time.monotonic()
+    done = 0
+    printed_at = time.monotonic()
     with output.bars() as progress:
         task = progress.add_task(title, total=total, note="")
 
         def tick(more: int) -> None:
-            nonlocal done, told
+            nonlocal done, printed_at
             done += more
             progress.update(task, completed=done)
-            if progress.disable and time.monotonic() - told >= SECONDS_A_LINE:
-                told = time.monotonic()
+            if progress.disable and time.monotonic() - printed_at >= SECONDS_A_LINE:
+                printed_at = time.monotonic()
                 output.say(f"{title} {done} of {total}")
 
         yield tick
 
 
 def _settle(refused: dict[int, str], total: int, rejects: Path | None, what: str) -> None:
-    """Say what was refused, write it where it was asked for, and exit 1 when there was any."""
+    """Print the number of refused rows, write them to `rejects`, and exit 1 when there are any."""
     if rejects is not None:
         with rejects.open("w", encoding="utf-8") as lines:
             _write_rejects(refused, lines)
     if refused:
-        place = min(refused)
-        where = f"; all of them in {rejects}" if rejects else "; --rejects FILE lists them"
+        first = min(refused)
+        where = f"; all are in {rejects}" if rejects else "; --rejects FILE lists them"
         output.say(
-            f"{len(refused)} of {total} {what} refused, the first at {place}: "
-            f"{refused[place]}{where}"
+            f"{len(refused)} of {total} {what} refused, the first at {first}: "
+            f"{refused[first]}{where}"
         )
         raise typer.Exit(1)
 
 
 def _write_rejects(refused: dict[int, str], lines: IO[str]) -> None:
-    for place, reason in sorted(refused.items()):
-        lines.write(json.dumps({"row": place, "reason": reason}, ensure_ascii=False) + "\n")
+    for position, reason in sorted(refused.items()):
+        lines.write(json.dumps({"row": position, "reason": reason}, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""The commands about what a model may do and how it fares: gates, policy, drift, calibration."""
+"""The commands gates, policy, drift and calibration."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from acclimate.cli import output
 from acclimate.cli.connection import connect
 from acclimate.cli.options import AsJson, Home, Model, Url
 
+RELEASE = ("thresholds", "rules")
+"""Read-only parts of a policy document, shown with --json alone."""
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one; may be given again."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
 ]
 
 
 def gates(
     model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False
 ) -> None:
-    """The gates' limits, or a new revision of them with --set. Exit 4 when somebody else
-    was first.
+    """Show the limits of the gates, or change them with --set. Exit 4 when they were changed
+    concurrently.
     """
     changes = parse_changes(change or ())
     with connect(home, url) as client:
@@ -35,21 +37,21 @@ def gates(
 def policy(
     model: Model, change: Set = None, home: Home = None, url: Url = None, as_json: AsJson = False
 ) -> None:
-    """When the model learns and from how much, or a new revision of it with --set. Exit 4 when
-    somebody else was first.
+    """Show the policy (when and from how much the model learns), or change it with --set. Exit 4
+    when it was changed concurrently.
     """
     changes = parse_changes(change or ())
     with connect(home, url) as client:
         found, etag = client.policy(model)
         if changes:
             found = client.set_policy(model, {**found, **changes}, etag)
+    if not as_json:
+        found = {name: value for name, value in found.items() if name not in RELEASE}
     _print(found, as_json)
 
 
 def drift(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """How far each window lay from the seed set; every sign beside the value from which on it
-    counts.
-    """
+    """Show the drift of each window from the seed set: every statistic with its threshold."""
     with connect(home, url) as client:
         found = client.drift(model)
     if as_json:
@@ -68,7 +70,7 @@ def drift(model: Model, home: Home = None, url: Url = None, as_json: AsJson = Fa
 
 
 def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """How far the confidence of each version may be believed."""
+    """Show the calibration error of each version."""
     with connect(home, url) as client:
         found = client.calibration(model)
     if as_json:
@@ -86,7 +88,7 @@ def calibration(model: Model, home: Home = None, url: Url = None, as_json: AsJso
 
 
 def effect(item: dict[str, Any], name: str) -> str | None:
-    """One sign of drift as `value / threshold`, with an exclamation mark where it counts."""
+    """One drift statistic as `value / threshold`, with an exclamation mark above the threshold."""
     value, threshold, detected = output.pick(
         item, *(f"effects.{name}.{part}" for part in ("value", "threshold", "detected"))
     )
@@ -94,8 +96,9 @@ def effect(item: dict[str, Any], name: str) -> str | None:
 
 
 def parse_changes(changes: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """`KEY=VALUE` texts as values: numbers, true, false and null as in JSON, everything else as
-    text.
+    """The values of `KEY=VALUE` texts: JSON where a value is JSON, else text.
+
+    Raises `BadParameter`.
     """
     parsed: dict[str, Any] = {}
     for change in changes:

@@ -1,4 +1,4 @@
-"""The commands about runs: retrain, and list, show, logs, cancel, retry."""
+"""The commands about runs: retrain, list, show, logs, cancel, retry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acclimate.cli.options import AsJson, Home, Model, Url
 from acclimate.client.errors import Json
 
 EXIT_CODES = {"succeeded": 0, "rejected": 3}
-"""Exit code of a command that waited for a run, by its end; every other end is 1."""
+"""Exit code of a command that waited for a run, by its final state; else 1."""
 SHOWN_APART = ("timestamp", "level", "attempt", "event", "run", "process")
 
 Run = Annotated[
@@ -23,11 +23,11 @@ Run = Annotated[
         metavar="RUN", help="Id of the run, or latest; with --model also champion, previous."
     ),
 ]
-OfModel = Annotated[str | None, typer.Option("--model", "-m", help="Only this model's runs.")]
+OfModel = Annotated[str | None, typer.Option("--model", "-m", help="Only runs of this model.")]
 Follow = Annotated[
     bool,
     typer.Option(
-        "--follow", "--wait", help="One bar a stage until it ends; Ctrl-C leaves the run alone."
+        "--follow", "--wait", help="Show the stages until the run ends; Ctrl-C does not cancel it."
     ),
 ]
 
@@ -35,24 +35,25 @@ Follow = Annotated[
 def retrain(
     model: Model,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be learnt and what refused.")
+        bool, typer.Option("--dry-run", help="Only show what would be learnt and what refused.")
     ] = False,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why, for the run's record.")
+        str | None, typer.Option("--reason", help="Reason, for the run's record.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Another recipe than the policy's.")
+        str | None, typer.Option("--recipe", help="Recipe to use instead of the policy's.")
     ] = None,
     window: Annotated[
-        list[str] | None, typer.Option("--window", help="A closed window to learn from again.")
+        list[str] | None,
+        typer.Option("--window", help="Closed window to learn from again; may be repeated."),
     ] = None,
     follow_it: Follow = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close the open window and learn from it. Exit 3 when the run was followed and its challenger
-    rejected.
+    """Close the open window and start a run that learns from it. With --follow exit 3 when the run
+    was rejected.
     """
     with connect(home, url) as client:
         run = client.start_run(
@@ -71,12 +72,12 @@ def retrain(
 
 
 def list_(
-    model: Annotated[str | None, typer.Argument(help="Only this model's runs.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Only runs of this model.")] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """The runs, newest first."""
+    """List the runs, newest first."""
     with connect(home, url) as client:
         found = sorted(
             client.runs(model=model), key=lambda run: str(run["created_at"]), reverse=True
@@ -98,7 +99,7 @@ def show(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """One run with its gates. With --follow exit 3 when it was rejected."""
+    """Show one run with its gates. With --follow exit 3 when it was rejected."""
     with connect(home, url) as client:
         id_ = run_id(client, run, model)
         found = follow(client, id_, home) if follow_it else client.run(id_)
@@ -114,22 +115,23 @@ def logs(
     run: Run = "latest",
     model: OfModel = None,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="Only this attempt's lines.")
+        int | None, typer.Option("--attempt", min=1, help="Only lines of this attempt.")
     ] = None,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """The log lines of every attempt at a run, those of a killed one too."""
+    """Show the log lines of every attempt of a run, killed attempts included."""
     with connect(home, url) as client:
         found = client.logs(run_id(client, run, model), attempt=attempt)
     if as_json:
         output.print_json(found)
         return
     for line in found:
-        told = {name: value for name, value in line.items() if name not in SHOWN_APART}
         rest = " ".join(
-            f"{name}={value}" for name, value in told.items() if not isinstance(value, (list, dict))
+            f"{name}={value}"
+            for name, value in line.items()
+            if name not in SHOWN_APART and not isinstance(value, (list, dict))
         )
         print(*(line.get(name, "") for name in ("timestamp", "level", "attempt", "event")), rest)
 
@@ -141,7 +143,7 @@ def cancel(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a run; the champion stays."""
+    """Cancel a run; the champion does not change."""
     with connect(home, url) as client:
         found = client.cancel(run_id(client, run, model))
     if as_json:
@@ -157,7 +159,7 @@ def retry(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """A new run over the same window."""
+    """Start a new run over the same windows."""
     with connect(home, url) as client:
         found = client.retry(run_id(client, run, model))
     if as_json:
@@ -167,12 +169,12 @@ def retry(
 
 
 def end(run: Json) -> None:
-    """Leave with the exit code of the run's end."""
+    """Exit with the code of the run's final state."""
     raise typer.Exit(EXIT_CODES.get(run["state"], 1))
 
 
 def print_run(run: Json) -> None:
-    """The run on stdout: what it is, how it ended, and each gate."""
+    """Print the run and its gates on stdout."""
     window = run.get("window") or {}
     output.print_fields(
         {
@@ -211,5 +213,5 @@ def print_run(run: Json) -> None:
 
 
 def verdict(gate: Json) -> str:
-    """The verdict of a gate as a table shows it: one that does not bind says so."""
+    """The verdict of a gate, marked as information when it does not bind."""
     return str(gate["verdict"]) + ("" if gate.get("binds", True) else " (information)")

@@ -1,6 +1,4 @@
-"""The arithmetic of `acclimate play`: how good the answers of a window were, and the report over
-all windows.
-"""
+"""The scores of `acclimate play`: accuracy and calibration per window, and the report."""
 
 from __future__ import annotations
 
@@ -12,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
-"""Equal bins of confidence for the expected calibration error."""
+"""Number of equal-width confidence bins of the expected calibration error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """One window of a stream after it was played. Accuracies and `ece` are in 0..1; `run` is None
-    when none was made.
+    """One played window of a stream. Accuracies and `ece` are in 0..1; `run` is None when no run
+    was started.
     """
 
     window: int
@@ -54,7 +52,7 @@ class Played:
 
 
 def accuracy(answers: Sequence[int] | NDArray[Any], truth: Sequence[int] | NDArray[Any]) -> float:
-    """The share of answers (N,) that equal the truth (N,); NaN of no rows."""
+    """The share of predictions (N,) that equal the labels (N,); NaN for no rows."""
     right = np.asarray(answers) == np.asarray(truth)
     return float(right.mean()) if right.size else float("nan")
 
@@ -62,23 +60,23 @@ def accuracy(answers: Sequence[int] | NDArray[Any], truth: Sequence[int] | NDArr
 def calibration_error(
     confidence: Sequence[float] | NDArray[Any], right: Sequence[bool] | NDArray[Any]
 ) -> float:
-    """The expected calibration error of confidences (N,) in 0..1 over 15 equal bins (Guo et al.
-    2017); NaN of no rows.
+    """The expected calibration error (Guo et al. 2017) over 15 equal-width bins; NaN for no rows.
 
-    The mean distance, weighted by rows, between a bin's mean confidence and its share of right
-    answers. It is the raw one: at few rows a perfectly calibrated model shows some too.
+    The mean over the bins, weighted by rows, of |mean confidence - accuracy|. It is not debiased:
+    with few rows it is above 0 also for a calibrated model.
     """
-    sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    sure = np.asarray(confidence, dtype=np.float64)
+    hit = np.asarray(right, dtype=np.float64)
     if not sure.size:
         return float("nan")
-    place = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
-    gap = np.bincount(place, weights=sure - hit, minlength=BINS)
+    bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
+    gap = np.bincount(bins, weights=sure - hit, minlength=BINS)
     return float(np.abs(gap).sum() / sure.size)
 
 
 def report(windows: Sequence[Played]) -> dict[str, Any]:
-    """The JSON of a play. `mean` is over the windows without a mark, each counting alike;
-    promotions and rejections count all.
+    """The JSON report. `mean` is the unweighted mean over the unmarked windows; promotions and
+    rejections count all windows.
     """
     good = [window for window in windows if window.mark is None]
     return {

@@ -21,7 +21,7 @@ Version = Annotated[
 
 
 def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """The versions of a model, with what serves and what served before."""
+    """List the versions of a model."""
     with connect(home, url) as client:
         found = client.versions(model)
     if as_json:
@@ -49,7 +49,7 @@ def show(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """One version: parent, run, windows, gates, promotions."""
+    """Show one version: parent, run, windows, gates, promotions."""
     with connect(home, url) as client:
         found = client.version(model, version_id(client, model, version))
     if as_json:
@@ -63,14 +63,17 @@ def promote(
     version: Version,
     reason: Reason = NO_REASON,
     override: Annotated[
-        bool, typer.Option("--override", help="Against a failed gate; recorded as such for ever.")
+        bool,
+        typer.Option("--override", help="Promote in spite of a failed gate; this is recorded."),
     ] = False,
     yes: Yes = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion. Exit 4 when a gate refused it or somebody else was first."""
+    """Promote a version to champion. Exit 4 when it failed a gate, or when the champion changed
+    concurrently.
+    """
     with connect(home, url) as client:
         alias, etag = client.alias(model, "champion")
         to = version_id(client, model, version)
@@ -83,19 +86,19 @@ def rollback(
     model: Model,
     to: Annotated[
         str | None,
-        typer.Argument(metavar="[VERSION]", help="The earlier version; else the previous one."),
+        typer.Argument(metavar="[VERSION]", help="The earlier version; default the previous one."),
     ] = None,
     reason: Reason = NO_REASON,
     keep_learning: Annotated[
-        bool, typer.Option("--keep-learning", help="Do not pause learning with it.")
+        bool, typer.Option("--keep-learning", help="Do not pause learning.")
     ] = False,
     yes: Yes = False,
     home: Home = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an earlier version again and pause learning, or the next run might promote the same
-    thing.
+    """Make an earlier version champion again and pause learning, so that the next run does not
+    promote the same change again.
     """
     with connect(home, url) as client:
         version = version_id(client, model, to) if to else None
@@ -120,6 +123,6 @@ def _say_served(model: str, promotion: dict[str, Any], version: str | None, as_j
 
 
 def _ask(question: str, yes: bool) -> None:
-    """Ask on a terminal; elsewhere the command itself is the answer."""
+    """Ask for confirmation on a terminal; exit 1 when it is declined."""
     if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
         raise typer.Exit(1)

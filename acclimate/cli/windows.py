@@ -13,12 +13,12 @@ from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url
 
 Window = Annotated[
     str,
-    typer.Argument(metavar="WINDOW", help="Id of the window, or latest for the last one closed."),
+    typer.Argument(metavar="WINDOW", help="Id of the window, or latest for the last closed one."),
 ]
 
 
 def list_(model: Model, home: Home = None, url: Url = None, as_json: AsJson = False) -> None:
-    """The windows of a model, oldest first, the open one last."""
+    """List the windows of a model, oldest first, the open one last."""
     with connect(home, url) as client:
         found = client.windows(model)
     if as_json:
@@ -52,7 +52,7 @@ def quarantine(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a window from being learnt from."""
+    """Exclude a window from learning."""
     with connect(home, url) as client:
         found = client.quarantine(model, window_id(client, model, window), reason)
     if as_json:
@@ -69,7 +69,7 @@ def release(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a quarantined window be learnt from again."""
+    """Release a quarantined window for learning."""
     with connect(home, url) as client:
         found = client.release(model, window_id(client, model, window), reason)
     if as_json:

@@ -1,6 +1,4 @@
-"""What can go wrong between a client and the service, one class for each answer that a caller
-treats differently.
-"""
+"""The errors of the client, one class for each reply that callers treat differently."""
 
 from __future__ import annotations
 
@@ -10,24 +8,24 @@ Json = dict[str, Any]
 
 
 class ClientError(Exception):
-    """What was asked was not done; the message says why."""
+    """The request was not carried out; the message says why."""
 
 
 class UnreachableError(ClientError):
-    """No usable answer came: nothing listens at the address, it went silent, or it answered 503
-    until patience ended.
+    """No usable reply: the connection was refused or broke, the reply came too late, or it was 503
+    until the retries ended.
     """
 
 
 class FileError(ClientError):
-    """A local file is not what it should be; the message names file and place, and what would be
-    right.
+    """A local file cannot be used; the message names the file, the position and what is
+    expected.
     """
 
 
 class ProblemError(ClientError):
-    """The service answered with an error: `status`, `slug` (last part of the problem's type),
-    `errors`, the whole `body`.
+    """An error reply of the service: its `status`, `slug` (the last part of the problem's type),
+    `errors` and whole `body`.
     """
 
     def __init__(self, status: int, body: Json, *, location: str | None = None) -> None:
@@ -46,28 +44,26 @@ class ProblemError(ClientError):
             body.get("detail")
             or body.get("error")
             or body.get("title")
-            or f"the service answered {self.status}"
+            or f"the service replied {self.status}"
         )
-        places = [f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors]
-        return "\n  ".join([text, *(place for place in places if place not in text)])
+        lines = [f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors]
+        return "\n  ".join([text, *(line for line in lines if line not in text)])
 
 
 class AccessError(ProblemError):
-    """401 or 403: no key, an unknown one, or one without the scope."""
+    """401 or 403: the key is missing, unknown or without the scope."""
 
 
 class NotFoundError(ProblemError):
-    """404: no model, run, version, window or key of that name."""
+    """404: there is no model, run, version, window or key of that name."""
 
 
 class ConflictError(ProblemError):
-    """409: what was asked does not fit the present state."""
+    """409: the request does not fit the present state."""
 
 
 class RunActiveError(ConflictError):
-    """409 run-active: the model learns already; `run` is the id of that run, when the service named
-    it.
-    """
+    """409 run-active: the model has an active run; `run` is its id where the reply names it."""
 
     @property
     def run(self) -> str | None:
@@ -78,7 +74,7 @@ class RunActiveError(ConflictError):
 
 
 class NotEnoughRowsError(ConflictError):
-    """409 not-enough-rows: the open window has `rows` of the `needed` ones and stays open."""
+    """409 not-enough-rows: the open window has `rows` of `needed` rows, and stays open."""
 
     @property
     def rows(self) -> int:
@@ -90,23 +86,19 @@ class NotEnoughRowsError(ConflictError):
 
 
 class ModelExistsError(ConflictError):
-    """409 model-exists: the name is taken."""
+    """409 model-exists: a model has this name."""
 
 
 class GateNotPassedError(ConflictError):
-    """409 gate-not-passed: the version was refused by a gate; only an override makes it
-    champion.
-    """
+    """409 gate-not-passed: the version failed a gate; only an override promotes it."""
 
 
 class PreconditionError(ProblemError):
-    """412: somebody else changed it since it was read."""
+    """412: it was changed since it was read."""
 
 
 class InvalidError(ProblemError):
-    """400, 413, 415 or 422: the request is wrong in the places that `errors` lists; nothing of it
-    was stored.
-    """
+    """400, 413, 415 or 422: the request is wrong, see `errors`; nothing of it was stored."""
 
 
 SLUGS: dict[str, type[ProblemError]] = {
@@ -129,7 +121,7 @@ STATUSES: dict[int, type[ProblemError]] = {
 
 
 def problem(status: int, body: Json, *, location: str | None = None) -> ProblemError:
-    """The error for an answer of 400 or above: by its slug where it has a known one, else by its
+    """The error for a reply of 400 or above, by its slug where that is known, else by its
     status.
     """
     plain = ProblemError(status, body)

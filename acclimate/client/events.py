@@ -1,4 +1,4 @@
-"""Events of a run, out of the service's stream of server-sent events."""
+"""The events of a run, read from the service's server-sent events."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from acclimate.client import replies
 from acclimate.client.errors import Json, UnreachableError, problem
 
 SILENT_SECONDS = 45.0
-"""The service says something every 15 s, if only that there is nothing new."""
+"""The service sends at least a comment every 15 s."""
 RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One event: `kind` is state, stage, progress, gate or end; `id` goes on after it."""
+    """One event: `kind` is state, stage, progress, gate or end; `id` resumes after it."""
 
     id: str
     kind: str
@@ -29,13 +29,17 @@ class Event:
 def follow(
     http: httpx.Client, path: str, *, after: str | None = None, patience: float = 0.0
 ) -> Iterator[Event]:
-    """The events under `path` up to `end`, over as many connections as that takes.
+    """Yield the events under `path` up to `end`, over as many connections as needed.
 
-    A stream that breaks is gone on with after the last event; a service that cannot be reached is
-    asked again for `patience` seconds, then `UnreachableError` is raised. What the service refuses
-    raises the classes of `acclimate.client.errors`.
+    A broken stream is resumed after its last event.
+
+    Args:
+        after: the id of the event to resume after.
+        patience: seconds for which an unreachable service is tried again.
+
+    Raises `UnreachableError`, and the class of `acclimate.client.errors` for an error reply.
     """
-    heard_at = time.monotonic()
+    received_at = time.monotonic()
     while True:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         try:
@@ -48,26 +52,25 @@ def follow(
                     reply.read()
                     raise problem(reply.status_code, replies.body(reply))
                 for event in parse(reply.iter_lines() if reply.status_code == 200 else ()):
-                    after, heard_at = event.id, time.monotonic()
+                    after = event.id
+                    received_at = time.monotonic()
                     yield event
                     if event.kind == "end":
                         return
                 quiet = reply.status_code == 503
         except (httpx.RemoteProtocolError, httpx.ReadError):
-            quiet = False  # it spoke, and broke off: whoever answers next goes on
+            quiet = False  # the stream broke: the next connection resumes it
         except httpx.TransportError as error:
-            if time.monotonic() - heard_at >= patience:
+            if time.monotonic() - received_at >= patience:
                 raise UnreachableError(replies.unreachable(str(http.base_url), error)) from error
             quiet = True
-        if quiet and time.monotonic() - heard_at >= max(patience, SILENT_SECONDS):
+        if quiet and time.monotonic() - received_at >= max(patience, SILENT_SECONDS):
             raise UnreachableError(f"{http.base_url} is not ready")
         time.sleep(RETRY_SECONDS)
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of a stream's lines; comments and fields that an event of ours does not have are
-    passed over.
-    """
+    """The events in a stream's lines; comments and unknown fields are ignored."""
     fields: dict[str, str] = {}
     for line in lines:
         if line:

@@ -1,4 +1,4 @@
-"""What a reply of the service says, and what to do about one that says no."""
+"""Error replies of the service: their document, their Retry-After, their message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST_PAUSE = 5.0
 
 
 def body(reply: httpx.Response) -> Json:
-    """The document of an answer of 400 or above; of one that holds none, its status in words."""
+    """The document of an error reply; its status line where it has no document."""
     try:
         found = reply.json()
     except ValueError:
@@ -23,7 +23,7 @@ def body(reply: httpx.Response) -> Json:
 
 
 def pause(reply: httpx.Response) -> float:
-    """Seconds after which a 503 wants to be asked again."""
+    """Seconds to wait before a retry, at most `LONGEST_PAUSE`."""
     try:
         return min(LONGEST_PAUSE, max(0.0, float(reply.headers.get("Retry-After", "1"))))
     except ValueError:
@@ -31,10 +31,10 @@ def pause(reply: httpx.Response) -> float:
 
 
 def unreachable(url: str, error: httpx.TransportError) -> str:
-    """Why no answer came, in words."""
-    said = (
-        "it did not answer in time"
+    """The message for a request without a reply."""
+    reason = (
+        "no reply in time"
         if isinstance(error, httpx.TimeoutException)
         else str(error) or type(error).__name__
     )
-    return f"cannot reach {url}: {said}"
+    return f"cannot reach {url}: {reason}"

@@ -1,4 +1,4 @@
-"""Rows as the wire has them: arrays of numpy without importing it, or lists, nested or not."""
+"""Rows as JSON: from numpy arrays, without importing numpy, or from lists, nested or flat."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ def plain(rows: Any) -> Any:
 
 
 def tensor(rows: Any) -> Json:
-    """Datatype, shape and flat data of rows (N, *shape): BYTES of strings (N,) or (N, 1), INT64 of
-    whole numbers, else FP32.
+    """Datatype, shape and flat data of rows (N, *shape).
+
+    The datatype is BYTES for strings (N,) or (N, 1), INT64 for whole numbers, else FP32.
     """
     if hasattr(rows, "tolist"):
-        shape, data = list(rows.shape), rows.reshape(-1).tolist()
+        shape = list(rows.shape)
+        data = rows.reshape(-1).tolist()
     else:
-        shape, data = [len(rows)], list(rows)
+        shape = [len(rows)]
+        data = list(rows)
         while data and isinstance(data[0], list):
             shape.append(len(data[0]))
             data = [number for part in data for number in part]

@@ -1,6 +1,4 @@
-"""The result of a stage as a manifest (JSON) and named arrays, and back, bit for bit: another
-attempt goes on from there.
-"""
+"""The result of a stage as a manifest (JSON) and named arrays, and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,99 +10,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Json, Part, Past, PseudoLabels, Snapshot
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle
-from acclimate.learning.results import Drift, Effect, Gate, Verdict
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.results import Diagnosis, Drift, Effect, Gate, Screening, Verdict
 
 Array = NDArray[Any]
-StageResult = Snapshot | Drift | PseudoLabels | Bundle | Verdict
+StageResult = Snapshot | Diagnosis | PseudoLabels | Bundle | Verdict
+FORMAT = 2
+"""One more when a stage keeps something else. What another release kept is done again."""
 
 
 def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
-    """The result taken apart; `unpack` makes an equal one. Raises `TypeError` on what is no result
-    of a stage.
-    """
+    """The result taken apart; `unpack` makes an equal one. Raises `TypeError` on anything else."""
     match result:
         case Bundle():
-            manifest, arrays = network.pack(result)
-            return {"result": "bundle", "bundle": manifest}, arrays
+            manifest, arrays = bundle_format.pack(result)
+            return _kept("bundle", bundle=manifest), arrays
         case Snapshot():
             known = {
                 "past": None if result.past is None else asdict(result.past),
-                "vouched": result.vouched,
-                "looks": result.looks,
+                "released": result.released,
+                "peeks": result.peeks,
                 "number": result.number,
             }
             parts = {"taught": result.taught, "late": result.late}
             arrays = {
                 f"{name}.{axis}": getattr(part, axis)
                 for name, part in parts.items()
-                if part
+                if part is not None
                 for axis in "xy"
             }
-            return {"result": "snapshot", **_text(known)}, {"labels": result.labels, **arrays}
+            return _kept("snapshot", text=_text(known)), {"labels": result.labels, **arrays}
         case PseudoLabels():
             reasons = sorted(set(result.refusal.tolist()))
-            arrays = {"label": result.label, "confidence": result.confidence, "votes": result.votes}
-            arrays["refusal"] = np.searchsorted(
-                np.array(reasons, dtype=np.str_), result.refusal
-            ).astype(np.int64)
-            return {"result": "pseudo_labels", "reasons": reasons, "needed": result.needed}, arrays
-        case Drift():
-            return {"result": "drift", **_text(asdict(result))}, {}
+            known_reasons = np.array(reasons, dtype=np.str_)
+            arrays = {
+                "label": result.label,
+                "confidence": result.confidence,
+                "votes": result.votes,
+                "refusal": np.searchsorted(known_reasons, result.refusal).astype(np.int64),
+            }
+            return _kept("pseudo_labels", reasons=reasons, needed=result.needed), arrays
+        case Diagnosis():
+            screening = result.screening
+            arrays = {name: getattr(screening, name) for name in SCREENED}
+            text = {"drift": asdict(result.drift), "drifted": asdict(screening.drifted)}
+            return _kept("diagnosis", text=_text(text)), arrays
         case Verdict():
-            return {"result": "verdict", **_text(asdict(result))}, {}
+            return _kept("verdict", text=_text(asdict(result))), {}
     raise TypeError(f"{type(result).__name__} is no result of a stage")
 
 
 def unpack(
     manifest: Json, arrays: dict[str, Array], *, allowlist: tuple[str, ...] = ()
-) -> StageResult:
-    """The result that `pack` took apart. Raises `network.BundleError` on a bundle that cannot be
-    made.
+) -> StageResult | None:
+    """The result that `pack` took apart; None where another release kept it.
+
+    Raises `networks.BundleError` on a bundle that cannot be made.
     """
+    if manifest.get("stage_format") != FORMAT:
+        return None
     match manifest["result"]:
         case "bundle":
-            return network.build(manifest["bundle"], arrays, allowlist=allowlist)
+            return bundle_format.build(manifest["bundle"], arrays, allowlist=allowlist)
         case "snapshot":
+            known = json.loads(manifest["text"])
+            past = known.pop("past")
             parts: Json = {
                 name: Part(x=arrays[f"{name}.x"], y=arrays[f"{name}.y"])
                 for name in ("taught", "late")
                 if f"{name}.x" in arrays
             }
-            known = json.loads(manifest["text"])
-            # A run that the first release began knows only the agreement.
-            agreement, past = known.pop("past_agreement", None), known.pop("past", None)
-            past = {"agreement": agreement} if agreement is not None else past
-            return Snapshot(
-                labels=arrays["labels"],
-                past=None if past is None else Past(**past),
-                **parts,
-                **known,
-            )
+            known["past"] = None if past is None else Past(**past)
+            return Snapshot(labels=arrays["labels"], **parts, **known)
         case "pseudo_labels":
             refusal = np.array(manifest["reasons"], dtype=np.str_)[arrays["refusal"]]
-            same = {name: arrays[name] for name in ("label", "confidence", "votes")}
-            return PseudoLabels(**same, refusal=refusal, needed=manifest["needed"])
-        case "drift":
-            found = json.loads(manifest["text"])
-            found["shares"] = tuple(found["shares"])
-            return Drift(
-                **{
-                    **found,
-                    "effects": {
-                        name: Effect(**effect) for name, effect in found["effects"].items()
-                    },
-                }
-            )
+            kept = {name: arrays[name] for name in ("label", "confidence", "votes")}
+            return PseudoLabels(**kept, refusal=refusal, needed=manifest["needed"])
+        case "diagnosis":
+            return _diagnosis(json.loads(manifest["text"]), arrays)
         case "verdict":
             found = json.loads(manifest["text"])
-            return Verdict(**{**found, "gates": tuple(Gate(**gate) for gate in found["gates"])})
+            gates = tuple(Gate(**gate) for gate in found["gates"])
+            return Verdict(**{**found, "gates": gates})
     raise TypeError(f"{manifest['result']!r} is no result of a stage")
 
 
-def _text(value: Json) -> Json:
-    """As text, since plain JSON knows no NaN and no infinity; Python's own writes a float so that
-    reading gives the same one.
-    """
-    return {"text": json.dumps(value, default=lambda number: number.item())}
+SCREENED = ("unsupported", "dense", "seed_dense")
+
+
+def _diagnosis(found: Json, arrays: dict[str, Array]) -> Diagnosis:
+    drift = found["drift"]
+    drift["priors"] = tuple(drift["priors"])
+    drift["effects"] = {name: Effect(**effect) for name, effect in drift["effects"].items()}
+    flags = {name: arrays[name] for name in SCREENED}
+    screening = Screening(drifted=Effect(**found["drifted"]), **flags)
+    return Diagnosis(screening=screening, drift=Drift(**drift))
+
+
+def _kept(result: str, **content: Any) -> Json:
+    return {"stage_format": FORMAT, "result": result, **content}
+
+
+def _text(value: Json) -> str:
+    """As text: plain JSON knows no NaN; Python's own writes floats so that they are read equal."""
+    return json.dumps(value, default=lambda number: number.item())

@@ -1,5 +1,6 @@
-"""When a window closes by itself: enough rows, a slot of the schedule, or drift in the answers.
-Pure; no torch here.
+"""When a run starts by itself: enough rows, a slot of the schedule, or drift in the answers.
+
+No torch here.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
-from acclimate.learning.evaluation.behaviour import Behaviour, confidence_fall, share_shift
+from acclimate.learning.evaluation.behaviour import Behaviour, class_shift, confidence_fall
 from acclimate.learning.spec import Policy
+from acclimate.learning.thresholds import DEFAULT
 
 EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-SLIGHT_FALL, SLIGHT_SHIFT = 0.02, 0.10
-"""Less than this a run would call no drift (confidence), or no alarm would care about (total
-variation of the classes).
-"""
-FIRST_COOL_DOWN, LONGEST_COOL_DOWN = 600.0, 86_400.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 600.0, 86_400.0
+"""After drift that taught nothing, doubled with each such run; at most a day."""
 
 
 def rows_due(policy: Policy, open_rows: int) -> bool:
@@ -74,13 +73,13 @@ def drift_due(reference: Behaviour, newest: Behaviour) -> str | None:
     beyond what chance shows between so many rows and beyond what a run would call no drift.
     """
     fall, chance = confidence_fall(reference, newest)
-    if fall > chance + SLIGHT_FALL:
+    if fall > chance + DEFAULT.trigger_fall:
         return (
             f"mean confidence fell from {reference.confidence:.3f} to "
             f"{newest.confidence:.3f} on {newest.rows} rows"
         )
-    shift, chance = share_shift(reference, newest)
-    if shift > chance + SLIGHT_SHIFT:
+    shift, chance = class_shift(reference, newest)
+    if shift > chance + DEFAULT.trigger_shift:
         return (
             f"the classes of the answers moved by {shift:.2f} on {newest.rows} rows (total "
             f"variation)"
@@ -89,11 +88,11 @@ def drift_due(reference: Behaviour, newest: Behaviour) -> str | None:
 
 
 def cool_down_seconds(fruitless: int) -> float:
-    """How long no run is started for drift after so many in a row that taught nothing: 10 minutes,
-    doubled, at most a day.
+    """How long no run starts for drift after so many in a row that taught nothing.
+
+    10 minutes, doubled with each, at most a day.
     """
-    return (
-        0.0
-        if fruitless == 0
-        else min(FIRST_COOL_DOWN * 2.0 ** min(fruitless - 1, 20), LONGEST_COOL_DOWN)
-    )
+    if fruitless == 0:
+        return 0.0
+    doubled = FIRST_PAUSE_SECONDS * 2.0 ** min(fruitless - 1, 20)
+    return min(doubled, LONGEST_PAUSE_SECONDS)

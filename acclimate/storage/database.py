@@ -122,7 +122,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (DataError, OverflowError) as error:
-        raise UnfitValue("a value is one that the database cannot hold") from error
+        raise UnfitValue("the database cannot hold one of the values") from error
     except (OperationalError, DBAPIError) as error:
         if isinstance(error, OperationalError) or error.connection_invalidated:
             raise Unavailable(str(error.orig)) from error

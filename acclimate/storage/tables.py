@@ -1,6 +1,4 @@
-"""The tables. All times are unix seconds of the database's clock; JSON columns hold only what is
-read as a whole.
-"""
+"""The tables. Times are unix seconds of the database's clock; a JSON column is read as a whole."""
 
 from __future__ import annotations
 
@@ -43,12 +41,11 @@ models = Table(
     Column("name", String(63), nullable=False, unique=True),
     Column("spec", JSON, nullable=False),
     Column("seed_digest", String(71), nullable=False),
-    # Weights that the owner brought for version 1.
+    # The artifact of brought weights for version 1.
     Column("weights_digest", String(71)),
     Column("learning", String(8), nullable=False, server_default="on"),
     Column("learning_reason", Text),
-    # A run that wants every acknowledged row raises `seal`; each replica seals its journal and
-    # acknowledges the number.
+    # The number of the newest seal barrier; each replica seals its journal and acknowledges it.
     Column("seal", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
 )
@@ -99,11 +96,11 @@ windows = Table(
     Column("closed_at", Float),
     Column("digest", String(71)),
     Column("drift", JSON),
-    # Of the accuracy of the answers in this window, made before any label of it.
+    # The accuracy estimate of the answers in this window, made before any label of it.
     Column("estimate", JSON),
     CheckConstraint("state IN ('open', 'closed', 'quarantined', 'released')", name="state"),
 )
-# One open window a model, whoever closes it.
+# At most one open window a model.
 Index(
     "uq_windows_one_open",
     windows.c.model_id,
@@ -150,7 +147,7 @@ runs = Table(
     Column("promoted", Boolean, nullable=False, server_default=text("false")),
     Column("evidence", String(10)),
     Column("attempt", Integer, nullable=False, server_default="0"),
-    # The fencing token: one higher with every claim; a publish with an older one changes nothing.
+    # The fencing token: every claim raises it; a write with an older one changes nothing.
     Column("token", BigInteger, nullable=False, server_default="0"),
     Column("owner", Text),
     Column("lease_expires_at", Float),
@@ -159,14 +156,14 @@ runs = Table(
     Column("rows", BigInteger),
     Column("rows_pseudo_labelled", BigInteger),
     Column("rows_labelled", BigInteger),
-    # Labelled rows of earlier windows that the run learnt from.
+    # Number of labelled rows of earlier windows that the run learnt from.
     Column("rows_taught", BigInteger),
     Column("refused", JSON),
     Column("drift", JSON),
     Column("gates", JSON),
     Column("detail", Text),
-    # The artifact of the accepted pseudo-labels, while labels are awaited that confirm or
-    # contradict them, and how many do.
+    # The artifact of the accepted pseudo-labels, while it is kept; how many of them have a label
+    # by now, and how many it contradicts.
     Column("pseudo_labels", String(71)),
     Column("pseudo_labels_checked", Integer),
     Column("pseudo_labels_wrong", Integer),
@@ -192,7 +189,7 @@ Index(
     postgresql_where=ACTIVE_WHERE,
 )
 
-# Results of stages that a run has finished, for another attempt to go on from: artifacts by digest.
+# Results of a run's finished stages, as digests of artifacts: another attempt continues from them.
 run_stages = Table(
     "run_stages",
     metadata,
@@ -202,7 +199,7 @@ run_stages = Table(
     Column("at", Float, nullable=False),
 )
 
-# Append-only. What became of a run, in order, for whoever follows it.
+# Append-only. The events of a run, in order.
 run_events = Table(
     "run_events",
     metadata,
@@ -214,8 +211,7 @@ run_events = Table(
     CheckConstraint("kind IN ('state', 'stage', 'progress', 'gate', 'end')", name="kind"),
 )
 
-# A request sent again under the same Idempotency-Key is answered with the run that the first one
-# started.
+# A request repeated under its Idempotency-Key is answered with the run that the first one started.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -237,17 +233,16 @@ versions = Table(
     Column("run_id", ForeignKey("runs.id")),
     Column("gates", JSON, nullable=False),
     Column("evidence", String(10)),
-    # How the version answered the held-out rows when it was judged: what a watch compares live
-    # answers with.
+    # How student and champion answered the held-out rows when the version was judged; a watch
+    # compares live answers with it.
     Column("expected", JSON),
-    # How it is served: plain, or following its traffic.
+    # The serving mode: plain, or one with running state.
     Column("mode", String(16), nullable=False, server_default="plain"),
-    # What it comes of: trusted rows by class, and how far its weights are from the anchor's.
+    # Trusted rows by class, and the distance of its weights from the anchor's.
     Column("lineage", JSON),
-    # Of version 1: what it could learn by itself, found before any traffic.
+    # Of version 1: the simulation of self-training on the seed set.
     Column("rehearsal", JSON),
-    # The artifact of another version that holds the weights, where this one differs from it in its
-    # mode alone.
+    # The artifact of another version that holds the weights, where only the serving mode differs.
     Column("weights_digest", String(71)),
     Column("created_at", Float, nullable=False),
     # The number stays taken; the artifact is gone.
@@ -271,21 +266,18 @@ promotions = Table(
     Column("reason", Text),
     Column("at", Float, nullable=False),
     Column("served_at", Float),
-    # What the watch over the next rows has found; NULL before it looked, and where nothing is
-    # watched.
+    # Findings of the watch over the next rows; NULL before the watch began.
     Column("watch", JSON),
     CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
 )
 
-# Data subjects whose rows somebody had erased, by a pseudonym that follows from model and subject,
-# which is written nowhere.
+# Erased data subjects, by a pseudonym derived from model and subject; the subject is not stored.
 erasures = Table(
     "erasures",
     metadata,
     Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
     Column("pseudonym", String(64), primary_key=True),
-    # Rows logged until then are erased wherever they turn up; what the subject sends later is
-    # logged.
+    # Rows logged until then are erased, also in restored files; later ones are logged as usual.
     Column("until", Float, nullable=False),
     Column("rows", BigInteger, nullable=False, server_default="0"),
     Column("versions", JSON, nullable=False),

@@ -12,22 +12,17 @@ learnt.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from acclimate.learning.data import Floats, Integers, Rows, SeedSet, Window
-from acclimate.learning.models.answers import answer
-from acclimate.learning.models.network import Bundle
-from acclimate.learning.pipeline import Turn
-from acclimate.learning.results import Effect
-from acclimate.learning.screening import contamination
-from acclimate.learning.spec import NetworkSpec, Policy
+from acclimate.learning.data import Floats, Integers, Rows, Senders, Window
+from acclimate.learning.outcomes import Judged, Outcome
+from acclimate.learning.spec import NetworkSpec
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 from benchmarks.streams import gradual
 from benchmarks.streams.play import Ours
 from benchmarks.streams.starts import Task
@@ -81,7 +76,7 @@ def served(ours: Ours, rows: Rows) -> Floats:
     """
     running = ours.serving.running
     state = None if running.memory is None else running.memory.state
-    return answer(running.bundle, state, rows).probabilities
+    return running.bundle.predict(rows, state).probabilities
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,48 +129,26 @@ class Attacked(Ours):
     there were to learn from.
     """
 
-    def known(self) -> dict[str, Any]:
+    def senders(self, x: Rows, number: int) -> Senders:
         assert self.sent_by is not None
-        names = tuple(f"key-{number}" for number in range(int(self.sent_by.max()) + 1))
-        return {**super().known(), "client": self.sent_by, "senders": names}
+        names = tuple(f"key-{key}" for key in range(int(self.sent_by.max()) + 1))
+        return Senders(client=self.sent_by, names=names)
 
-    def turn(self, window: Window, run: int) -> Turn:
-        turn = super().turn(window, run)
+    def run(self, window: Window, number: int) -> Outcome:
+        outcome = super().run(window, number)
         assert window.client is not None
         his = window.client >= HONEST_KEYS
-        taught = (
-            turn.labels.accepted
-            if turn.labels is not None and turn.promoted
-            else np.zeros_like(his)
-        )
+        taught = np.zeros_like(his)
+        if isinstance(outcome, Judged) and outcome.promoted and outcome.labels is not None:
+            taught = outcome.labels.accepted
         self.taught = np.array(
             [(his & taught).sum(), (~his & taught).sum(), his.sum(), (~his).sum()]
         )
-        return turn
+        return outcome
 
 
-@contextlib.contextmanager
-def unguarded() -> Iterator[None]:
-    """Inside, nobody has to vouch for any row (docs/decisions/0032 and 0033 undone). For this
-    process alone.
-    """
-    find = contamination.find
-
-    def nobody(
-        window: Window, seed: SeedSet, champion: Bundle, anchor: Bundle, policy: Policy
-    ) -> contamination.Crowd:
-        found = find(window, seed, champion, anchor, policy).dispersed
-        return replace(
-            found,
-            few=np.zeros_like(found.few),
-            drifted=Effect(value=1.0, threshold=contamination.MOSTLY, n=1),
-        )
-
-    contamination.find = nobody
-    try:
-        yield
-    finally:
-        contamination.find = find
+UNGUARDED = Thresholds(off=frozenset({"client_support", "contamination", "contradiction"}))
+"""Limits without the rules of screening."""
 
 
 def play(
@@ -186,13 +159,14 @@ def play(
     sure: float = 0.0,
     share: float = SHARE,
     say: Say = lambda _: None,
+    limits: Thresholds = DEFAULT,
 ) -> Played:
     """A scene with an attacker of so many keys, or without one; the owner said that the model can
     learn.
     """
     task = Task.of(f"attack-{scene.name}", seed, scene.stream)
     task = replace(task, spec=replace(task.spec, policy=replace(task.spec.policy, learnable="yes")))
-    ours = Attacked(task, len(scene.stream.windows))
+    ours = Attacked(task, len(scene.stream.windows), limits)
     rng, out = np.random.default_rng([seed, 41]), Played()
     for number, window in enumerate(scene.stream.windows, start=1):
         region = scene.aim(ours, window, rng)
@@ -208,7 +182,7 @@ def play(
         said = answers[np.argsort(order)[: len(window)]].argmax(axis=1)
         out.served.append(float((said == window.y).mean()))
         out.frozen.append(
-            float((ours.anchor.probabilities(window.x).argmax(axis=1) == window.y).mean())
+            float((ours.anchor.network_probabilities(window.x).argmax(axis=1) == window.y).mean())
         )
         learnt = ours.learn(x[order], y[order], answers)
         out.outcomes += learnt.outcome
@@ -216,7 +190,7 @@ def play(
         out.rows += ours.taught[2:]
         out.n += len(region.rows)
         out.flipped.append(region.flipped(served(ours, region.rows)))
-        out.frozen_flipped.append(region.flipped(ours.anchor.probabilities(region.rows)))
+        out.frozen_flipped.append(region.flipped(ours.anchor.network_probabilities(region.rows)))
         mode, refused = learnt.told.get("mode"), learnt.told.get("refused")
         say(
             f"  {number:2d} {learnt.outcome} {mode} flipped {out.flipped[-1]:.2f}, taught "
@@ -255,7 +229,7 @@ def plane(seed: int) -> Scene:
         """Where version 1 is sure of class 1, as near as may be to class 0."""
         rows = (middles[:, None] + around[None]).astype(np.float32)
         said = (
-            ours.anchor.probabilities(rows.reshape(-1, 2))[:, 1]
+            ours.anchor.network_probabilities(rows.reshape(-1, 2))[:, 1]
             .reshape(len(middles), -1)
             .min(axis=1)
         )
@@ -326,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--unguarded",
         action="store_true",
-        help="without decision 0032: nobody has to vouch for any row",
+        help="without the rules of screening",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each window")
     asked = parser.parse_args(arguments)
@@ -341,8 +315,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scene = SCENES[name](seed)
             for keys, sure in _attackers(asked.keys, asked.sure):
                 began = time.monotonic()
-                with unguarded() if asked.unguarded else contextlib.nullcontext():
-                    played = play(scene, seed, keys=keys, sure=sure, share=asked.share, say=say)
+                played = play(
+                    scene,
+                    seed,
+                    keys=keys,
+                    sure=sure,
+                    share=asked.share,
+                    say=say,
+                    limits=UNGUARDED if asked.unguarded else DEFAULT,
+                )
                 took = time.monotonic() - began
                 print(
                     f"{name} | {seed} | {keys} | {sure:g} | {played.line} | {took:.0f}", flush=True

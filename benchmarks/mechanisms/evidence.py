@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from acclimate.learning.spec import Gates
 from acclimate.learning.stats import betting
+from acclimate.learning.stats.significance import level_of_peek
+from acclimate.learning.thresholds import DEFAULT
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -57,7 +59,7 @@ def repeated_looks(rng: np.random.Generator, draws: int) -> None:
     """
     print(
         f"\nFalse proofs, worse by exactly {100 * MARGIN:.0f} points, % of {draws} (alpha "
-        f"{100 * betting.ALPHA:.0f}):"
+        f"{100 * DEFAULT.audit_error:.0f}):"
     )
     print(
         "| rows gained | at some look of 191 | usual 95 % bound, at some look | ten "
@@ -70,13 +72,13 @@ def repeated_looks(rng: np.random.Generator, draws: int) -> None:
         )
         n = np.arange(1, max(SIZES) + 1)
         gains, losses = np.cumsum(d == 1, axis=1), np.cumsum(d == -1, axis=1)
-        ever = (log_wealth(gains, losses, n, -MARGIN) >= math.log(1 / betting.ALPHA))[:, 9:].any(
-            axis=1
-        )
+        ever = (log_wealth(gains, losses, n, -MARGIN) >= math.log(1 / DEFAULT.audit_error))[
+            :, 9:
+        ].any(axis=1)
         mean = (gains - losses) / n
         usual = mean - 1.645 * np.sqrt(np.maximum((gains + losses) / n - mean**2, 0.0) / n)
         many = rng.multinomial(100, [share, 1 - 2 * share - MARGIN, share + MARGIN], (draws, 10))
-        needed = np.log([1 / betting.alpha_of_look(look) for look in range(10)])
+        needed = np.log([1 / level_of_peek(look) for look in range(10)])
         tried = (log_wealth(many[..., 0], many[..., 2], 100, -MARGIN) >= needed).any(axis=1)
         found = (ever.mean(), (usual > -MARGIN)[:, 9:].any(axis=1).mean(), tried.mean())
         print(
@@ -86,7 +88,7 @@ def repeated_looks(rng: np.random.Generator, draws: int) -> None:
 
 def power(rng: np.random.Generator, draws: int) -> None:
     """How often a first look proves that a challenger is not worse by the margin."""
-    needed = math.log(1 / betting.alpha_of_look(0))
+    needed = math.log(1 / level_of_peek(0))
     shapes = (
         (0.0, 0.0),
         (0.02, 0.02),
@@ -131,7 +133,7 @@ def rules(rng: np.random.Generator, draws: int) -> None:
     """What each rule lets pass, and what it gains a proposal, when every proposal is looked at
     once.
     """
-    proof = math.log(1 / betting.alpha_of_look(0))
+    proof = math.log(1 / level_of_peek(0))
     made: dict[str, Callable[[Counts, Counts, int], Any]] = {
         "all": lambda gains, losses, n: np.ones(len(gains), dtype=bool),
         "not proved worse at 5 %": lambda gains, losses, n: (
@@ -251,7 +253,7 @@ def _proved(weighed: Values, tilted: bool) -> float:
     x, mean = weighed / largest, -MARGIN / largest
     wealth = np.log1p(betting.BETS * (x[..., None] - mean) / (1.0 + mean)).sum(axis=1)
     e_value = np.logaddexp.reduce(np.log(betting.MONEY) + wealth, axis=-1)
-    return float((e_value >= math.log(1 / betting.alpha_of_look(0))).mean())
+    return float((e_value >= math.log(1 / level_of_peek(0))).mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

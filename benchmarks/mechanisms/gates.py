@@ -25,8 +25,8 @@ from torch import nn
 
 from acclimate.learning.data import Part, Window
 from acclimate.learning.evaluation import gates
-from acclimate.learning.models import encoding, network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import encoding, networks
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.results import Drift, Verdict
 from acclimate.learning.spec import Gates, InputSpec, NetworkSpec
 from benchmarks.streams import sources
@@ -85,14 +85,14 @@ def version(right: NDArray[np.bool_], accuracy: float) -> Bundle:
     made = Bundle(
         input_spec=SPEC,
         network_spec=NetworkSpec(network="mlp", members=1),
-        members=network.seal((Right(right, sure),)),
+        members=networks.seal((Right(right, sure),)),
         encoding=encoding.fit(x, SPEC, raw=True),
         strength=0.0,
         temperature=1.0,
         selftest_x=x[:0],
         selftest_probabilities=np.empty((0, 2), dtype=np.float32),
     )
-    return network.with_self_test(made, x)
+    return made.with_self_test(x)
 
 
 def student(
@@ -125,20 +125,13 @@ def passes(setting: Setting, difference: float, *, runs: int, seed: int) -> floa
     judging = Part(x=x, y=np.ones(setting.rows, dtype=np.int64))
     window = Window(x=x, held_out=x, held_out_labels=np.full(setting.rows, -1))
     drift = Drift(kind="covariate", amount=setting.amount, effects={}, agreement=1.0)
+    trial = gates.Trial(
+        champion=anchor, anchor=anchor, judging=judging, window=window, drift=drift, gates=Gates()
+    )
     passed = 0
     for _ in range(runs):
         made = version(student(right, accuracy, difference, rng), max(accuracy, 0.51))
-        verdict: Verdict = gates.judge(
-            made,
-            anchor,
-            anchor,
-            judging,
-            window,
-            drift,
-            Gates(),
-            rng=rng,
-            tick=lambda done, total: None,
-        )
+        verdict: Verdict = gates.judge(made, trial, rng=rng, tick=lambda done, total: None)
         passed += next(gate.verdict == "pass" for gate in verdict.gates if gate.gate == GATE)
     return passed / runs
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from acclimate.learning.data import Floats, Integers, Rows
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.training import recipes
 from acclimate.learning.training.recipes import Recipe
 from benchmarks.streams.learner import Learnt
@@ -37,7 +37,7 @@ class Frozen:
         self.anchor = anchor(task)
 
     def answers(self, x: Rows) -> Floats:
-        return self.anchor.probabilities(x)
+        return self.anchor.network_probabilities(x)
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         return Learnt(outcome="n")
@@ -55,7 +55,7 @@ class _Single:
         )
 
     def answers(self, x: Rows) -> Floats:
-        return self.model.probabilities(x)
+        return self.model.network_probabilities(x)
 
     def become(self, x: Rows, label: Integers) -> Learnt:
         """Self-training on these rows alone: ten passes over them, and no fewer steps than the
@@ -70,7 +70,7 @@ class _Single:
         self.model = student(
             self.task, old, x, label, run=run_number(self.task.seed, self.seen), recipe=alone
         )
-        return Learnt(outcome="P", replaced=old.probabilities)
+        return Learnt(outcome="P", replaced=old.network_probabilities)
 
 
 class Naive(_Single):
@@ -110,7 +110,7 @@ class OneShot(_Single):
         if self.seen < last:
             return Learnt(outcome="w")
         rows = np.concatenate(self.kept)
-        return self.become(*_surest(rows, self.model.probabilities(rows)))
+        return self.become(*_surest(rows, self.model.network_probabilities(rows)))
 
 
 class Oracle:
@@ -123,7 +123,7 @@ class Oracle:
         self.anchor = self.model = anchor(task)
 
     def answers(self, x: Rows) -> Floats:
-        return self.model.probabilities(x)
+        return self.model.network_probabilities(x)
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         self.seen += 1
@@ -134,7 +134,7 @@ class Oracle:
         self.model = student(
             self.task, old, x[known], y[known], run=run_number(self.task.seed, self.seen)
         )
-        return Learnt(outcome="P", replaced=old.probabilities)
+        return Learnt(outcome="P", replaced=old.network_probabilities)
 
 
 def _surest(x: Rows, answers: Floats) -> tuple[Rows, Integers]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.streams import catalogue, sources
-from benchmarks.streams.methods import MODULES
+from benchmarks.streams.methods import MODULES, module
 
 FOLDER = Path(".bench/cells")
 FORMAT = 1
@@ -45,7 +45,7 @@ def digest(cell: Cell) -> str:
     imports it.
     """
     build = catalogue.definition(cell.row).build
-    code = sources.digest((build.__module__, MODULES[cell.method], "benchmarks.streams.scores"))
+    code = sources.digest((build.__module__, module(cell.method), "benchmarks.streams.scores"))
     return f"{code}-{build.__name__}-{FORMAT}"
 
 

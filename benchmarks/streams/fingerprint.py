@@ -23,9 +23,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from acclimate.learning.data import NONE_OF_THE_CLASSES, UNLABELLED, Integers, Window
-from acclimate.learning.models import network
-from acclimate.learning.pipeline import Turn
+from acclimate.learning.data import (
+    NONE_OF_THE_CLASSES,
+    UNLABELLED,
+    Integers,
+    Rows,
+    Senders,
+    Window,
+)
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format
+from acclimate.learning.outcomes import Judged, Outcome, Quarantined
 from benchmarks.streams import events, gradual, prior, starts, stream
 from benchmarks.streams.play import Ours
 from benchmarks.streams.starts import Task
@@ -76,7 +84,8 @@ class Fingerprinted(Ours):
         self.bits, self.verdicts = hashlib.sha256(), hashlib.sha256()
         super().__init__(task, windows)
         self._take_bundle(self.anchor)
-        self._take(self.begun.rehearsal and self.begun.rehearsal.as_json()["expected_gain"])
+        simulation = self.begun.simulation
+        self._take(simulation and simulation.as_json()["expected_gain"])
 
     def labels(self, y: Integers, run: int) -> Integers:
         labels = super().labels(y, run)
@@ -84,29 +93,29 @@ class Fingerprinted(Ours):
             labels[labels != UNLABELLED] = NONE_OF_THE_CLASSES
         return labels
 
-    def window(self, x: Any, labels: Integers, run: int, **known: Any) -> Window:
-        if self.play.clients:
-            rng = np.random.default_rng([run, 26])
-            known["client"] = _senders(x, rng)
-            known["senders"] = tuple(f"key-{number}" for number in range(KEYS))
-        return super().window(x, labels, run, **known)
+    def senders(self, x: Rows, number: int) -> Senders | None:
+        if not self.play.clients:
+            return None
+        rng = np.random.default_rng([number, 26])
+        names = tuple(f"key-{key}" for key in range(KEYS))
+        return Senders(client=_senders(x, rng), names=names)
 
-    def turn(self, window: Window, run: int) -> Turn:
-        turn = super().turn(window, run)
-        if turn.drift is not None:
-            self._take(turn.drift.amount, turn.drift.agreement, turn.drift.shares)
-            self.verdicts.update(turn.drift.kind.encode())
-        if turn.labels is not None:
-            labels = turn.labels
+    def run(self, window: Window, number: int) -> Outcome:
+        outcome = super().run(window, number)
+        drift = outcome.diagnosis.drift
+        self._take(drift.amount, drift.agreement, drift.priors)
+        self.verdicts.update(drift.kind.encode())
+        if not isinstance(outcome, Quarantined) and outcome.labels is not None:
+            labels = outcome.labels
             for array in (labels.label, labels.confidence, labels.votes, labels.accepted):
                 self.bits.update(np.ascontiguousarray(array).tobytes())
             self._take(sorted(labels.refused.values()))
-        if turn.student is not None:
-            self._take_bundle(turn.student)
-        for gate in turn.verdict.gates if turn.verdict is not None else ():
-            self._take(gate.value, gate.limit, gate.n)
-            self.verdicts.update(f"{gate.gate} {gate.verdict} {gate.binds};".encode())
-        return turn
+        if isinstance(outcome, Judged):
+            self._take_bundle(outcome.student)
+            for gate in outcome.verdict.gates:
+                self._take(gate.value, gate.limit, gate.n)
+                self.verdicts.update(f"{gate.gate} {gate.verdict} {gate.binds};".encode())
+        return outcome
 
     def show(self, window: Shown) -> str:
         """The outcome of one window, answered and then learnt from."""
@@ -121,10 +130,10 @@ class Fingerprinted(Ours):
     def _take(self, *numbers: Any) -> None:
         self.bits.update(json.dumps(numbers, default=float).encode())
 
-    def _take_bundle(self, bundle: network.Bundle) -> None:
-        _, arrays = network.pack(bundle)
+    def _take_bundle(self, bundle: bundles.Bundle) -> None:
+        _, arrays = bundle_format.pack(bundle)
         self._take(bundle.temperature, bundle.strength)
-        self.verdicts.update(bundle.mode.name.encode())
+        self.verdicts.update(bundle.serving_mode.encode())
         for name in sorted(arrays):
             array = arrays[name]
             content = str(array.tolist()) if array.dtype == object else array.tobytes()
@@ -210,7 +219,10 @@ def main() -> None:
             f"{told['seconds']} s"
         )
     if asked.write:
-        kept = {name: {**told, "seconds": None} for name, told in found.items()}
+        kept = {
+            name: {key: told[key] for key in ("bits", "verdicts", "outcomes")}
+            for name, told in found.items()
+        }
         document = {"machine": machine(), "plays": kept}
         Path(asked.write).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from acclimate.learning.data import Floats, Integers, Json, Rows
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 
 Answer = Callable[[Rows], Floats]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from acclimate.learning.thresholds import Thresholds
 from benchmarks.streams.learner import Learner
 from benchmarks.streams.starts import Task
 
@@ -19,8 +20,15 @@ MODULES = {
     "frozen": "benchmarks.streams.baselines",
 }
 """Where each is, in the order in which cells are worth running."""
+WITHOUT = "~"
+"""Between a method and the rule of learning that it is played without: `ours~isolated`."""
 USUAL = ("ours", "oracle", "ours_audited", "kumar", "naive", "one_shot", "tent")
 """`frozen` comes for free with each of them."""
+
+
+def module(method: str) -> str:
+    """The code that a method hangs on."""
+    return MODULES[method.partition(WITHOUT)[0]]
 
 
 def made(method: str, task: Task, windows: int) -> Learner:
@@ -38,5 +46,7 @@ def made(method: str, task: Task, windows: int) -> Learner:
         "tent": tent.Tent,
         "frozen": baselines.Frozen,
     }
-    learner: Learner = classes[method](task, windows)
+    name, _, rule = method.partition(WITHOUT)
+    how = {"limits": Thresholds(off=frozenset({rule}))} if rule else {}
+    learner: Learner = classes[name](task, windows, **how)
     return learner

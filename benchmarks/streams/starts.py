@@ -20,8 +20,8 @@ import torch
 
 from acclimate.learning import seed_split as seeds
 from acclimate.learning.data import Integers, PseudoLabels, Rows, SeedSet, Window
-from acclimate.learning.models import augment, network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import augment, bundle_format
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.results import STAGES
 from acclimate.learning.spec import ModelSpec
 from acclimate.learning.training import recipes
@@ -87,7 +87,7 @@ def step(task: Task, run: int) -> Callable[..., Any]:
 
 
 def anchor(task: Task) -> Bundle:
-    """Version 1 as `loop.begin` makes it: trained on the seed's training part, calibrated, with its
+    """Version 1 as `pipeline.begin` makes it: trained on the seed, calibrated, with its
     self-test.
     """
     walk = step(task, run_number(task.seed, 0))
@@ -96,7 +96,7 @@ def anchor(task: Task) -> Bundle:
         "train", train_anchor, task.spec.input, task.spec.network, task.parts.train, recipe, ALLOWED
     )
     bundle = walk("calibrate", calibrate, bundle, task.parts.calibration)
-    return network.with_self_test(bundle, task.parts.judging.x)
+    return bundle.with_self_test(task.parts.judging.x)
 
 
 def student(
@@ -165,7 +165,7 @@ def _stream_modules() -> tuple[str, ...]:
 
 
 def _write(path: Path, bundle: Bundle) -> None:
-    manifest, arrays = network.pack(bundle)
+    manifest, arrays = bundle_format.pack(bundle)
     plain = {
         name: array.astype(np.str_) if array.dtype == object else array
         for name, array in arrays.items()
@@ -184,4 +184,4 @@ def _read(path: Path) -> Bundle:
         name: array.astype(object) if array.dtype.kind == "U" else array
         for name, array in arrays.items()
     }
-    return network.build(manifest, arrays, allowlist=ALLOWED)
+    return bundle_format.build(manifest, arrays, allowlist=ALLOWED)

@@ -41,7 +41,7 @@ def walk(row: str, method: str, seed: int, *, say: Say = lambda line: None) -> d
         "seed": seed,
         "strength": learner.anchor.strength,
         "judged": scores.accuracy(
-            learner.anchor.probabilities(task.parts.judging.x), task.parts.judging.y
+            learner.anchor.network_probabilities(task.parts.judging.x), task.parts.judging.y
         ),
         "begin_seconds": round(beginning, 2),
         "seconds": round(time.monotonic() - begun, 2),
@@ -57,7 +57,7 @@ def _window(
     """
     started = time.monotonic()
     answers = learner.answers(window.x)
-    frozen = learner.anchor.probabilities(window.x)
+    frozen = learner.anchor.network_probabilities(window.x)
     told: dict[str, Any] = {
         "window": number,
         "group": window.group,

@@ -1,4 +1,4 @@
-"""What it takes to hold"""
+"""Idempotency keys, run events, run stages, and columns of watches and estimates."""
 
 import sqlalchemy as sa
 from alembic import op

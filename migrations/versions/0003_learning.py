@@ -1,4 +1,4 @@
-"""Learning"""
+"""Serving modes, rehearsals, shared weights, and columns of pseudo-labels."""
 
 import sqlalchemy as sa
 from alembic import op

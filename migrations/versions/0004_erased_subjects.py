@@ -1,4 +1,4 @@
-"""Erased subjects"""
+"""Erased data subjects."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a version comes of"""
+"""The lineage of a version."""
 
 import sqlalchemy as sa
 from alembic import op

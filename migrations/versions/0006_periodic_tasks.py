@@ -1,4 +1,4 @@
-"""When periodic tasks were last done"""
+"""When each periodic task last finished."""
 
 import sqlalchemy as sa
 from alembic import op

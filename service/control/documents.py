@@ -1,5 +1,5 @@
-"""Rows of the database as the documents of the API: snake_case, ids and versions as strings, times
-RFC 3339 UTC.
+"""Converts rows of the database to documents of the API: snake_case names, ids and versions as
+strings, times as RFC 3339 UTC.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 Document = dict[str, Any]
 
 
 def time(seconds: float | None) -> str | None:
-    return (
-        None
-        if seconds is None
-        else datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    """Unix seconds as RFC 3339 UTC with milliseconds."""
+    if seconds is None:
+        return None
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def text(number: int | None) -> str | None:
+    """The number as a string."""
     return None if number is None else str(number)
 
 
 def number(text: str, *, digits: int = 9) -> int | None:
-    """The whole number that an id, a token or an ETag of ours holds; None for what none of ours
-    looks like.
-    """
+    """The whole number in an id, a page token or an ETag; None where the text is not one."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= digits else None
 
 
 def items(documents: Iterable[Document], next_page_token: str | None = None) -> Document:
+    """The document of one page of a list."""
     return {"items": list(documents), "next_page_token": next_page_token}
 
 
 def window_id(number: int) -> str:
+    """The id of a window, such as "w-4"."""
     return f"w-{number}"
 
 
 def input(x: NDArray[Any]) -> Any:
-    """One row (*shape) as JSON takes it: nested lists of numbers, or the string of a text."""
+    """One row (*shape) for JSON: the array, or the string of a text."""
     return x.reshape(-1)[0] if x.dtype == object else x
 
 
 def run(row: Row) -> Document:
+    """The document of a run."""
     numbers = row["windows"]
     window = None
     if numbers:
@@ -91,6 +91,7 @@ def run(row: Row) -> Document:
 
 
 def window(row: Row, *, open_rows: int, run_ids: list[str]) -> Document:
+    """The document of a window; `open_rows` is the row count of the open one."""
     return {
         "id": window_id(row["number"]),
         "state": row["state"],
@@ -116,6 +117,14 @@ def version(
     *,
     saw_erased: bool,
 ) -> Document:
+    """The document of a version.
+
+    Args:
+        promotions: every promotion of the model.
+        aliases: the version number of each alias.
+        windows: the numbers of the windows that its run learnt from.
+        saw_erased: whether it learnt from a row that was erased later.
+    """
     return {
         "version": str(row["number"]),
         "state": "deleted" if row["deleted_at"] is not None else row["state"],
@@ -139,6 +148,7 @@ def version(
 
 
 def promotion(row: Row) -> Document:
+    """The document of a promotion."""
     return {
         "epoch": row["epoch"],
         "kind": row["kind"],
@@ -155,26 +165,27 @@ def promotion(row: Row) -> Document:
 
 
 def estimate(found: Mapping[str, Any] | None) -> Document | None:
-    """The estimate without what it was made of."""
+    """The accuracy estimate without its inputs."""
     names = ("value", "lower", "upper", "estimator", "refused")
     return None if found is None else {name: found[name] for name in names}
 
 
 def second_opinion(found: Mapping[str, Any] | None) -> Document | None:
-    """What another way says of the same answers, where one was asked."""
+    """The estimate of another estimator for the same window, where there is one."""
     return next(iter((found or {}).get("others", [])), None)
 
 
 def watch(found: Mapping[str, Any] | None) -> Document | None:
+    """The document of the watch after a promotion."""
     if found is None:
         return None
-    since = (
-        {"window": window_id(found["window"])} if "window" in found else {}
-    )  # one that ended before it was noted
+    # A watch of an older release has no window.
+    since = {"window": window_id(found["window"])} if "window" in found else {}
     return {**found, **since, "at": time(found["at"])}
 
 
 def key(row: Row) -> Document:
+    """The document of a key, without its secret."""
     return {
         "id": row["id"],
         "name": row["name"],
@@ -185,5 +196,6 @@ def key(row: Row) -> Document:
 
 
 def audit_entry(row: Row) -> Document:
+    """The document of an entry of the audit log."""
     names = ("sequence", "actor", "action", "target", "content", "previous_hash", "hash")
     return {**{name: row[name] for name in names}, "at": time(row["at"])}

@@ -1,6 +1,4 @@
-"""The rows of the open window that people are asked to label, drawn by `learning.audit` over the
-segments of all replicas.
-"""
+"""Selects the rows of the open window to label, over the segments of all replicas."""
 
 from __future__ import annotations
 
@@ -25,18 +23,16 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 FRESH_SECONDS = 2.0
-"""Journals are sealed for the queue no more often than this, or whoever looks every second would
-fill the log with crumbs.
+"""The shortest pause between two seals of the journals, so that frequent requests do not produce
+many small segments.
 """
 SEAL_SECONDS = 3.0
 MOST_HELD = 4_000_000
-"""Priorities of so many rows stay in memory: 32 MB."""
+"""How many rows' priorities stay in memory: 32 MB."""
 
 
 class LabelQueue:
-    """Safe to ask from many threads. Remembers the priorities of the segments it has read, and
-    nothing else.
-    """
+    """Thread-safe. Caches the priorities of the segments that it has read."""
 
     def __init__(self, database: Database, segments: Segments) -> None:
         self._database = database
@@ -48,8 +44,8 @@ class LabelQueue:
     def ask(
         self, model: RowMapping, *, limit: int, with_input: bool
     ) -> tuple[list[dict[str, Any]], int]:
-        """Up to `limit` items, first things first, and how many rows the open window has of which 5
-        seconds ago were known.
+        """Up to `limit` items in the order of their priority, and the number of rows in the open
+        window that were logged at least 5 seconds ago.
 
         Raises `SegmentDamaged`.
         """
@@ -77,7 +73,7 @@ class LabelQueue:
         if found is None:
             try:
                 ids, rows = self._segments.ids(line["key"])
-            except StoreMissing:  # the bounds of the log took it away meanwhile
+            except StoreMissing:  # deleted meanwhile by the bounds of the log
                 return np.empty(0, dtype=np.uint64)
             found = label_sampling.priorities(ids, rows, key=f"{line['model_id']} {window}")
             with self._lock:
@@ -88,7 +84,7 @@ class LabelQueue:
 
 
 class _Draw:
-    """The rows of one window, oldest first, as places of one long list."""
+    """The rows of one window, oldest first; a position is an index over all segments."""
 
     def __init__(
         self,
@@ -105,25 +101,28 @@ class _Draw:
         self._starts = np.cumsum([0, *map(len, priorities)])
         self.priority = np.concatenate([np.empty(0, dtype=np.uint64), *priorities])
 
-    def labelled(self, places: label_sampling.Places) -> NDArray[np.bool_]:
-        rows = self._rows(places)
-        addresses = {place: (row.prediction_id[0], int(row.row[0])) for place, row in rows.items()}
+    def labelled(self, positions: label_sampling.Places) -> NDArray[np.bool_]:
+        rows = self._rows(positions)
+        addresses = {
+            position: (row.prediction_id[0], int(row.row[0])) for position, row in rows.items()
+        }
         with self._database.read() as connection:
             known = labels.labelled(
                 connection, self._model["id"], {id for id, _ in addresses.values()}
             )
-        # A row that is no longer there cannot be asked about either.
+        # A row that no longer exists counts as labelled: it cannot be labelled.
         return np.array(
-            [addresses.get(int(place)) in {None, *known} for place in places], dtype=np.bool_
+            [addresses.get(int(position)) in {None, *known} for position in positions],
+            dtype=np.bool_,
         )
 
     def items(self, asked: label_sampling.Asked, *, with_input: bool) -> list[dict[str, Any]]:
         rows = self._rows(asked.places)
         why = {"why": "random", "value": asked.value, "propensity": asked.propensity}
         return [
-            {**self._item(rows[place], with_input), **why}
-            for place in asked.places.tolist()
-            if place in rows
+            {**self._item(rows[position], with_input), **why}
+            for position in asked.places.tolist()
+            if position in rows
         ]
 
     def _item(self, row: LoggedRows, with_input: bool) -> dict[str, Any]:
@@ -138,14 +137,12 @@ class _Draw:
         }
         return {**item, "input": documents.input(row.x[0])} if with_input else item
 
-    def _rows(self, places: label_sampling.Places) -> dict[int, LoggedRows]:
-        """Each row by its place; those of a segment that the bounds of the log took away are
-        missing.
-        """
-        found = {}
-        segments = np.searchsorted(self._starts, places, side="right") - 1
+    def _rows(self, positions: label_sampling.Places) -> dict[int, LoggedRows]:
+        """The rows by position, without those of segments that were deleted meanwhile."""
+        found: dict[int, LoggedRows] = {}
+        segments = np.searchsorted(self._starts, positions, side="right") - 1
         for segment in np.unique(segments).tolist():
-            here = places[segments == segment]
+            here = positions[segments == segment]
             line = self._lines[segment]
             try:
                 rows = self._segments.take(
@@ -154,6 +151,7 @@ class _Draw:
             except StoreMissing:
                 continue
             found |= {
-                place: rows.take(np.array([index])) for index, place in enumerate(here.tolist())
+                position: rows.take(np.array([index]))
+                for index, position in enumerate(here.tolist())
             }
         return found

@@ -1,5 +1,7 @@
-"""Rings for the workers: a Celery message that names a run. The run's row is committed before; a
-lost ring costs seconds.
+"""Notifies the workers of a run: a Celery message that names it.
+
+The run's row is committed before. When a message is lost, the reconciler sends it again, so a loss
+costs seconds.
 """
 
 from __future__ import annotations
@@ -15,23 +17,22 @@ log = structlog.get_logger()
 LIMIT_SECONDS = 2.0
 
 
-class Doorbell:
-    """Best effort, in a thread of its own, for two seconds at most. Celery is imported at the first
-    ring, not at the start.
+class RunNotifier:
+    """Sends from a thread of its own, at most `LIMIT_SECONDS` each, without raising.
+
+    Celery is imported when the first message is sent, not when the process starts.
     """
 
     def __init__(self, broker_address: str) -> None:
         self._address = broker_address
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="notifier")
         self._celery: Any = None
 
-    async def ring(self, run_id: str) -> bool:
-        """True when the broker took the message in time; the reconciler rings again for runs that
-        nobody took.
-        """
-        ringing = asyncio.get_running_loop().run_in_executor(self._thread, self._send, run_id)
+    async def notify(self, run_id: str) -> bool:
+        """Send the message; returns whether the broker took it in time."""
+        sending = asyncio.get_running_loop().run_in_executor(self._thread, self._send, run_id)
         try:
-            await asyncio.wait_for(ringing, LIMIT_SECONDS)
+            await asyncio.wait_for(sending, LIMIT_SECONDS)
         except Exception as error:
             log.warning(
                 "the broker did not take the message", run=run_id, error=type(error).__name__
@@ -40,6 +41,7 @@ class Doorbell:
         return True
 
     def close(self) -> None:
+        """Drop the messages that wait; does not wait for the one being sent."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, run_id: str) -> None:

@@ -1,6 +1,4 @@
-"""Says what a run would learn, without one: the same rows, steps and random states as the run, up
-to what needs training.
-"""
+"""Plans a run: its stages before training, with the rows and random states of the run."""
 
 from __future__ import annotations
 
@@ -13,9 +11,10 @@ import numpy as np
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import UNLABELLED, SeedSet, Window
-from acclimate.learning.evaluation.simulation_report import Rehearsal
-from acclimate.learning.pipeline import Turn
-from acclimate.learning.spec import Policy
+from acclimate.learning.evaluation.simulation_report import Simulation
+from acclimate.learning.outcomes import Learnable, NothingToLearn, Quarantined
+from acclimate.learning.pipeline import RunInputs
+from acclimate.learning.spec import Gates, Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
@@ -32,21 +31,23 @@ from service.inference.model_slot import ModelSlots, Served
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
+Plan = Learnable | NothingToLearn | Quarantined
 MOST_ROWS = 5000
-"""Rows that a plan looks at; of a larger window it draws so many at random."""
+"""How many rows a plan examines; of a larger window it draws this many at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """What a run would stand on, read in one transaction."""
+    """The inputs of a run, read in one transaction."""
 
     model: RowMapping
     policy: Policy
+    gates: Gates
     numbers: list[int]
     needed: int
     lines: list[RowMapping]
-    words: SnapshotInputs
-    rehearsal: Rehearsal | None
+    inputs: SnapshotInputs
+    simulation: Simulation | None
 
     @property
     def rows(self) -> int:
@@ -54,9 +55,7 @@ class Basis:
 
 
 class Planner:
-    """One plan at a time, in a thread of its own: it computes with the champion, and answering goes
-    first.
-    """
+    """Makes one plan at a time, in its own thread, so that serving has priority."""
 
     def __init__(
         self,
@@ -75,42 +74,46 @@ class Planner:
         self.thread.shutdown(wait=False, cancel_futures=True)
 
     def plan(self, name: str, windows: Sequence[int] | None) -> documents.Document:
-        """The plan of a run over the open window, or over closed ones, as a document. Nothing is
-        closed, started or kept.
+        """The plan of a run as a document. Nothing is closed, started or stored.
 
-        Every row acknowledged before this call by a live replica is in it. Raises what `start_run`
-        raises of model and windows.
+        Every row that a live replica acknowledged before this call is considered.
+
+        Args:
+            windows: numbers of closed windows; None for the open window.
+
+        Raises as `start_run` does for model and windows, and the 503 refusal when an input cannot
+        be read.
         """
         champion = self._slots.champion(name)
         if windows is None:
             barrier.seal(self._database, champion.model_id)
         basis = self._read(name, windows)
         if basis.rows < basis.needed or not basis.lines:
-            detail = f"the window has {basis.rows} rows, a run needs {basis.needed}"
-            return _document(basis, Turn(detail=detail), rows=basis.rows, window=None)
+            return _document(basis, None, rows=basis.rows, window=None)
         seed = pipeline.run_seed(basis.policy, basis.numbers)
         try:
             rows, window = self._draw(basis, seed)
             parts = SeedSet.of(self._artifacts.read(basis.model["seed_digest"])[1])
             anchor = self._anchor(champion)
         except (ArtifactError, StoreError, SegmentDamaged) as error:
-            raise Refusal("unavailable", f"what the plan needs cannot be read: {error}") from error
-        step = pipeline.plain_step(seed)
-        seen = pipeline.survey(
-            window,
-            parts,
-            champion.bundle,
-            anchor.bundle,
-            basis.policy,
-            step=step,
-            rehearsal=basis.rehearsal,
+            raise Refusal("unavailable", f"an input of the plan cannot be read: {error}") from error
+        inputs = RunInputs(
+            window=window,
+            seed=parts,
+            champion=champion.bundle,
+            anchor=anchor.bundle,
+            policy=basis.policy,
+            gates=basis.gates,
+            simulation=basis.simulation,
         )
-        return _document(basis, seen, rows=rows, window=window)
+        found = pipeline.plan(inputs, pipeline.plain_step(seed))
+        return _document(basis, found, rows=rows, window=window)
 
     def _read(self, name: str, asked: Sequence[int] | None) -> Basis:
         with self._database.read() as connection:
             model = models.named(connection, name)
             _, policy = revisions.policy(connection, model["id"])
+            _, gates = revisions.gates(connection, model["id"])
             if asked is None:
                 numbers = [windows.list_all(connection, model["id"])[-1]["number"]]
             else:
@@ -121,11 +124,12 @@ class Planner:
             return Basis(
                 model=model,
                 policy=policy,
+                gates=gates,
                 numbers=numbers,
                 needed=policy.min_window_rows if asked is None else 1,
                 lines=catalog.segments_of(connection, model["id"], asked),
-                words=label_snapshot.inputs_now(connection, model["id"], numbers),
-                rehearsal=_rehearsal(versions.get(connection, model["id"], 1)),
+                inputs=label_snapshot.inputs_now(connection, model["id"], numbers),
+                simulation=_simulation(versions.get(connection, model["id"], 1)),
             )
 
     def _draw(self, basis: Basis, seed: int) -> tuple[int, Window]:
@@ -136,7 +140,7 @@ class Planner:
         found = window_rows.assemble(
             self._segments,
             basis.lines,
-            lambda rows: label_snapshot.snapshot(self._segments, basis.words, rows),
+            lambda rows: label_snapshot.snapshot(self._segments, basis.inputs, rows),
             rng=pipeline.stage_rng(seed, "snapshot"),
             sampling=sampling,
         )
@@ -147,22 +151,23 @@ class Planner:
             return champion
         with self._database.read() as connection:
             digest = versions.get(connection, champion.model_id, 1)["digest"]
-        return self._slots.asked(champion.model_id, 1, digest)
+        return self._slots.get_or_load(champion.model_id, 1, digest)
 
 
-def _rehearsal(first: RowMapping) -> Rehearsal | None:
-    return Rehearsal.from_json(first["rehearsal"]) if first["rehearsal"] is not None else None
+def _simulation(first: RowMapping) -> Simulation | None:
+    document = first["rehearsal"]
+    return Simulation.from_json(document) if document is not None else None
 
 
-def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> dict[str, Any]:
-    labels, examined = seen.labels, len(window) if window is not None else 0
-    detail = seen.detail
-    if detail is None and labels is not None:
-        detail = (
-            f"{int(labels.accepted.sum())} rows would be learnt from; gates judge what comes of it"
-        )
+def _document(
+    basis: Basis, found: Plan | None, *, rows: int, window: Window | None
+) -> dict[str, Any]:
+    """The plan as JSON; `found` is None where the window has too few rows to be examined."""
+    labels = found.labels if isinstance(found, Learnable | NothingToLearn) else None
+    examined = len(window) if window is not None else 0
+    detail = _detail(basis, found)
     if 0 < examined < rows:
-        detail = f"{detail} (looked at {examined} of {rows} rows)"
+        detail = f"{detail} (examined {examined} of {rows} rows)"
     return {
         "dry_run": True,
         "model": basis.model["name"],
@@ -180,7 +185,17 @@ def _document(basis: Basis, seen: Turn, *, rows: int, window: Window | None) -> 
         },
         "needed": basis.needed,
         "enough": basis.rows >= basis.needed,
-        "drift": seen.drift.document if seen.drift is not None else None,
-        "would_learn": labels is not None and seen.detail is None,
+        "drift": found.diagnosis.drift.document if found is not None else None,
+        "would_learn": isinstance(found, Learnable),
         "detail": detail,
     }
+
+
+def _detail(basis: Basis, found: Plan | None) -> str:
+    """In words, what a run would do."""
+    if found is None:
+        return f"the window has {basis.rows} rows, a run needs {basis.needed}"
+    if isinstance(found, Learnable):
+        accepted = int(found.labels.accepted.sum())
+        return f"{accepted} rows would be learnt from; the gates judge the result"
+    return found.detail

@@ -1,5 +1,6 @@
-"""The events of a run as a server-sent stream: read from the database, so that any replica can go
-on where another ended.
+"""The events of a run as a server-sent stream.
+
+They are read from the database, so that any replica can resume a stream.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from acclimate.storage.database import Database, Unavailable
 from acclimate.storage.runs import run_events, runs
+from acclimate.storage.tables import ACTIVE
 from service.control import documents
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 log = structlog.get_logger()
-LOOK_SECONDS = 0.4
+POLL_SECONDS = 0.4
 KEEP_ALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 
@@ -30,40 +32,43 @@ RETRY_MILLISECONDS = 1000
 async def frames(
     database: Database, run_id: str, after: int, stopping: threading.Event
 ) -> AsyncIterator[bytes]:
-    """What becomes of the run after the event of that sequence, until its `end` or until this
-    process is asked to stop.
+    """Yield the run's events after the sequence number `after`, until its `end` event or until
+    this process stops.
 
-    Connection and thread are held only while a look lasts. A comment comes where nothing else did
-    for 15 s; while the database does not answer, nothing else does.
+    A database connection and a thread are used only while polling. After 15 s without an event, and
+    while the database does not answer, a comment keeps the connection alive.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    spoken_at = time.monotonic()
+    sent_at = time.monotonic()
     while not stopping.is_set():
         try:
-            told, ended = await run_in_threadpool(look, database, run_id, after)
+            events, ended = await run_in_threadpool(poll, database, run_id, after)
         except Unavailable as error:
             log.warning("the database does not answer", error=str(error).splitlines()[0])
-            told, ended = [], False
-        for event in told:
+            events = []
+            ended = False
+        for event in events:
             yield frame(run_id, event)
-            after, spoken_at = event["sequence"], time.monotonic()
-        if ended and not told:
+            after = event["sequence"]
+            sent_at = time.monotonic()
+        if ended and not events:
             return
-        if time.monotonic() - spoken_at >= KEEP_ALIVE_SECONDS:
+        if time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
             yield b": nothing new\n\n"
-            spoken_at = time.monotonic()
-        if not told:
-            await asyncio.sleep(LOOK_SECONDS)
+            sent_at = time.monotonic()
+        if not events:
+            await asyncio.sleep(POLL_SECONDS)
 
 
-def look(database: Database, run_id: str, after: int) -> tuple[list[RowMapping], bool]:
-    """The next events, and whether the run has ended. Raises `UnknownRun`."""
+def poll(database: Database, run_id: str, after: int) -> tuple[list[RowMapping], bool]:
+    """The events after this sequence number, and whether the run has ended. Raises `UnknownRun`."""
     with database.read() as connection:
-        ended = runs.get(connection, run_id)["state"] not in runs.ACTIVE
+        ended = runs.get(connection, run_id)["state"] not in ACTIVE
         return run_events.after(connection, run_id, after), ended
 
 
 def frame(run_id: str, event: RowMapping) -> bytes:
+    """One server-sent event: its sequence number, kind and JSON content."""
     content = dict(event["content"])
     if content.get("version") is not None:
         content["version"] = str(content["version"])

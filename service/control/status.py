@@ -1,4 +1,4 @@
-"""The three lamps: healthy, learning, safe. Computed here once, shown alike by everybody."""
+"""Computes the three health states: healthy, learning, safe."""
 
 from __future__ import annotations
 
@@ -17,40 +17,46 @@ from acclimate.storage.runs import runs
 from service.control import documents
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
 ORDER = ("ok", "unknown", "warn", "bad")
-NEGLECTED = {
-    "trigger": "looked for due runs and for promotions to take back",
-    "reconcile": "looked for lost runs and outdated rows",
+CHECKED_BY = {
+    "trigger": "due runs and watched promotions",
+    "reconcile": "lost runs and expired rows",
 }
-Lamp = dict[str, Any]
-Neglected = dict[str, float | None]
+"""What each periodic task checks."""
+Health = dict[str, Any]
+"""`state`, `since` and `reasons`."""
+Overdue = dict[str, float | None]
+"""Seconds since each overdue periodic task was done; None for one that was never done."""
 
 
 def status_of(connection: Connection) -> dict[str, Any]:
-    """Every model's lamps, and above them the worst of each."""
-    neglected = periodic_tasks.overdue(connection)
-    found = [_model(connection, row, neglected) for row in models.list_all(connection)]
-    lamps = {
+    """The health states of every model, and the worst of each over all models."""
+    overdue = periodic_tasks.overdue(connection)
+    found = [_model(connection, row, overdue) for row in models.list_all(connection)]
+    worst = {
         name: _worst([model[name] for model in found]) for name in ("healthy", "learning", "safe")
     }
-    return {**lamps, "models": found}
+    return {**worst, "models": found}
 
 
 def without_database() -> dict[str, Any]:
-    """What can be said while the database does not answer: serving goes on with what is loaded, the
-    rest is not known.
-    """
+    """The health states while the database does not answer."""
     reason = (
-        "the database does not answer; loaded versions keep serving, keys seen before go "
-        "on for 15 minutes"
+        "the database does not answer; loaded versions keep serving, known keys stay valid "
+        "for 15 minutes"
     )
-    unknown = _lamp("unknown", ["the database does not answer"])
-    return {"healthy": _lamp("warn", [reason]), "learning": unknown, "safe": unknown, "models": []}
+    unknown = _health("unknown", ["the database does not answer"])
+    return {
+        "healthy": _health("warn", [reason]),
+        "learning": unknown,
+        "safe": unknown,
+        "models": [],
+    }
 
 
-def _model(connection: Connection, row: Any, neglected: Neglected) -> dict[str, Any]:
+def _model(connection: Connection, row: Any, overdue: Overdue) -> dict[str, Any]:
     champion = promotions.champion(connection, row["id"])
     live = replicas.list_live(connection, row["id"])
     active = runs.active(connection, row["id"])
@@ -59,56 +65,58 @@ def _model(connection: Connection, row: Any, neglected: Neglected) -> dict[str, 
         "name": row["name"],
         "healthy": _healthy(champion, live),
         "learning": _worst(
-            [_learning(connection, row, champion, active, recent), _hands(neglected)]
+            [_learning(connection, row, champion, active, recent), _periodic_tasks(overdue)]
         ),
-        "safe": _safe(row, champion, windows.newest_closed(connection, row["id"]), neglected),
+        "safe": _safe(row, champion, windows.newest_closed(connection, row["id"]), overdue),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
 
 
-def _healthy(champion: Any, replicas: list[Any]) -> Lamp:
+def _healthy(champion: Any, replicas: list[Any]) -> Health:
     if not replicas:
-        return _lamp("bad", ["no replica gives a sign of life"])
+        return _health("bad", ["no replica sends heartbeats"])
     if champion is None:
-        return _lamp("unknown", ["version 1 is not there yet"])
+        return _health("unknown", ["there is no version yet"])
     reasons = [f"{row['replica']}: {row['problem']}" for row in replicas if row["problem"]]
     behind = [row["replica"] for row in replicas if (row["epoch"] or 0) < champion.epoch]
     if behind:
-        reasons.append(f"not yet on version {champion.to_version}: {', '.join(behind)}")
-    return _lamp("warn" if reasons else "ok", reasons)
+        reasons.append(f"not yet serving version {champion.to_version}: {', '.join(behind)}")
+    return _health("warn" if reasons else "ok", reasons)
 
 
 def _learning(
-    connection: Connection, row: Any, champion: Any, active: Any, recent: list[Any]
-) -> Lamp:
-    """What learning does now, in words; not ok while it is paused, and after a run that failed
-    until another one ends.
+    connection: Connection, row: RowMapping, champion: Any, active: Any, recent: list[Any]
+) -> Health:
+    """The health of learning: warn while it is paused, bad after a failed run until another run
+    ends.
     """
     ended = next((run for run in recent if run["ended_at"] is not None), None)
     since = ended["ended_at"] if ended else None
     now = [f"run {active['id']} is {active['state']}: {active['stage']}"] if active else []
     if row["learning"] == "paused":
-        return _lamp("warn", [f"paused: {row['learning_reason'] or 'no reason given'}", *now])
+        return _health("warn", [f"paused: {row['learning_reason'] or 'no reason given'}", *now])
     if ended and ended["state"] == "failed":
-        return _lamp("bad", [f"run {ended['id']} failed: {ended['detail']}", *now], since)
+        return _health("bad", [f"run {ended['id']} failed: {ended['detail']}", *now], since)
     if now:
-        return _lamp("ok", now, active["created_at"])
+        return _health("ok", now, active["created_at"])
     last = (
         [f"run {ended['id']} was {ended['state']}: {ended['detail']}"]
         if ended and ended["detail"]
         else []
     )
-    return _lamp("ok", last + _waiting(connection, row, champion), since)
+    return _health("ok", last + _waiting(connection, row, champion), since)
 
 
-def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
-    """What learning waits for, once there is a version that could teach."""
+def _waiting(connection: Connection, row: RowMapping, champion: Any) -> list[str]:
+    """What learning waits for; nothing before version 1."""
     if champion is None:
         return []
     _, policy = revisions.policy(connection, row["id"])
     if policy.learnable == "no":
-        return ['the policy says learnable = "no": this model is served and watched only']
+        return [
+            'the policy has learnable = "no": the model is served and monitored, it does not learn'
+        ]
     rows = windows.open_rows(connection, row["id"])
     if rows < policy.min_window_rows:
         return [
@@ -118,65 +126,62 @@ def _waiting(connection: Connection, row: Any, champion: Any) -> list[str]:
     return [f"{rows} rows wait in the open window"]
 
 
-def _hands(neglected: Neglected) -> Lamp:
-    """Whether anybody looks at what is due: with beat or every worker gone, answers go on and
-    nothing else happens.
-    """
+def _periodic_tasks(overdue: Overdue) -> Health:
+    """The health of the periodic tasks: bad while one is overdue. Serving does not need them."""
     reasons = []
-    for task, seconds in neglected.items():
+    for task, seconds in overdue.items():
         since = "since the start" if seconds is None else f"for {seconds:.0f} s"
-        reasons.append(f"nobody has {NEGLECTED[task]} {since}: beat or every worker is missing")
-    return _lamp("bad" if reasons else "ok", reasons)
+        what = f"{CHECKED_BY[task]} were not checked {since}"
+        reasons.append(f"{what}: beat or every worker is not running")
+    return _health("bad" if reasons else "ok", reasons)
 
 
-def _safe(row: Any, champion: Any, window: Any, neglected: Neglected) -> Lamp:
-    """Whether what was learnt is trusted.
+def _safe(row: Any, champion: Any, window: Any, overdue: Overdue) -> Health:
+    """The health of what was learnt.
 
-    Not ok while the newest closed window is quarantined (a later good one is the evidence that
-    clears it), and after a watch took a promotion back, until somebody lets learning go on or
-    another version is promoted.
+    Not ok while the newest closed window is quarantined, until it is released or a later window is
+    good; and after an automatic rollback, until learning is resumed or another version is promoted.
     """
-    lamps = [_watch(row, champion, neglected)] if champion else []
+    states = [_watch(row, champion, overdue)] if champion else []
     if window is not None and window["state"] == "quarantined":
         kind = (window["drift"] or {}).get("kind", "by an operator")
         reason = f"window {documents.window_id(window['number'])} is quarantined: {kind}"
-        lamps.append(_lamp("warn", [reason], window["closed_at"]))
-    return _worst(lamps) if lamps else _lamp("ok", [])
+        states.append(_health("warn", [reason], window["closed_at"]))
+    return _worst(states) if states else _health("ok", [])
 
 
-def _watch(row: Any, champion: Any, neglected: Neglected) -> Lamp:
-    """What the watch says of the champion, and whether the champion is there because a watch went
-    back to it.
-    """
+def _watch(row: Any, champion: Any, overdue: Overdue) -> Health:
+    """The health of the champion: its watch, or the automatic rollback that it came from."""
     if champion.actor == watches.ACTOR and row["learning"] == "paused":
-        return _lamp(
+        return _health(
             "warn",
             [f"rolled back to version {champion.to_version}: {champion.reason}"],
             champion.at,
         )
     found = champion.watch
     if found is not None and found["state"] == "worse":
-        return _lamp(
+        return _health(
             "bad",
-            [f"version {champion.to_version} is worse and still serves: {found['detail']}"],
+            [f"version {champion.to_version} is worse and still served: {found['detail']}"],
             champion.at,
         )
     if found is not None and found["state"] == "watching":
-        seen = (
+        progress = (
             f"version {champion.to_version} is being watched: {found['rows']} of "
             f"{found['needed']} rows"
         )
-        alone = ["nobody looks at it"] if "trigger" in neglected else []
-        return _lamp("warn" if alone else "ok", [seen, *alone], champion.at)
-    return _lamp("ok", [])
+        stopped = ["the watch does not run"] if "trigger" in overdue else []
+        return _health("warn" if stopped else "ok", [progress, *stopped], champion.at)
+    return _health("ok", [])
 
 
-def _lamp(state: str, reasons: list[str], since: float | None = None) -> Lamp:
+def _health(state: str, reasons: list[str], since: float | None = None) -> Health:
     return {"state": state, "since": documents.time(since), "reasons": reasons}
 
 
-def _worst(lamps: list[Lamp]) -> Lamp:
-    if not lamps:
-        return _lamp("unknown", ["there is no model yet"])
-    worst = max(lamps, key=lambda lamp: ORDER.index(lamp["state"]))
-    return {**worst, "reasons": [reason for lamp in lamps for reason in lamp["reasons"]]}
+def _worst(states: list[Health]) -> Health:
+    """The worst of the states, with the reasons of all."""
+    if not states:
+        return _health("unknown", ["there is no model yet"])
+    worst = max(states, key=lambda health: ORDER.index(health["state"]))
+    return {**worst, "reasons": [reason for health in states for reason in health["reasons"]]}

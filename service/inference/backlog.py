@@ -1,5 +1,5 @@
-"""How much of this replica's log waits on its own disk for store and database: bounded, and
-told.
+"""Measures and limits the part of this replica's log that waits on its disk for store and
+database.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from ulid import ULID
 
 from service.metrics import ServingMetrics
 
-LOOK_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
 FILE_BYTES = 64 * 2**20
 FILES = "*/*.arrow"
-"""Of every model, open and sealed; what is damaged and set aside waits for nobody."""
+"""The open and sealed files of every model; quarantined files do not count."""
 
 
 class Backlog:
-    """For one thread. `look` now and then; what is appended between two looks is told with
-    `grow`.
+    """The bytes that wait. For one thread, which calls `measure` periodically and `grow` after each
+    append.
     """
 
     def __init__(
@@ -33,27 +33,26 @@ class Backlog:
         self._folder = folder
         self._most_bytes = most_bytes
         self.most_file_bytes = min(FILE_BYTES, most_bytes // 4)
-        """A file that has become so large is sealed: none outgrows memory, and none holds all that
-        may wait.
-        """
+        """The size at which a file is sealed, so that it fits into memory and into the limit."""
         self._metrics = metrics
         self._clock = clock
         self._bytes = 0
-        self._looked_at = float("-inf")
+        self._measured_at = float("-inf")
 
     @property
     def has_room(self) -> bool:
+        """Whether less waits than the limit."""
         return self._bytes < self._most_bytes
 
     def grow(self, appended: int) -> None:
-        """So many bytes more wait."""
+        """Add appended bytes to the measured ones."""
         self._bytes += appended
 
-    def look(self) -> None:
-        """Count what is there, at most once a second, and tell it as metrics."""
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+    def measure(self) -> None:
+        """Measure the files, at most once per `MEASURE_SECONDS`, and set the metrics."""
+        if time.monotonic() - self._measured_at < MEASURE_SECONDS:
             return
-        self._looked_at = time.monotonic()
+        self._measured_at = time.monotonic()
         sizes = dict(filter(None, map(_size, self._folder.glob(FILES))))
         self._bytes = sum(sizes.values())
         oldest = min(map(_opened_at, sizes), default=self._clock())
@@ -62,7 +61,7 @@ class Backlog:
 
 
 def _size(path: Path) -> tuple[Path, int] | None:
-    """Its bytes; None where it was moved to the store between the two looks."""
+    """The file and its bytes; None where it was moved to the store meanwhile."""
     try:
         return path, path.stat().st_size
     except FileNotFoundError:
@@ -70,5 +69,5 @@ def _size(path: Path) -> tuple[Path, int] | None:
 
 
 def _opened_at(path: Path) -> float:
-    """When the file was begun, unix seconds: its name is its id, which says so."""
+    """When the file was opened, in unix seconds, from the ULID that is its name."""
     return float(ULID.from_str(path.name.partition(".")[0]).timestamp)

@@ -1,6 +1,4 @@
-"""Answers requests together: whatever came while the last forward ran makes the next one.
-No timer.
-"""
+"""Batches requests: those that arrive during one forward pass make the next batch. No timer."""
 
 from __future__ import annotations
 
@@ -13,23 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Rows
-from acclimate.learning.models import answers
 from service.inference.model_slot import Served
 from service.inference.running_state import RunningState, Snapshot
 
 BATCH_ROWS = 1024
 FOLLOWING_BATCH_ROWS = 64
-"""In a mode that follows the traffic: requests that wait together would else be answered in one
-state, however many they are.
-"""
+"""The batch size in a mode with running state, because a whole batch is answered in one state."""
 Followed = RunningState | Snapshot | None
-"""What an answer depends on besides the version: state that moves on, one state of old, or nothing.
-"""
+"""The state of an answer besides its version: running state, one earlier snapshot, or none."""
 
 
 class Answer(NamedTuple):
-    """probabilities (N, C) are what is served. `raw` (N, C) is what the networks said, where that
-    is not the same, and `snapshot` the state behind the answer, if any.
+    """The served probabilities (N, C); `raw` (N, C) of the networks where they differ; and the
+    `snapshot` of the state behind the answer, if any.
     """
 
     probabilities: Floats
@@ -37,7 +31,7 @@ class Answer(NamedTuple):
     snapshot: Snapshot | None = None
 
     def part(self, start: int, stop: int) -> Answer:
-        """The answer to some of the rows."""
+        """The answer for the rows start..stop."""
         if self.snapshot is None:
             return Answer(self.probabilities[start:stop])
         raw = None if self.raw is None else self.raw[start:stop]
@@ -45,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The rows of one request; `counts` where running state moves on by them."""
+    """The rows x of one request; `counts` is whether they advance the running state."""
 
     x: Rows
     counts: bool
@@ -53,9 +47,7 @@ class Request(NamedTuple):
 
 
 class Batcher:
-    """One inference thread a process; each batch is answered by one version in one state, which its
-    requests had captured.
-    """
+    """One inference thread per process. Each batch is answered by one version in one state."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[int, int], tuple[Served, Followed, list[Request]]] = {}
@@ -65,10 +57,12 @@ class Batcher:
     async def answer(
         self, served: Served, x: Rows, followed: Followed = None, *, counts: bool = False
     ) -> Answer:
-        """The answer to the rows x (N, *shape), whole and in order, all from `served`, in one state
-        of what it follows.
+        """The answer for the rows x (N, *shape), from one version in one state.
 
-        Running state that is followed moves on after the batch, by those of its rows that count.
+        Args:
+            followed: the running state, which the batch's counting rows advance afterwards; or the
+                snapshot to answer in; or None.
+            counts: whether these rows advance the running state.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault((id(served), id(followed)), (served, followed, []))
@@ -78,10 +72,11 @@ class Batcher:
         return await future
 
     def close(self) -> None:
+        """Finish the current batch and stop."""
         self._thread.shutdown(wait=True)
 
     async def _answer_waiting(self) -> None:
-        # One turn of the event loop, so that every request already readable joins the batch.
+        # One iteration of the event loop, so that every request already received joins the batch.
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         while self._waiting:
@@ -107,10 +102,10 @@ class Batcher:
 
 
 def _work(served: Served, followed: Followed, batch: list[Request]) -> Callable[[], Answer]:
-    """What the inference thread does for the batch."""
+    """The function that the inference thread runs for the batch."""
     x = batch[0].x if len(batch) == 1 else np.concatenate([request.x for request in batch])
     if followed is None:
-        return lambda: Answer(served.bundle.probabilities(x))
+        return lambda: Answer(served.bundle.network_probabilities(x))
     counts = np.repeat([request.counts for request in batch], [len(request.x) for request in batch])
     return lambda: _in_state(served, followed, x, counts)
 
@@ -118,9 +113,9 @@ def _work(served: Served, followed: Followed, batch: list[Request]) -> Callable[
 def _in_state(
     served: Served, followed: RunningState | Snapshot, x: Rows, counts: NDArray[np.bool_]
 ) -> Answer:
-    """The answer in the state there is now, which then moves on."""
+    """The answer in the current state, which is advanced afterwards."""
     snapshot = followed if isinstance(followed, Snapshot) else followed.snapshot
-    answered = answers.answer(served.bundle, snapshot.state, x)
+    answered = served.bundle.predict(x, snapshot.state)
     if isinstance(followed, RunningState):
         followed.advance(answered.seen[counts])
     changed = answered.raw is not answered.probabilities
@@ -128,7 +123,7 @@ def _in_state(
 
 
 def _split(requests: list[Request], most: int) -> tuple[list[Request], list[Request]]:
-    """As many requests as fit one batch of so many rows, at least one; and the rest."""
+    """The requests of a batch with at most `most` rows, at least one request; and the rest."""
     total = 0
     for index, request in enumerate(requests):
         total += len(request.x)

@@ -1,4 +1,4 @@
-"""What this process answers with: one immutable `Served` per model, replaced by assigning one
+"""The versions that this process serves: one immutable `Served` per model, swapped by assigning one
 reference.
 """
 
@@ -9,23 +9,22 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.spec import ModelSpec
 from acclimate.storage.registry.artifacts import Artifacts
 from service.errors import Refusal
 from service.inference.running_state import RunningState
 
 HELD_BUNDLES = 4
-"""Versions that were served or asked for by number lately and stay in memory, besides the
-champions.
-"""
+"""How many versions besides the champions stay in memory: those served or requested last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A registered model as this replica knows it, `spec` with its newest policy; `served` is None
-    until a version is loaded.
+    """A registered model, with its newest policy in `spec`; `served` is None until a version is
+    loaded.
     """
 
     id: str
@@ -36,10 +35,10 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One version, ready to answer. A request takes it once and uses nothing else.
+    """One loaded version. A request reads it once and uses nothing else.
 
-    `running` is what the champion follows where its mode has something; None in plain mode, and for
-    versions asked by name.
+    `running` is the champion's running state; None in plain mode, and for versions requested by
+    number.
     """
 
     model_id: str
@@ -51,9 +50,7 @@ class Served:
 
 
 class ModelSlots:
-    """The models by name, and recently used versions by number. Readers take no lock: they read one
-    reference.
-    """
+    """The models by name, and recently used versions by number. Readers need no lock."""
 
     def __init__(self, artifacts: Artifacts, allowlist: tuple[str, ...]) -> None:
         self._artifacts = artifacts
@@ -63,9 +60,10 @@ class ModelSlots:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
-    def know(self, models: Iterable[Model]) -> list[Model]:
-        """These models and no others, as they are now; one that was known keeps what it serves.
-        Returns those that are gone.
+    def set_models(self, models: Iterable[Model]) -> list[Model]:
+        """Replace the set of models; a model that stays keeps its served version.
+
+        Returns the models that are gone.
         """
         with self._lock:
             known = {model.id: model for model in self.models.values()}
@@ -77,10 +75,9 @@ class ModelSlots:
         return list(known.values())
 
     def swap(self, served: Served) -> None:
-        """Answer with this version from the next request on; requests under way keep the one they
-        took.
+        """Serve this version from the next request on; running requests keep theirs.
 
-        The version before stays in memory for a while: it is the one that a rollback would want.
+        The previous version stays in memory for a rollback.
         """
         with self._lock:
             for model in self.models.values():
@@ -93,14 +90,14 @@ class ModelSlots:
             self.models = {model.name: model for model in swapped}
 
     def model(self, name: str) -> Model:
-        """Raises the 404 refusal."""
+        """The model of this name. Raises the 404 refusal."""
         found = self.models.get(name)
         if found is None:
             raise Refusal("not-found", f"there is no model {name!r}")
         return found
 
     def champion(self, name: str) -> Served:
-        """Raises the 404 refusal, and 503 before version 1."""
+        """The served version of the model. Raises the 404 refusal, and 503 before version 1."""
         served = self.model(name).served
         if served is None:
             raise Refusal(
@@ -109,7 +106,7 @@ class ModelSlots:
         return served
 
     def held(self, model_id: str, version: int) -> Served | None:
-        """The version, if it is in memory."""
+        """The version if it is in memory, else None."""
         with self._lock:
             for model in self.models.values():
                 if (
@@ -123,7 +120,7 @@ class ModelSlots:
             return self._held.get((model_id, version))
 
     def versions(self, model_id: str) -> set[int]:
-        """Numbers of the versions in memory."""
+        """The numbers of the versions in memory."""
         with self._lock:
             served = {
                 model.served.version
@@ -133,20 +130,20 @@ class ModelSlots:
             return served | {version for id, version in self._held if id == model_id}
 
     def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
-        """A version, verified and warmed up. Raises `ArtifactError`, `BundleError`,
-        `StoreError`.
+        """Load a version, verify it and warm it up.
+
+        Raises `ArtifactError`, `BundleError`, `StoreError`.
         """
         manifest, arrays = self._artifacts.read(digest)
-        bundle = network.build(manifest, arrays, allowlist=self._allowlist)
-        network.self_test(bundle)
-        network.warm_up(bundle)
+        bundle = bundle_format.build(manifest, arrays, allowlist=self._allowlist)
+        bundles.self_test(bundle)
+        bundles.warm_up(bundle)
         return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
 
-    def asked(self, model_id: str, version: int, digest: str) -> Served:
-        """The version by number, loaded when it is not held: one at a time, so that many who ask
-        need the memory of one.
+    def get_or_load(self, model_id: str, version: int, digest: str) -> Served:
+        """The version by number, loaded when it is not in memory.
 
-        Raises what `load` does.
+        One version is loaded at a time, which bounds the memory. Raises as `load` does.
         """
         served = self.held(model_id, version)
         if served is not None:

@@ -1,4 +1,4 @@
-"""Answers over `/api/v1`. Bodies are read by hand, bytes first."""
+"""The route that predicts over `/api/v1`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from fastapi import APIRouter, Depends, Request, Response
 from acclimate.storage.registry.keys import Key
 from service.auth import Scope
 from service.body_limit import whole_body
-from service.inference import rows
+from service.inference.parsing import requests
 from service.inference.prediction import measured, predict
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter()
-Held = Annotated[Equipment, Depends(equipment)]
-Predicting = Annotated[Key, Depends(Scope("predict"))]
+State = Annotated[ServiceState, Depends(service_state)]
+PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
-async def predict_rows(name: str, request: Request, held: Held, key: Predicting) -> Response:
-    """Answer the rows with the champion, and log them unless the request opts out."""
-    with measured(held, name, "api", key):
-        body = await whole_body(request, most=held.settings.body_limit)
-        served, model = held.slots.champion(name), held.slots.model(name)
-        asked = rows.read_predict(body, model.spec.input, most_rows=held.settings.max_request_rows)
+async def predict_rows(name: str, request: Request, state: State, key: PredictKey) -> Response:
+    """Predict the rows with the champion, and log them unless `log` is false."""
+    with measured(state, name, "api", key):
+        body = await whole_body(request, most=state.settings.body_limit)
+        served = state.slots.champion(name)
+        model = state.slots.model(name)
+        asked = requests.read_predict(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         answered = await predict(
-            held, model, served, asked, key, log=asked.log is not False, followed=served.running
+            state, model, served, asked, key, log=asked.log is not False, followed=served.running
         )
         classes = model.spec.input.classes
         predictions = [
@@ -46,7 +49,9 @@ async def predict_rows(name: str, request: Request, held: Held, key: Predicting)
                 strict=True,
             )
         ]
-        state = {} if answered.state is None else {"state": answered.state}
-        said = {"id": answered.id, "version": answered.version, "log": answered.log, **state}
-        document = {**said, "predictions": predictions}
-        return Response(orjson.dumps(document), media_type="application/json")
+        document = {"id": answered.id, "version": answered.version, "log": answered.log}
+        if answered.state is not None:
+            document["state"] = answered.state
+        return Response(
+            orjson.dumps({**document, "predictions": predictions}), media_type="application/json"
+        )

@@ -1,6 +1,4 @@
-"""One row's way through the voice: answered by one version, then written to the log, then
-acknowledged.
-"""
+"""Answers a request: predicts its rows with one version, logs them, then acknowledges them."""
 
 from __future__ import annotations
 
@@ -15,24 +13,25 @@ import structlog
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Floats, Integers
+from acclimate.storage.log.logged_rows import RequestRows
 from acclimate.storage.registry.keys import Key
 from service.errors import refusal_of
 from service.inference.batcher import Followed
 from service.inference.model_slot import Model, Served
-from service.inference.rows import Asked
+from service.inference.parsing.requests import RowsRequest
 from service.metrics import observe_all
-from service.state import Equipment
+from service.state import ServiceState
 
 logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What one request is told; probabilities (N, C), best (N,) and confidence (N,) come from one
-    version.
+    """The answer to one request, from one version: probabilities (N, C), best class (N,),
+    confidence (N,).
 
-    `abstain` (N,): being wrong is likelier than the policy's `max_risk` allows. `state` is the id
-    of the running state behind them, None where there was none.
+    `abstain` (N,): the risk is above the policy's `max_risk`. `state` is the id of the running
+    state of the answer, None without one.
     """
 
     id: str
@@ -46,23 +45,27 @@ class Answered:
 
 
 async def predict(
-    equipment: Equipment,
+    state: ServiceState,
     model: Model,
     served: Served,
-    asked: Asked,
+    asked: RowsRequest,
     key: Key,
     *,
     log: bool,
     followed: Followed = None,
 ) -> Answered:
-    """The answer, given only after the log holds its rows as the model's durability says.
+    """The answer, returned after the rows are logged with the model's durability.
 
-    Running state that is `followed` moves on by rows that are to be logged. Raises a 503 refusal
-    when they could not be logged: then nothing is acknowledged.
+    Args:
+        log: whether the rows are logged; logged rows advance the running state.
+        followed: the running state or the snapshot to answer in, if any.
+
+    Raises the 503 refusal when the rows could not be logged: then none is acknowledged.
     """
-    equipment.rate_limit.charge(key.id, len(asked.x))
-    answer = await equipment.batcher.answer(served, asked.x, followed, counts=log)
-    probabilities, snapshot = answer.probabilities, answer.snapshot
+    state.rate_limit.charge(key.id, len(asked.x))
+    answer = await state.batcher.answer(served, asked.x, followed, counts=log)
+    probabilities = answer.probabilities
+    snapshot = answer.snapshot
     best = probabilities.argmax(axis=1)
     confidence = probabilities[np.arange(len(best)), best]
     answered = Answered(
@@ -77,8 +80,7 @@ async def predict(
     )
     outcome = "opted_out"
     if log:
-        stored = await equipment.recorder.record(
-            model,
+        rows = RequestRows(
             prediction_id=answered.id,
             version=answered.version,
             logged_at=time.time(),
@@ -90,49 +92,48 @@ async def predict(
             raw=answer.raw,
             states=None if snapshot is None else snapshot.content,
         )
+        stored = await state.recorder.record(model, rows)
         answered = replace(answered, log=stored)
         outcome = "stored"
-    _count(equipment, model, answered, outcome)
-    # Ids and numbers only: no value of a row ever stands in a log line.
+    _count(state, model, answered, outcome)
+    # Ids and numbers only: log lines contain no value of a row.
     ids = {"model": model.name, "version": answered.version, "prediction": answered.id}
     logger.debug("answered", **ids, rows=len(best), log=answered.log)
     return answered
 
 
 @contextmanager
-def measured(equipment: Equipment, name: str, protocol: str, key: Key) -> Iterator[None]:
-    """Count the request by its answer and take its time. An unknown model is counted under no name
-    of the client's.
+def measured(state: ServiceState, name: str, protocol: str, key: Key) -> Iterator[None]:
+    """Count the request by its HTTP status and measure its duration.
 
-    Raises the 429 refusal, before anything of the request is read, for a key that has sent too
-    much.
+    The metrics of an unknown model have the label "unknown". Raises the 429 refusal, before the
+    request is read, for a key above its rate limit.
     """
-    model, started, code = (
-        name if name in equipment.slots.models else "unknown",
-        time.perf_counter(),
-        200,
-    )
+    model = name if name in state.slots.models else "unknown"
+    started = time.perf_counter()
+    code = 200
     try:
-        equipment.rate_limit.admit(key.id)
+        state.rate_limit.admit(key.id)
         yield
-        equipment.metrics.duration.labels(model).observe(time.perf_counter() - started)
+        state.metrics.duration.labels(model).observe(time.perf_counter() - started)
     except Exception as error:
         refusal = refusal_of(error)
         code = refusal.status if refusal else getattr(error, "status_code", 500)
         raise
     finally:
-        equipment.metrics.requests.labels(model, str(code), protocol).inc()
+        state.metrics.requests.labels(model, str(code), protocol).inc()
 
 
 def _too_risky(confidence: Floats, max_risk: float) -> NDArray[np.bool_]:
-    """Chow (1970): answers whose own calibrated chance of being wrong is larger; none where the
-    policy names no risk.
+    """Chow's rule (1970): which answers (N,) have a risk, 1 - confidence, above `max_risk`; none
+    where that is 0.
     """
     return np.asarray(1 - confidence.astype(np.float64) > max_risk) & (max_risk > 0)
 
 
-def _count(equipment: Equipment, model: Model, answered: Answered, outcome: str) -> None:
-    metrics, n = equipment.metrics, len(answered.best)
+def _count(state: ServiceState, model: Model, answered: Answered, outcome: str) -> None:
+    metrics = state.metrics
+    n = len(answered.best)
     metrics.rows.labels(model.name, answered.version).inc(n)
     metrics.logged.labels(model.name, outcome).inc(n)
     metrics.abstained.labels(model.name).inc(int(answered.abstain.sum()))

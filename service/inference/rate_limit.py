@@ -1,9 +1,8 @@
-"""How many rows one key may send: a bucket for each key and replica, which no request ever waits
-for.
+"""Limits the rows per second of one key with a token bucket per key and replica.
 
-Nothing is asked of broker or database on the way to an answer, so the limit is each replica's share
-of the whole, and holds while both are away. A key whose requests all reach one replica of several
-gets that one's share.
+No request waits for broker or database: each replica enforces its share of the limit, also while
+both are down. A key whose requests all reach one of several replicas gets only that replica's
+share.
 """
 
 from __future__ import annotations
@@ -16,23 +15,19 @@ from dataclasses import dataclass
 from service.errors import Refusal
 
 BURST_SECONDS = 10.0
-"""Who was silent for so long may send the rows of so long at once."""
+"""The capacity of a bucket, in seconds of its rate."""
 
 
 @dataclass
 class Bucket:
-    """How many rows are left, below 0 after a request larger than what was left, and when that was
-    so.
-    """
+    """The rows left at the time `at`; negative after a request that was larger than the rest."""
 
     rows: float
     at: float
 
 
 class RateLimit:
-    """`admit` before anything of a request is read, `charge` when its rows are counted. For the
-    event loop's thread.
-    """
+    """`admit` a request before it is read, then `charge` its rows. For the event loop's thread."""
 
     def __init__(
         self,
@@ -49,9 +44,7 @@ class RateLimit:
         self._buckets: dict[str, Bucket] = {}
 
     def admit(self, key: str) -> None:
-        """Raises the 429 refusal while the key has used up its rows; a request costs it a row,
-        whatever is in it.
-        """
+        """Charge one row for the request. Raises the 429 refusal while the bucket is empty."""
         if self._rows_a_second is None:
             return
         bucket, rate = self._bucket(key)
@@ -64,14 +57,15 @@ class RateLimit:
         bucket.rows -= 1
 
     def charge(self, key: str, rows: int) -> None:
-        """An admitted request has so many rows."""
+        """Charge the rows of an admitted request."""
         if self._rows_a_second is not None:
             self._bucket(key)[0].rows -= rows - 1
 
     def _bucket(self, key: str) -> tuple[Bucket, float]:
-        """The key's bucket as it is now, and how many rows run into it in a second."""
+        """The key's refilled bucket, and its rate in rows per second."""
         assert self._rows_a_second is not None
-        rate, now = self._rows_a_second / max(1, self._replicas()), self._clock()
+        rate = self._rows_a_second / max(1, self._replicas())
+        now = self._clock()
         most = max(rate * BURST_SECONDS, float(self._most_request_rows))
         bucket = self._buckets.setdefault(key, Bucket(rows=most, at=now))
         bucket.rows = min(most, bucket.rows + (now - bucket.at) * rate)

@@ -1,8 +1,8 @@
-"""Writes answered rows to this replica's journals, many requests in one commit, and acknowledges
-each as its durability says.
+"""Writes answered rows to this replica's journals with group commits, and acknowledges each request
+with the durability of its model.
 
-One thread owns all journals. What it finds waiting when it comes round is one group: one record
-batch a model, one fdatasync.
+One thread owns all journals. All requests that wait when it starts a commit are one group: one
+record batch per model, one fdatasync.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from acclimate.storage.log.journal import Journal, JournalFailed, JournalFull, SealedFile
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from service.errors import Refusal
-from service.inference.backlog import LOOK_SECONDS, Backlog
+from service.inference.backlog import MEASURE_SECONDS, Backlog
 from service.metrics import ServingMetrics
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ log = structlog.get_logger()
 SEAL_SECONDS = 60.0
 MOST_WAITING_ROWS = 200_000
 MOST_WAITING_BYTES = 512 * 2**20
-"""More rows or bytes than this waiting for the disk are refused: memory stays bounded when the disk
-is slow.
+"""Limits of the rows and bytes that wait for the disk, so that a slow disk does not fill the
+memory; further requests are refused.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The rows of one request, and whom to tell that they are logged."""
+    """The rows of one request, and the future that is resolved when they are logged."""
 
     model: Model
     rows: LoggedRows
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Seal:
-    """Asks for the journal of one model to be closed over everything recorded before."""
+    """A request to seal the journal of one model, with everything recorded before."""
 
     model_id: str
     sealed: Future[SealedFile | None]
@@ -61,18 +61,18 @@ class Seal:
 
 @dataclass(frozen=True, kw_only=True)
 class Drop:
-    """Asks to forget a model that was deleted, with all that was recorded of it here."""
+    """A request to discard everything recorded of a deleted model."""
 
     model_id: str
     dropped: Future[None]
 
 
 class ModelGone(Exception):
-    """The model was deleted while its rows were on their way to the log."""
+    """The model was deleted before its rows were logged."""
 
 
 class Recorder:
-    """`start`, then `record` from the event loop and `seal` from any thread, then `close`."""
+    """`start` it, `record` from the event loop, `seal` and `drop` from any thread, then `close`."""
 
     def __init__(
         self,
@@ -98,23 +98,23 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Record what waits and stop; open journals stay as they are, for the successor in this
-        slot.
-        """
+        """Write what waits and stop; open journals are left for the next process in this slot."""
         self._queue.put(None)
         self._thread.join()
 
-    async def record(self, model: Model, **columns: Any) -> Literal["fsync", "os", "none"]:
-        """What is true of the request's rows now: `fsync` on the disk, `os` written, `none`
-        promised nothing.
+    async def record(self, model: Model, request: RequestRows) -> Literal["fsync", "os", "none"]:
+        """Log the rows of one request.
 
-        Raises a 503 refusal when they could not be written; then none of them is in the log.
+        Returns the durability reached: `fsync` on the disk, `os` written to the file, `none` not
+        known. Raises the 503 refusal when the rows could not be written; then none of them is in
+        the log.
         """
         durability = model.spec.log.durability
-        rows = LoggedRows.of_request(RequestRows(**columns))
+        rows = LoggedRows.of_request(request)
         size = _bytes(rows)
         if (
             self._waiting_rows + len(rows) > MOST_WAITING_ROWS
@@ -131,50 +131,50 @@ class Recorder:
             self._waiting_bytes += size
         self._queue.put(entry)
         if durability == "none":
-            # Nobody waits for the outcome, a failure is counted all the same.
+            # Not awaited; a failure is counted by the thread.
             entry.logged.add_done_callback(lambda future: future.exception())
             return "none"
         await entry.logged
         return durability
 
     def open_rows(self) -> dict[str, int]:
-        """Rows in the open journal of each model."""
+        """The number of rows in each open journal, by model id."""
         return {model_id: journal.rows for model_id, journal in list(self._journals.items())}
 
     def due(self) -> list[str]:
-        """Models whose journal is old enough to be sealed unasked."""
+        """The ids of the models whose journal is older than `SEAL_SECONDS`."""
         oldest = self._clock() - SEAL_SECONDS
         return [id for id in list(self._journals) if self._opened_at[id] < oldest]
 
     def seal(self, model_id: str) -> SealedFile | None:
-        """The sealed file of everything recorded before this call, or None when that is nothing.
-        Waits for the disk.
+        """Seal the model's journal; returns the file with everything recorded before, None when it
+        is empty. Waits for the disk.
+
+        Raises `JournalFailed`.
         """
         request = Seal(model_id=model_id, sealed=Future())
         self._queue.put(request)
         return request.sealed.result()
 
     def drop(self, model_id: str) -> None:
-        """Nothing of the model is in this replica's journals when this returns, and nothing will be
-        again: it was deleted.
+        """Discard the journal of a deleted model; later rows of it are refused.
 
-        Rows still on their way are not acknowledged: their requests are told that the model is
-        gone.
+        Requests whose rows are not written yet get the 404 refusal.
         """
         request = Drop(model_id=model_id, dropped=Future())
         self._queue.put(request)
         request.dropped.result()
 
     def take_retired(self) -> list[tuple[str, SealedFile]]:
-        """Sealed files of journals that nobody asked to seal, each given once: the caller registers
-        them.
+        """The files that were sealed without a request, by model id; each is returned once, for the
+        caller to register.
         """
         retired, self._retired = self._retired, []
         return retired
 
     def _run(self) -> None:
         while True:
-            self._backlog.look()
+            self._backlog.measure()
             try:
                 group, last = self._next_group()
             except queue.Empty:
@@ -189,10 +189,8 @@ class Recorder:
                 return
 
     def _next_group(self) -> tuple[list[Entry], Entry | Seal | Drop | None]:
-        """Everything that waits, up to the first seal, drop or stop, which comes second. Raises
-        Empty when nothing came.
-        """
-        item = self._queue.get(timeout=LOOK_SECONDS)
+        """The waiting entries up to the first other item, and that item. Raises `queue.Empty`."""
+        item = self._queue.get(timeout=MEASURE_SECONDS)
         group: list[Entry] = []
         while isinstance(item, Entry):
             group.append(item)
@@ -219,7 +217,7 @@ class Recorder:
                 self._metrics.logged.labels(model.name, "dropped").inc(
                     sum(len(entry.rows) for entry in entries)
                 )
-            _tell(entries, error)
+            _resolve(entries, error)
         with self._count:
             self._waiting_rows -= sum(len(entry.rows) for entry in group)
             self._waiting_bytes -= sum(entry.bytes for entry in group)
@@ -229,7 +227,7 @@ class Recorder:
             return ModelGone(model.id)
         if not self._backlog.has_room:
             return JournalFull(
-                "as much as may wait for store and database waits on this replica's disk"
+                "the backlog for store and database on this replica's disk is at its limit"
             )
         try:
             journal = self._journals.get(model.id)
@@ -245,11 +243,10 @@ class Recorder:
             if journal.bytes > self._backlog.most_file_bytes:
                 self._roll(model.id)
         except JournalFull as error:
-            # Its tail was cut back to the last whole batch: it goes on once there is room.
+            # The journal was truncated to its last whole batch and continues when there is space.
             return error
         except JournalFailed as error:
-            # What may not have reached the disk is never written again to the same file: the next
-            # rows get a new one.
+            # Data that may not have reached the disk is not written to the same file again.
             self._retire(model.id)
             return error
         except (OSError, ValueError) as error:
@@ -257,16 +254,14 @@ class Recorder:
         return None
 
     def _retire(self, model_id: str) -> None:
-        """Close a journal that failed or lacks columns over what is whole in it; where that fails,
-        the successor recovers it.
+        """Seal a journal that failed or lacks columns; where that fails, close it for recovery by
+        the next process.
         """
         if not self._roll(model_id):
             self._journals.pop(model_id).close()
 
     def _roll(self, model_id: str) -> bool:
-        """Seal a journal unasked, the next rows get a new one; False, and it stays, where the disk
-        does not let it be sealed.
-        """
+        """Seal a journal; the next rows open a new one. Returns whether the disk allowed it."""
         try:
             sealed = self._journals[model_id].seal()
         except (JournalFailed, OSError) as error:
@@ -302,7 +297,7 @@ class Recorder:
 
     def _drop(self, request: Drop) -> None:
         try:
-            # Ids are never given again, so what still comes for this one is always too late.
+            # Ids are not reused, so every later row of this model is refused.
             self._gone.add(request.model_id)
             journal = self._journals.pop(request.model_id, None)
             if journal is not None:
@@ -329,16 +324,14 @@ def _refusal(error: Exception) -> Refusal:
 
 
 def _bytes(rows: LoggedRows) -> int:
-    """About how much memory the inputs take while they wait: that of the strings where they are
-    text.
-    """
+    """Approximate memory of the inputs in bytes; for text that of the strings."""
     return sum(map(sys.getsizeof, rows.x.flat)) if rows.x.dtype == object else rows.x.nbytes
 
 
-def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
-    """Wake all requests of the group with one call into each event loop (a process has one)."""
+def _resolve(entries: Iterable[Entry], error: Exception | None) -> None:
+    """Resolve the futures of a group, with one call into each event loop (a process has one)."""
 
-    def tell() -> None:
+    def resolve() -> None:
         for entry in entries:
             if entry.logged.done():
                 continue
@@ -348,4 +341,4 @@ def _tell(entries: Iterable[Entry], error: Exception | None) -> None:
                 entry.logged.set_exception(_refusal(error))
 
     for loop in {entry.loop for entry in entries}:
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(resolve)

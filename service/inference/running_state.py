@@ -1,9 +1,8 @@
-"""Running state: what this replica follows for a version in another mode than plain, and how the
-state of an old answer is found.
+"""The running state of versions in a mode other than plain, and the search for earlier states.
 
-An answer names its state by an id, the time at which this state began. The replica remembers its
-newest ones; the journal keeps each beside the rows that were answered in it, so that an answer can
-be repeated for as long as its row is kept.
+An answer names its state by an id, a ULID with the time at which the state began. The replica keeps
+its newest states in memory. The journal keeps every state beside its rows, so that an answer can be
+repeated as long as its row is kept.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from dataclasses import dataclass
 from ulid import ULID
 
 from acclimate.learning.data import Floats
-from acclimate.learning.models import modes
-from acclimate.learning.models.modes import Mode, State
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import Mode
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog
 from acclimate.storage.log.segments import SegmentDamaged, Segments
@@ -27,24 +26,22 @@ from service.errors import Refusal, bad_request
 from service.metrics import ServingMetrics
 
 START = "start"
-"""The id of a version's own starting state, which is part of the version."""
+"""The id of a version's starting state, which is part of the version."""
 ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 POINTER = "#/parameters/state"
 MOST_REMEMBERED_BYTES = 16 * 2**20
 MOST_SEGMENTS = 32
-"""Of the log that one question about a state may look through, oldest first from the time in its id
-on.
-"""
+"""How many segments the search for one state reads, oldest first, from the time in its id on."""
 SLACK_SECONDS = 5.0
-"""The clocks of replicas may differ by so much."""
+"""The largest difference between the clocks of two replicas."""
 SEAL_SECONDS = 4.0
 FRESH_SECONDS = 10.0
-"""Journals are sealed for such questions no more often than this."""
+"""The shortest pause between two seals of the journals for a search."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """One state of one version under its id, as an answer was given in it; nobody changes it."""
+    """One immutable state of one version, with its id."""
 
     id: str
     version: int
@@ -52,16 +49,12 @@ class Snapshot:
 
     @property
     def content(self) -> dict[str, bytes]:
-        """What the journal keeps of it: the content by id, nothing of a state that is part of the
-        version.
-        """
+        """The content by id, for the journal; empty for the starting state of a version."""
         return {} if self.id == START else {self.id: self.state.packed()}
 
 
 class States:
-    """The newest states of this replica, in bounded memory, and the way to older ones and to those
-    of other replicas.
-    """
+    """Keeps this replica's newest states in bounded memory, and finds others in the log."""
 
     def __init__(self, database: Database, segments: Segments) -> None:
         self._database = database
@@ -72,7 +65,7 @@ class States:
         self._lock = threading.Lock()
 
     def remember(self, model_id: str, snapshot: Snapshot) -> None:
-        """Find it without the log for a while."""
+        """Keep the state in memory, in place of the oldest ones."""
         with self._lock:
             self._remembered[model_id, snapshot.id] = snapshot
             self._bytes += snapshot.state.numbers.nbytes
@@ -80,20 +73,23 @@ class States:
                 self._bytes -= self._remembered.popitem(last=False)[1].state.numbers.nbytes
 
     def find(self, model_id: str, version: int, mode: Mode, id: str) -> Snapshot:
-        """The state of this id, for the version, which has this mode.
+        """The state with this id.
 
-        Raises the 400 refusal where it is none of the version's, and 404 where it is neither
-        remembered nor in the part of the log that is looked through.
+        Args:
+            mode: the mode of the version.
+
+        Raises the 400 refusal for a state of another version, and 404 for one that is neither in
+        memory nor in the part of the log that is searched.
         """
         if mode.start is None:
             raise bad_request(
-                POINTER, f"version {version} is in plain mode: it answers without running state"
+                POINTER, f"version {version} is in plain mode, which has no running state"
             )
         if id == START:
             return Snapshot(id=START, version=version, state=mode.start)
         if not ID.fullmatch(id):
             raise bad_request(
-                POINTER, f"is not the id of a state: give one that a reply had, or {START!r}"
+                POINTER, f"is not the id of a state: send one from a reply, or {START!r}"
             )
         with self._lock:
             remembered = self._remembered.get((model_id, id))
@@ -105,38 +101,36 @@ class States:
         if found is None:
             raise Refusal(
                 "not-found",
-                f"the state {id} is not known: it never was, or its rows are no longer kept",
+                f"the state {id} is unknown: it never existed, or its rows are no longer kept",
             )
         if found[0] != str(version):
             raise bad_request(
-                POINTER, f"the state {id} is one of version {found[0]}, not of version {version}"
+                POINTER, f"the state {id} belongs to version {found[0]}, not to version {version}"
             )
         return Snapshot(id=id, version=version, state=mode.unpacked(found[1]))
 
     def _logged(self, model_id: str, id: str) -> tuple[str, bytes] | None:
-        """The version of the state and its content, from the log."""
-        looked_at: set[str] = set()
-        found = self._search(model_id, id, looked_at)
+        """Version and content of the state, from the log; None when it is not found."""
+        searched: set[str] = set()
+        found = self._search(model_id, id, searched)
         if found is None and self._may_seal(model_id):
-            # Rows that replicas still hold in open journals become segments first.
+            # It may be in an open journal, which becomes a segment when it is sealed.
             barrier.seal(self._database, model_id, most_seconds=SEAL_SECONDS)
-            found = self._search(model_id, id, looked_at)
+            found = self._search(model_id, id, searched)
         return found
 
-    def _search(self, model_id: str, id: str, looked_at: set[str]) -> tuple[str, bytes] | None:
+    def _search(self, model_id: str, id: str, searched: set[str]) -> tuple[str, bytes] | None:
         since = ULID.from_str(id).timestamp - SLACK_SECONDS
         with self._database.read() as connection:
             lines = catalog.segments_since(connection, model_id, since, most=MOST_SEGMENTS)
         for line in lines:
-            if line["id"] in looked_at:
+            if line["id"] in searched:
                 continue
-            looked_at.add(line["id"])
+            searched.add(line["id"])
             try:
                 found = self._segments.state(line["key"], line["digest"], id)
-            except (
-                StoreError,
-                SegmentDamaged,
-            ):  # gone meanwhile, or the alarm of somebody who needs the rows
+            except (StoreError, SegmentDamaged):
+                # Deleted meanwhile, or damaged, which whoever needs its rows reports.
                 continue
             if found is not None:
                 return found
@@ -152,10 +146,9 @@ class States:
 
 
 class RunningState:
-    """What this replica follows for one version while it serves it, from the version's own starting
-    state on.
+    """The running state of one served version; it begins at the version's starting state.
 
-    The inference thread alone calls `advance`; anybody reads `snapshot`, one reference.
+    Only the inference thread calls `advance`; any thread may read `snapshot`.
     """
 
     def __init__(
@@ -168,24 +161,29 @@ class RunningState:
         states: States,
         metrics: ServingMetrics,
     ) -> None:
-        self._model, self._model_id, self._mode = model, model_id, mode
-        self._states, self._metrics = states, metrics
-        self._memory = modes.begin(mode)
+        self._model = model
+        self._model_id = model_id
+        self._mode = mode
+        self._states = states
+        self._metrics = metrics
+        self._memory = mode.begin()
         self.snapshot = Snapshot(id=START, version=version, state=self._memory.state)
-        metrics.follow(model, modes.distance(mode, self.snapshot.state), rows=0)
+        metrics.set_running_state(model, mode.distance(self.snapshot.state), rows=0)
 
     def advance(self, seen: Floats) -> None:
-        """Take in what `answers.answer` has seen of rows that are logged; a state that began has a
-        new id.
+        """Advance the state by logged rows; a new state gets a new id.
+
+        Args:
+            seen: what `answers.answer` returned as seen, for the logged rows.
         """
-        before, self._memory = self._memory, modes.advance(self._mode, self._memory, seen)
+        before, self._memory = self._memory, self._mode.advance(self._memory, seen)
         if self._memory.state is before.state:
             return
         self.snapshot = Snapshot(
             id=str(ULID()), version=self.snapshot.version, state=self._memory.state
         )
         self._states.remember(self._model_id, self.snapshot)
-        self._metrics.follow(
-            self._model, modes.distance(self._mode, self.snapshot.state), rows=self._memory.rows
+        self._metrics.set_running_state(
+            self._model, self._mode.distance(self.snapshot.state), rows=self._memory.rows
         )
         self._metrics.state_renewals.labels(self._model).inc()

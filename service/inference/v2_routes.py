@@ -1,6 +1,4 @@
-"""The Open Inference Protocol at `/v2`, JSON. For every path below it `service/errors.py` makes
-errors `{"error": text}`.
-"""
+"""The Open Inference Protocol at `/v2`, in JSON."""
 
 from __future__ import annotations
 
@@ -10,40 +8,39 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from acclimate.storage.database import Unavailable
-from acclimate.storage.registry import promotions, versions
-from acclimate.storage.registry.artifacts import ArtifactError
 from acclimate.storage.registry.keys import Key
-from acclimate.storage.store import StoreError
 from service.auth import Scope
 from service.body_limit import whole_body
-from service.control import documents
 from service.errors import Refusal, bad_request
-from service.inference import rows
-from service.inference.model_slot import Model, Served
+from service.inference import versions
+from service.inference.model_slot import Model
+from service.inference.parsing import requests
 from service.inference.prediction import Answered, measured, predict
 from service.inference.running_state import POINTER
-from service.state import Equipment, equipment
+from service.state import ServiceState, service_state
 
 router = APIRouter()
-Held = Annotated[Equipment, Depends(equipment)]
-Predicting = Annotated[Key, Depends(Scope("predict"))]
+State = Annotated[ServiceState, Depends(service_state)]
+PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
-async def infer(name: str, request: Request, held: Held, key: Predicting) -> Response:
-    """Answer one input tensor with the champion, and log its rows unless the request opts out."""
-    with measured(held, name, "v2", key):
-        body = await _json_body(request, held)
-        served, model = held.slots.champion(name), held.slots.model(name)
-        asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
+async def infer(name: str, request: Request, state: State, key: PredictKey) -> Response:
+    """Predict one input tensor with the champion, and log its rows unless `log` is false."""
+    with measured(state, name, "v2", key):
+        body = await _json_body(request, state)
+        served = state.slots.champion(name)
+        model = state.slots.model(name)
+        asked = requests.read_infer(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         if asked.state is not None:
             raise bad_request(
                 POINTER,
-                "the champion follows its own running state: name a state only with a version",
+                "the champion uses its own running state: a state needs a version by number",
             )
         log = asked.log is not False
-        answered = await predict(held, model, served, asked, key, log=log, followed=served.running)
+        answered = await predict(state, model, served, asked, key, log=log, followed=served.running)
         return _inference(model, answered, asked.outputs)
 
 
@@ -51,30 +48,38 @@ async def infer(name: str, request: Request, held: Held, key: Predicting) -> Res
     "/v2/models/{name}/versions/{version}/infer", tags=["inference"], operation_id="infer_version"
 )
 async def infer_version(
-    name: str, version: str, request: Request, held: Held, key: Predicting
+    name: str, version: str, request: Request, state: State, key: PredictKey
 ) -> Response:
-    """Answer with the named version, without running state unless `parameters.state` names one that
-    a reply had; the rows are logged only when the request asks for it.
+    """Predict one input tensor with a version by number. `parameters.state` is the id of the
+    running state to use, from an earlier reply; without it none is used. The rows are logged only
+    when `log` is true.
 
     A version that was never champion answers only with `log: false`: nothing is learnt from its
     answers.
     """
-    with measured(held, name, "v2", key):
-        body = await _json_body(request, held)
-        model = held.slots.model(name)
-        served, was_champion = await asyncio.to_thread(_version, held, model, version)
-        asked = rows.read_infer(body, model.spec.input, most_rows=held.settings.max_request_rows)
+    with measured(state, name, "v2", key):
+        body = await _json_body(request, state)
+        model = state.slots.model(name)
+        served, was_champion = await asyncio.to_thread(versions.load, state, model, version)
+        asked = requests.read_infer(
+            body, model.spec.input, most_rows=state.settings.max_request_rows
+        )
         if not was_champion and asked.log is not False:
             raise Refusal(
                 "bad-request",
-                f"version {version} was never champion: ask it with parameters.log false",
+                f"version {version} was never champion: send parameters.log false",
             )
         followed = None
         if asked.state is not None:
-            this = (served.model_id, served.version, served.bundle.mode)
-            followed = await asyncio.to_thread(held.states.find, *this, asked.state)
+            followed = await asyncio.to_thread(
+                state.states.find,
+                served.model_id,
+                served.version,
+                served.bundle.mode,
+                asked.state,
+            )
         answered = await predict(
-            held, model, served, asked, key, log=asked.log is True, followed=followed
+            state, model, served, asked, key, log=asked.log is True, followed=followed
         )
         return _inference(model, answered, asked.outputs)
 
@@ -86,27 +91,27 @@ async def infer_version(
     dependencies=[Depends(Scope("predict"))],
 )
 @router.get("/v2/", include_in_schema=False, dependencies=[Depends(Scope("predict"))])
-async def server_metadata(held: Held) -> dict[str, Any]:
+async def server_metadata(state: State) -> dict[str, Any]:
     """Name, version and extensions of this server."""
     return {"name": "acclimate", "version": "0.1.0", "extensions": []}
 
 
 @router.get("/v2/health/live", tags=["health"], operation_id="live")
 async def live() -> dict[str, bool]:
-    """The process answers. Open."""
+    """Whether the process answers. Needs no key."""
     return {"live": True}
 
 
 @router.get("/v2/health/ready", tags=["health"], operation_id="ready")
-async def ready(held: Held) -> dict[str, Any]:
-    """This replica takes requests; models without a version answer 503 by themselves. Open.
+async def ready(state: State) -> dict[str, Any]:
+    """Whether this replica accepts requests. Needs no key. A model without a version answers 503.
 
-    `degraded` is there while database or store do not answer: what is loaded serves, and rows are
-    kept on this replica's disk.
+    `degraded` is present while the database or the store does not answer: loaded versions are
+    served, and rows are kept on this replica's disk.
     """
     silent = [
         name
-        for name, away in (("database", held.follower.silent), ("store", held.shipper.stuck))
+        for name, away in (("database", state.heartbeat.silent), ("store", state.log_shipper.stuck))
         if away
     ]
     degraded = {"degraded": f"does not answer: {', '.join(silent)}"} if silent else {}
@@ -114,24 +119,24 @@ async def ready(held: Held) -> dict[str, Any]:
 
 
 @router.get("/v2/models", tags=["inference"], operation_id="list_served_models")
-async def list_served_models(held: Held, key: Predicting) -> dict[str, list[str]]:
-    """Names of the models, as KServe lists them."""
-    return {"models": sorted(held.slots.models)}
+async def list_served_models(state: State, key: PredictKey) -> dict[str, list[str]]:
+    """The names of the models, in the format of KServe."""
+    return {"models": sorted(state.slots.models)}
 
 
 @router.get("/v2/models/{name}/ready", tags=["inference"], operation_id="model_ready")
-async def model_ready(name: str, held: Held, key: Predicting) -> dict[str, Any]:
-    """200 when the model's champion is loaded here."""
-    held.slots.champion(name)
+async def model_ready(name: str, state: State, key: PredictKey) -> dict[str, Any]:
+    """200 when the model's champion is loaded in this replica."""
+    state.slots.champion(name)
     return {"name": name, "ready": True}
 
 
 @router.get(
     "/v2/models/{name}/versions/{version}/ready", tags=["inference"], operation_id="version_ready"
 )
-async def version_ready(name: str, version: str, held: Held, key: Predicting) -> dict[str, Any]:
-    """200 when the version can answer; it is loaded for this."""
-    await asyncio.to_thread(_version, held, held.slots.model(name), version)
+async def version_ready(name: str, version: str, state: State, key: PredictKey) -> dict[str, Any]:
+    """200 when the version can answer; it is loaded if necessary."""
+    await asyncio.to_thread(versions.load, state, state.slots.model(name), version)
     return {"name": name, "ready": True}
 
 
@@ -140,16 +145,17 @@ async def version_ready(name: str, version: str, held: Held, key: Predicting) ->
     "/v2/models/{name}/versions/{version}", tags=["inference"], operation_id="version_metadata"
 )
 async def model_metadata(
-    name: str, held: Held, key: Predicting, version: str | None = None
+    name: str, state: State, key: PredictKey, version: str | None = None
 ) -> dict[str, Any]:
-    """Inputs and outputs of the model, and the versions worth asking."""
-    model = held.slots.model(name)
-    spec, classes = model.spec.input, len(model.spec.input.classes)
+    """Inputs and outputs of the model, and its available versions."""
+    model = state.slots.model(name)
+    spec = model.spec.input
+    classes = len(model.spec.input.classes)
     if version is not None:
-        await asyncio.to_thread(_version, held, model, version)
-        versions = {int(version)}
+        await asyncio.to_thread(versions.load, state, model, version)
+        numbers = {int(version)}
     else:
-        versions = await asyncio.to_thread(_versions, held, model)
+        numbers = await asyncio.to_thread(versions.numbers, state, model)
     outputs = [
         ("probabilities", "FP32", [-1, classes]),
         ("label", "BYTES", [-1]),
@@ -158,7 +164,7 @@ async def model_metadata(
     outputs += [("confidence", "FP32", [-1]), ("abstain", "BOOL", [-1])]
     return {
         "name": name,
-        "versions": [str(number) for number in sorted(versions)],
+        "versions": [str(number) for number in sorted(numbers)],
         "platform": "pytorch_torchscript",
         "inputs": [{"name": "input", "datatype": spec.datatype, "shape": [-1, *spec.shape]}],
         "outputs": [
@@ -167,53 +173,15 @@ async def model_metadata(
     }
 
 
-async def _json_body(request: Request, held: Equipment) -> bytes:
-    """The body, whatever its Content-Type: clients of the protocol send none, octet-stream or a
-    form's.
-    """
+async def _json_body(request: Request, state: ServiceState) -> bytes:
+    """The body, whatever its Content-Type: clients of the protocol send various ones, or none."""
     if "inference-header-content-length" in request.headers:
         raise Refusal(
             "bad-request",
             "binary tensors (Inference-Header-Content-Length) are not supported: send the data "
             "of every input as JSON",
         )
-    return await whole_body(request, most=held.settings.body_limit)
-
-
-def _versions(held: Equipment, model: Model) -> set[int]:
-    """Champion, previous and what is in memory, less what is deleted; what is in memory while the
-    database does not answer.
-    """
-    numbers = held.slots.versions(model.id)
-    try:
-        with held.database.read() as connection:
-            champion = promotions.champion(connection, model.id)
-            if champion is not None:
-                numbers |= {champion.to_version, champion.from_version or champion.to_version}
-            rows = {number: versions.get(connection, model.id, number) for number in numbers}
-            return {number for number, row in rows.items() if row["deleted_at"] is None}
-    except Unavailable:
-        return numbers
-
-
-def _version(held: Equipment, model: Model, version: str) -> tuple[Served, bool]:
-    """The version, loaded when needed, and whether it was ever champion."""
-    number = documents.number(version)
-    if number is None:
-        raise Refusal("not-found", f"there is no version {version[:32]!r}")
-    with held.database.read() as connection:
-        row = versions.get_stored(connection, model.id, number)
-    try:
-        served = held.slots.asked(model.id, row["number"], row["digest"])
-    except (ArtifactError, StoreError, ValueError) as error:
-        with held.database.read() as connection:
-            versions.get_stored(connection, model.id, number)
-        raise Refusal(
-            "unavailable",
-            f"version {version} cannot be loaded: {error}",
-            headers={"Retry-After": "5"},
-        ) from error
-    return served, row["state"] == "promoted"
+    return await whole_body(request, most=state.settings.body_limit)
 
 
 def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Response:

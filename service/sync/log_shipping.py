@@ -1,5 +1,5 @@
-"""Moves this replica's sealed log files to the store and into the open window; what cannot go now
-waits and goes later.
+"""Seals this replica's journals and moves the sealed files to the store and into the open window;
+files that cannot be moved now wait and are retried.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ log = structlog.get_logger()
 SLOW_SECONDS = 4.0
 
 
-class Shipper:
-    """Each file once, however often it is tried. From any thread."""
+class LogShipper:
+    """Ships each sealed file exactly once, however often it is tried. From any thread, except
+    `keep_up`, which belongs to one.
+    """
 
     def __init__(
         self, *, replica: str, database: Database, segments: Segments, recorder: Recorder
@@ -32,29 +34,47 @@ class Shipper:
         self._database = database
         self._segments = segments
         self._recorder = recorder
+        self._models: set[str] = set()
+        self._acknowledged: dict[str, int] = {}
         self._waiting: list[tuple[str, SealedFile]] = []
         self._stuck: set[str] = set()
         self._began: float | None = None
-        # The last seal of a stopping process may meet one that its polling thread still has in
-        # hand.
+        # While the process stops, its last seal may overlap with one of the polling thread.
         self._shipping = threading.Lock()
 
     @property
     def stuck(self) -> bool:
-        """The store did not take a file when it was last tried, or has not answered for some
-        seconds.
+        """Whether the store refused a file at the last attempt, or has not answered for
+        `SLOW_SECONDS`.
         """
         began = self._began
         return bool(self._stuck) or (began is not None and time.monotonic() - began > SLOW_SECONDS)
 
+    def keep_up(self, seals: dict[str, int]) -> None:
+        """Ship what waits and seal what was requested or is old enough.
+
+        Args:
+            seals: the requested seal number of every model in the database, by model id. A model
+                that is missing and was deleted loses its journal here.
+
+        Raises `Unavailable`, and `JournalFailed` as `seal` does.
+        """
+        self._drop_deleted(set(seals))
+        self.ship_waiting()
+        due = set(self._recorder.due())
+        for model_id, requested in seals.items():
+            if requested > self._acknowledged.get(model_id, 0):
+                if self.seal(model_id, acknowledge=requested):
+                    self._acknowledged[model_id] = requested
+            elif model_id in due:
+                self.seal(model_id)
+
     def take(self, model_id: str, sealed: SealedFile) -> None:
-        """The file waits for the next `ship_waiting`."""
+        """Queue the file for the next `ship_waiting`."""
         self._waiting.append((model_id, sealed))
 
     def drop(self, model_id: str) -> None:
-        """Nothing of the model is recorded or waits here any more: it was deleted, and its files
-        are gone.
-        """
+        """Discard the journal and the waiting files of a deleted model."""
         self._recorder.drop(model_id)
         with self._shipping:
             self._waiting = [
@@ -62,10 +82,12 @@ class Shipper:
             ]
 
     def seal(self, model_id: str, *, acknowledge: int | None = None) -> bool:
-        """Whether all that was recorded of the model before this call is in its window: only then
-        it is acknowledged.
+        """Seal the model's journal and ship it.
 
-        Raises `Unavailable`, and `JournalFailed` where the disk does not let the open file be
+        Returns whether every row recorded before this call is in the open window. Only then the
+        seal number `acknowledge` is written to the database.
+
+        Raises `Unavailable`, and `JournalFailed` when the disk does not let the open file be
         sealed.
         """
         sealed = self._recorder.seal(model_id)
@@ -80,27 +102,37 @@ class Shipper:
         return True
 
     def ship_waiting(self) -> None:
-        """Try every file that waits; those that the store does not take go on waiting, and that is
-        told. Raises `Unavailable`.
+        """Try to ship every waiting file; those that the store refuses keep waiting, which is
+        reported. Raises `Unavailable`.
         """
         with self._shipping:
             for model_id, sealed in self._recorder.take_retired():
                 self.take(model_id, sealed)
             self._began = time.monotonic()
             try:
-                self._tell(self._ship_all())
+                self._report(self._ship_all())
             finally:
                 self._began = None
 
+    def _drop_deleted(self, models: set[str]) -> None:
+        for model_id in self._models - models:
+            with self._database.read() as connection:
+                deleted = deletion.was_deleted(connection, model_id)
+            if deleted:
+                self.drop(model_id)
+                self._models.discard(model_id)
+                log.info("model deleted, its journal is dropped", model=model_id)
+        self._models |= models
+
     def _ship_all(self) -> str | None:
-        """What went wrong, the last of it."""
+        """Returns the last failure, or None."""
         problem = None
         for model_id, sealed in list(self._waiting):
             try:
                 self._ship(model_id, sealed)
             except Unavailable:
                 raise
-            except SegmentDamaged as error:  # this file is wrong, not the store: the others go on
+            except SegmentDamaged as error:  # only this file is affected: continue with the others
                 problem = f"SegmentDamaged: {error}"
             except Exception as error:  # a store may raise anything
                 return f"{type(error).__name__}: {error}"
@@ -117,8 +149,8 @@ class Shipper:
             log.info("segment registered", model=model_id, segment=sealed.id, rows=sealed.rows)
 
     def _discard(self, model_id: str, sealed: SealedFile) -> None:
-        """Rows of a deleted model go; those of one that the database never knew stay on this disk,
-        for another database.
+        """Delete the file of a deleted model; keep the file of a model that this database never
+        had, which may belong to another database.
         """
         with self._database.read() as connection:
             deleted = deletion.was_deleted(connection, model_id)
@@ -131,9 +163,9 @@ class Shipper:
                 rows=sealed.rows,
             )
 
-    def _tell(self, problem: str | None) -> None:
-        """Say once that rows wait here and why, and once that they no longer do, in the log and in
-        this replica's lamp.
+    def _report(self, problem: str | None) -> None:
+        """Report in the log and in the replica's health when files begin to wait, and when they no
+        longer do.
         """
         stuck = {model_id for model_id, _ in self._waiting} if problem else set()
         for model_id in stuck - self._stuck:
@@ -143,7 +175,7 @@ class Shipper:
                 error=problem,
             )
         for model_id in stuck ^ self._stuck:
-            said = f"logged rows wait on its disk: {problem}" if model_id in stuck else None
+            reason = f"logged rows wait on its disk: {problem}" if model_id in stuck else None
             with self._database.write() as connection:
-                replicas.report_problem(connection, self._replica, model_id, said)
+                replicas.report_problem(connection, self._replica, model_id, reason)
         self._stuck = stuck

@@ -9,7 +9,7 @@ from acclimate.learning.stats import betting
 from benchmarks.mechanisms import evidence as tables
 
 
-def test_the_many_are_counted_as_the_one() -> None:
+def test_the_many_are_counted_as_the_one():
     for gains, losses, n in ((0, 0, 25), (7, 2, 40), (1, 9, 60)):
         one = betting.log_evidence(gains, losses, n, mean=-0.1)
         assert tables.log_wealth(np.array([gains]), np.array([losses]), n, -0.1)[
@@ -17,7 +17,7 @@ def test_the_many_are_counted_as_the_one() -> None:
         ] == pytest.approx(one)
 
 
-def test_the_tables_come_in_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_come_in_one_command(capsys):
     assert tables.main(["--draws", "200"]) == 0
     said = capsys.readouterr().out
     assert all(

@@ -1,5 +1,5 @@
-"""What the loop promises, on whole streams of the benchmark with wide margins: the figures are
-`make bench-streams`.
+"""What the loop promises, on whole streams of the benchmark with wide margins: the figures
+are `make bench-streams`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.streams import scores
 from benchmarks.streams.catalogue import definition
 from benchmarks.streams.walk import walk
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 """Two whole streams of images take minutes on a busy machine."""
 SEED = 9
 """Not one of those that rules were chosen on, nor of those that are reported."""
@@ -32,7 +32,7 @@ def accuracy(windows: list[dict[str, Any]], key: str) -> float:
 
 
 @pytest.mark.parametrize("row", ["digits", "keystroke"])
-def test_drift_that_can_be_learnt_is_learnt_without_a_label(row: str) -> None:
+def test_drift_that_can_be_learnt_is_learnt_without_a_label(row):
     if definition(row).absent is not None:
         pytest.skip(f"the stream {row} is not there: set ACCLIMATE_STREAMS")
     served, best = played(row), played(row, "oracle")
@@ -42,7 +42,7 @@ def test_drift_that_can_be_learnt_is_learnt_without_a_label(row: str) -> None:
     assert served[-1]["served"] > served[-1]["frozen"] + 0.05
 
 
-def test_after_a_jump_the_loop_alarms_and_promotes_nothing() -> None:
+def test_after_a_jump_the_loop_alarms_and_promotes_nothing():
     at = definition("jump").jump_at
     assert at is not None
     windows = played("jump")
@@ -51,12 +51,12 @@ def test_after_a_jump_the_loop_alarms_and_promotes_nothing() -> None:
     assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
 
 
-def test_where_nothing_can_be_learnt_the_served_model_stays_as_good_as_the_frozen_one() -> None:
+def test_where_nothing_can_be_learnt_the_served_model_stays_as_good_as_the_frozen_one():
     windows = played("still-binary")
     assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
 
 
-def test_a_shift_of_the_inputs_that_changes_nothing_teaches_nothing() -> None:
+def test_a_shift_of_the_inputs_that_changes_nothing_teaches_nothing():
     windows = played("harmless")
     assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.01
     # It is seen, and told from drift to learn from.
@@ -65,7 +65,7 @@ def test_a_shift_of_the_inputs_that_changes_nothing_teaches_nothing() -> None:
     assert [window["outcome"] for window in windows].count("P") <= 2
 
 
-def test_prices_whose_meaning_changes_are_answered_as_version_1_would() -> None:
+def test_prices_whose_meaning_changes_are_answered_as_version_1_would():
     if definition("elec").absent is not None:
         pytest.skip("the stream elec is not there: set ACCLIMATE_STREAMS")
     windows = played("elec")

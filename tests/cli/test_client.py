@@ -1,10 +1,8 @@
-"""The client speaks as the contract says, and tells errors apart."""
+"""The HTTP client: its requests, its retries and its errors."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +27,7 @@ ACTIVE = {"Location": "/api/v1/runs/r7"}
         (500, "internal", errors.ProblemError),
     ],
 )
-def test_each_problem_has_its_class_and_its_words(
-    service: Any, problem: Any, status: int, slug: str, kind: type
-) -> None:
+def test_each_problem_has_its_class_and_its_words(service, problem, status, slug, kind):
     service.on("GET /api/v1/models/gas", problem(status, slug, "in words"))
     with (
         Client(service.url) as client,
@@ -41,7 +37,7 @@ def test_each_problem_has_its_class_and_its_words(
     assert (type(caught.value), caught.value.status, caught.value.slug) == (kind, status, slug)
 
 
-def test_every_wrong_place_of_a_spec_is_in_the_message(service: Any, problem: Any) -> None:
+def test_every_wrong_place_of_a_spec_is_in_the_message(service, problem):
     places = [
         {"pointer": "model/nam", "detail": "unknown; did you mean name?"},
         {"pointer": "input/shape", "detail": "missing"},
@@ -57,7 +53,7 @@ def test_every_wrong_place_of_a_spec_is_in_the_message(service: Any, problem: An
     )
 
 
-def test_an_error_of_the_inference_protocol_keeps_its_text(service: Any, answer: Any) -> None:
+def test_an_error_of_the_inference_protocol_keeps_its_text(service, answer):
     service.on(
         "POST /v2/models/gas/infer",
         answer(400, {"error": "inputs/0/shape is [1, 3], must be [-1, 2]"}),
@@ -66,9 +62,7 @@ def test_an_error_of_the_inference_protocol_keeps_its_text(service: Any, answer:
         client.infer("gas", [[1.0, 2.0, 3.0]])
 
 
-def test_a_start_refused_for_too_few_rows_says_how_many_there_are(
-    service: Any, problem: Any
-) -> None:
+def test_a_start_refused_for_too_few_rows_says_how_many_there_are(service, problem):
     service.on(
         "POST /api/v1/models/gas/runs",
         problem(409, "not-enough-rows", "too few", rows=12, needed=150),
@@ -78,16 +72,14 @@ def test_a_start_refused_for_too_few_rows_says_how_many_there_are(
     assert (caught.value.rows, caught.value.needed) == (12, 150)
 
 
-def test_a_start_refused_for_an_active_run_names_that_run(service: Any, problem: Any) -> None:
+def test_a_start_refused_for_an_active_run_names_that_run(service, problem):
     service.on("POST /api/v1/models/gas/runs", problem(409, "run-active", "learning", ACTIVE))
     with Client(service.url) as client, pytest.raises(errors.RunActiveError) as caught:
         client.start_run("gas")
     assert caught.value.run == "r7"
 
 
-def test_a_busy_service_is_asked_again_after_its_retry_after(
-    service: Any, problem: Any, answer: Any
-) -> None:
+def test_a_busy_service_is_asked_again_after_its_retry_after(service, problem, answer):
     busy = problem(503, "unavailable", "swapping", {"Retry-After": "0"})
     service.on("GET /api/v1/models/gas", busy, busy, answer(200, {"name": "gas"}))
     with Client(service.url) as client:
@@ -95,9 +87,7 @@ def test_a_busy_service_is_asked_again_after_its_retry_after(
     assert len(service.asked("GET /api/v1/models/gas")) == 3
 
 
-def test_a_service_that_stays_busy_is_given_up_after_seven_requests(
-    service: Any, problem: Any
-) -> None:
+def test_a_service_that_stays_busy_is_given_up_after_seven_requests(service, problem):
     service.on(
         "GET /api/v1/models/gas", problem(503, "unavailable", "swapping", {"Retry-After": "0"})
     )
@@ -106,7 +96,7 @@ def test_a_service_that_stays_busy_is_given_up_after_seven_requests(
     assert len(service.asked("GET /api/v1/models/gas")) == 7
 
 
-def test_without_patience_a_closed_port_is_an_error_at_once_and_with_it_after_trying_on() -> None:
+def test_without_patience_a_closed_port_is_an_error_at_once_and_with_it_after_trying_on():
     started = time.monotonic()
     with (
         Client("http://127.0.0.1:1") as client,
@@ -122,7 +112,7 @@ def test_without_patience_a_closed_port_is_an_error_at_once_and_with_it_after_tr
     assert at_once < 0.5 < 0.6 < time.monotonic() - started - at_once
 
 
-def test_something_else_than_json_is_not_taken_for_the_service(service: Any, answer: Any) -> None:
+def test_something_else_than_json_is_not_taken_for_the_service(service, answer):
     service.on("GET /api/v1/status", answer(200, "<html>"))
     with (
         Client(service.url) as client,
@@ -131,14 +121,14 @@ def test_something_else_than_json_is_not_taken_for_the_service(service: Any, ans
         client.status()
 
 
-def test_the_key_goes_along_as_bearer(service: Any, answer: Any) -> None:
+def test_the_key_goes_along_as_bearer(service, answer):
     service.on("GET /api/v1/status", answer(200, {}))
     with Client(service.url, "acc_1") as client:
         client.status()
     assert service.requests[0].headers["Authorization"] == "Bearer acc_1"
 
 
-def test_rows_are_read_page_after_page_until_no_token_comes(service: Any, answer: Any) -> None:
+def test_rows_are_read_page_after_page_until_no_token_comes(service, answer):
     service.on(
         "GET /api/v1/models/gas/rows",
         answer(200, '{"row": 0}\n{"row": 1}\n', {"Next-Page-Token": "s1.2"}),
@@ -153,7 +143,7 @@ def test_rows_are_read_page_after_page_until_no_token_comes(service: Any, answer
     ]
 
 
-def test_a_list_is_read_page_after_page(service: Any, answer: Any) -> None:
+def test_a_list_is_read_page_after_page(service, answer):
     service.on(
         "GET /api/v1/runs",
         answer(200, {"items": [{"id": "b"}], "next_page_token": "b"}),
@@ -164,9 +154,7 @@ def test_a_list_is_read_page_after_page(service: Any, answer: Any) -> None:
     assert service.requests[1].query == "model=gas&page_token=b"
 
 
-def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(
-    service: Any, answer: Any
-) -> None:
+def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(service, answer):
     service.on("POST /v2/models/gas/versions/1/infer", answer(200, {"outputs": []}))
     x = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     with Client(service.url) as client:
@@ -185,7 +173,7 @@ def test_an_array_becomes_one_flat_tensor_and_nested_lists_the_same(
     assert (first["parameters"], first["outputs"]) == ({"log": False}, [{"name": "class"}])
 
 
-def test_a_promotion_quotes_the_etag_of_what_was_seen(service: Any, answer: Any) -> None:
+def test_a_promotion_quotes_the_etag_of_what_was_seen(service, answer):
     service.on(
         "GET /api/v1/models/gas/aliases/champion", answer(200, {"version": "2"}, {"ETag": '"5"'})
     )
@@ -196,7 +184,7 @@ def test_a_promotion_quotes_the_etag_of_what_was_seen(service: Any, answer: Any)
     assert (put.headers["If-Match"], put.json) == ('"5"', {"version": "3", "reason": "better"})
 
 
-def test_waiting_for_a_run_goes_on_until_it_has_ended(service: Any, answer: Any) -> None:
+def test_waiting_for_a_run_goes_on_until_it_has_ended(service, answer):
     service.on(
         "GET /api/v1/runs/r1", answer(200, {"state": "running"}), answer(200, {"state": "rejected"})
     )
@@ -204,15 +192,13 @@ def test_waiting_for_a_run_goes_on_until_it_has_ended(service: Any, answer: Any)
         assert client.run("r1", wait=5)["state"] == "rejected"
 
 
-def test_waiting_for_a_run_ends_when_the_time_is_up(service: Any, answer: Any) -> None:
+def test_waiting_for_a_run_ends_when_the_time_is_up(service, answer):
     service.on("GET /api/v1/runs/r1", answer(200, {"state": "running"}))
     with Client(service.url) as client:
         assert client.run("r1", wait=0.3)["state"] == "running"
 
 
-def test_create_sends_the_spec_and_the_seed_set_beside_it(
-    service: Any, answer: Any, tmp_path: Path
-) -> None:
+def test_create_sends_the_spec_and_the_seed_set_beside_it(service, answer, tmp_path):
     service.on("POST /api/v1/models", answer(202, {"id": "r1"}))
     (tmp_path / "seed.npz").write_bytes(b"rows")
     spec = tmp_path / "spec.toml"
@@ -228,9 +214,7 @@ def test_create_sends_the_spec_and_the_seed_set_beside_it(
 @pytest.mark.parametrize(
     ("text", "words"), [("[model", "is not TOML"), ('[model]\nname = "gas"', "names no seed set")]
 )
-def test_a_spec_that_names_no_seed_set_is_refused_before_anything_is_sent(
-    service: Any, tmp_path: Path, text: str, words: str
-) -> None:
+def test_a_spec_without_a_seed_set_is_refused_before_sending(service, tmp_path, text, words):
     spec = tmp_path / "spec.toml"
     spec.write_text(text)
     with Client(service.url) as client, pytest.raises(errors.FileError, match=words):

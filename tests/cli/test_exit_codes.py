@@ -1,8 +1,7 @@
-"""The exit code of a command says how it ended, and one sentence on stderr says why."""
+"""The exit code of each outcome, and one message on stderr."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,11 @@ RUN = {"id": "r1", "model": "gas", "stage": "judge", "gates": [], "detail": None
 RUNS = "POST /api/v1/models/gas/runs"
 
 
-def status_of(**lamps: dict[str, Any]) -> dict[str, Any]:
-    return {"healthy": OK, "learning": OK, "safe": OK, "models": [], **lamps}
+def status_of(**states: dict[str, Any]) -> dict[str, Any]:
+    return {"healthy": OK, "learning": OK, "safe": OK, "models": [], **states}
 
 
-def test_status_is_0_when_all_lamps_are_ok_and_1_when_one_is_not(
-    acclimate: Any, service: Any, answer: Any
-) -> None:
+def test_status_exits_0_when_all_health_states_are_ok_else_1(acclimate, service, answer):
     service.on("GET /api/v1/status", answer(200, status_of()))
     assert acclimate("status", "--url", service.url).code == 0
     warned = {"state": "warn", "since": None, "reasons": ["window w-4 is quarantined"]}
@@ -40,21 +37,17 @@ def test_status_is_0_when_all_lamps_are_ok_and_1_when_one_is_not(
         (500, "internal", 1),
     ],
 )
-def test_each_error_of_the_service_has_its_exit_code(
-    acclimate: Any, service: Any, problem: Any, status: int, slug: str, code: int
-) -> None:
+def test_each_service_error_has_its_exit_code(acclimate, service, problem, status, slug, code):
     service.on(RUNS, problem(status, slug, "in words"))
     ended = acclimate("retrain", "gas", "--url", service.url)
     assert (ended.code, ended.err) == (code, "acclimate: in words\n")
 
 
-def test_an_address_where_nothing_listens_is_6(acclimate: Any) -> None:
+def test_an_address_where_nothing_listens_is_6(acclimate):
     assert acclimate("status", "--url", "http://127.0.0.1:1").code == 6
 
 
-def test_a_home_without_a_running_service_is_6_and_says_how_to_start_one(
-    acclimate: Any, tmp_path: Path
-) -> None:
+def test_a_home_without_a_running_service_is_6_and_says_how_to_start_one(acclimate, tmp_path):
     ended = acclimate("status", "--home", tmp_path)
     assert ended.code == 6
     assert f"acclimate up --home {tmp_path}" in ended.err
@@ -64,13 +57,11 @@ def test_a_home_without_a_running_service_is_6_and_says_how_to_start_one(
     "arguments",
     [("retrain",), ("nothing",), ("predict", "gas"), ("gates", "gas", "--set", "max_ece")],
 )
-def test_wrong_usage_is_2(acclimate: Any, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_2(acclimate, arguments):
     assert acclimate(*arguments).code == 2
 
 
-def test_a_file_that_is_not_there_is_1_and_named(
-    acclimate: Any, service: Any, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_there_is_1_and_named(acclimate, service, tmp_path):
     ended = acclimate("create", tmp_path / "absent.toml", "--url", service.url)
     assert ended.code == 1
     assert "absent.toml" in ended.err
@@ -79,24 +70,18 @@ def test_a_file_that_is_not_there_is_1_and_named(
 @pytest.mark.parametrize(
     ("state", "code"), [("succeeded", 0), ("rejected", 3), ("failed", 1), ("cancelled", 1)]
 )
-def test_a_followed_run_ends_with_the_code_of_its_state(
-    acclimate: Any, service: Any, answer: Any, state: str, code: int
-) -> None:
+def test_a_followed_run_ends_with_the_code_of_its_state(acclimate, service, answer, state, code):
     service.on(RUNS, answer(202, {**RUN, "state": "queued"}))
     service.run({**RUN, "state": state})
     assert acclimate("retrain", "gas", "--follow", "--url", service.url).code == code
 
 
-def test_a_run_that_is_not_followed_is_0_once_it_was_accepted(
-    acclimate: Any, service: Any, answer: Any
-) -> None:
+def test_a_run_that_is_not_followed_is_0_once_it_was_accepted(acclimate, service, answer):
     service.on(RUNS, answer(202, {**RUN, "state": "queued"}))
     assert acclimate("retrain", "gas", "--url", service.url).code == 0
 
 
-def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_come_back(
-    acclimate: Any, service: Any, answer: Any, stream: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_while_following_says_how_to_resume(acclimate, service, answer, stream, monkeypatch):
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 

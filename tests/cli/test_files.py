@@ -1,4 +1,4 @@
-"""Rows and labels come out of files alike, whatever their kind."""
+"""Rows and labels from files of every format."""
 
 from __future__ import annotations
 
@@ -43,23 +43,21 @@ def write(folder: Path, kind: str) -> Path:
     "kind",
     ["npy", "npz", "parquet", "parquet columns", "csv", "csv header", "jsonl", "jsonl objects"],
 )
-def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     assert read_rows(write(tmp_path, kind)) == ROWS
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.txt", b"1", "unknown kind of file; known: .csv"),
+        ("rows.txt", b"1", "unknown file type; known: .csv"),
         ("rows.npy", b"no array", "not a numpy file"),
         ("rows.parquet", b"no table", "not parquet"),
         ("rows.jsonl", b"[1, 2]\n{", "line 2 is not JSON"),
         ("rows.jsonl", b'{"row": [1]}', "line 1 is neither an array nor an object with an array x"),
     ],
 )
-def test_a_wrong_file_is_named_with_what_is_wrong(
-    tmp_path: Path, name: str, content: bytes, words: str
-) -> None:
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, name, content, words):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(FileError, match=words) as caught:
@@ -67,13 +65,13 @@ def test_a_wrong_file_is_named_with_what_is_wrong(
     assert str(path) in str(caught.value)
 
 
-def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
+def test_an_array_of_objects_is_never_unpickled(tmp_path):
     np.save(tmp_path / "rows.npy", np.array([[{}]], dtype=object))
-    with pytest.raises(FileError, match="without objects"):
+    with pytest.raises(FileError, match="with Python objects"):
         read_rows(tmp_path / "rows.npy")
 
 
-def test_a_flat_row_is_folded_to_the_shape_of_the_model() -> None:
+def test_a_flat_row_is_folded_to_the_shape_of_the_model():
     assert shaped([1, 2, 3, 4], (2, 2)) == ([[1.0, 2.0], [3.0, 4.0]], None)
 
 
@@ -81,17 +79,17 @@ def test_a_flat_row_is_folded_to_the_shape_of_the_model() -> None:
     ("row", "problem"),
     [
         ([1.0], "has 1 numbers, the model takes 2"),
-        ([1.0, "x"], "not all numbers"),
-        ([1.0, [2.0]], "not all numbers"),
+        ([1.0, "x"], "not all entries are numbers"),
+        ([1.0, [2.0]], "not all entries are numbers"),
         ([1.0, float("inf")], "holds NaN or infinity"),
         ([1.0, None], "holds NaN or infinity"),
     ],
 )
-def test_a_bad_row_is_told_from_a_good_one_with_a_reason(row: list[object], problem: str) -> None:
+def test_a_bad_row_is_told_from_a_good_one_with_a_reason(row, problem):
     assert shaped(row, (2,)) == (None, problem)
 
 
-def test_labels_of_a_csv_are_names_indices_or_none_of_the_classes(tmp_path: Path) -> None:
+def test_labels_of_a_csv_are_names_indices_or_none_of_the_classes(tmp_path):
     (tmp_path / "labels.csv").write_text(
         "prediction_id,row,label,source\np1,0,ethanol,lab\np1,1,3,\np1,2,,\n"
     )
@@ -102,12 +100,12 @@ def test_labels_of_a_csv_are_names_indices_or_none_of_the_classes(tmp_path: Path
     ]
 
 
-def test_a_name_of_digits_in_a_jsonl_stays_a_name(tmp_path: Path) -> None:
+def test_a_name_of_digits_in_a_jsonl_stays_a_name(tmp_path):
     (tmp_path / "labels.jsonl").write_text('{"prediction_id": "p1", "row": 0, "label": "3"}')
     assert read_labels(tmp_path / "labels.jsonl")[0]["label"] == "3"
 
 
-def test_labels_without_the_row_they_are_for_are_refused(tmp_path: Path) -> None:
+def test_labels_without_the_row_they_are_for_are_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("prediction_id,label\np1,ethanol\n")
     with pytest.raises(FileError, match="entry 0 lacks prediction_id, row or label"):
         read_labels(tmp_path / "labels.csv")

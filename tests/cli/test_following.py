@@ -1,9 +1,8 @@
-"""Following a run: its stages as bars, its events over as many connections as it takes."""
+"""Following a run: its stages as progress bars, its events over several connections."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -13,11 +12,11 @@ from acclimate.client.http import Client
 from acclimate.learning import results
 
 
-def test_the_command_line_knows_every_stage_of_the_loop() -> None:
+def test_the_command_line_knows_every_stage_of_the_loop():
     assert STAGES == results.STAGES
 
 
-def test_passed_stages_are_full_and_the_present_one_says_how_far_it_is() -> None:
+def test_passed_stages_are_full_and_the_present_one_says_how_far_it_is():
     run = {
         "state": "running",
         "stage": "train",
@@ -29,17 +28,17 @@ def test_passed_stages_are_full_and_the_present_one_says_how_far_it_is() -> None
     assert bars["train"] == (80, 120, "steps")
 
 
-def test_a_run_that_succeeded_is_full_to_the_end_and_a_rejected_one_is_not() -> None:
+def test_a_run_that_succeeded_is_full_to_the_end_and_a_rejected_one_is_not():
     assert [bar.done for bar in stage_bars({"state": "succeeded", "stage": "publish"})] == [1] * 7
     rejected = list(stage_bars({"state": "rejected", "stage": "judge", "progress": None}))
     assert (rejected[-1].stage, rejected[-1].done, rejected[-1].total) == ("judge", 0, None)
 
 
-def test_a_queued_run_has_no_bars() -> None:
+def test_a_queued_run_has_no_bars():
     assert list(stage_bars({"state": "queued", "stage": None})) == []
 
 
-def test_a_followed_run_tells_each_stage_once_off_a_terminal(acclimate: Any, service: Any) -> None:
+def test_a_followed_run_tells_each_stage_once_off_a_terminal(acclimate, service):
     service.run(
         {"id": "r1", "state": "succeeded", "model": "gas"}, stages=("snapshot", "train", "judge")
     )
@@ -57,9 +56,7 @@ def test_a_followed_run_tells_each_stage_once_off_a_terminal(acclimate: Any, ser
     )
 
 
-def test_a_stream_that_breaks_off_is_gone_on_with_after_the_last_event(
-    service: Any, answer: Any, stream: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_stream_resumes_after_the_last_event(service, answer, stream, monkeypatch):
     monkeypatch.setattr("acclimate.client.events.RETRY_SECONDS", 0.0)
     first = stream([("state", {"state": "queued"}), ("stage", {"stage": "train"})])
     half = stream([("progress", {"done": 1})], first=3) + "id: 4\nevent: progress\nda"
@@ -85,21 +82,19 @@ def test_a_stream_that_breaks_off_is_gone_on_with_after_the_last_event(
     ]
 
 
-def test_following_what_is_not_there_is_said_at_once(service: Any, problem: Any) -> None:
+def test_following_what_is_not_there_is_said_at_once(service, problem):
     service.on("GET /api/v1/runs/r9/events", problem(404, "not-found", "there is no run 'r9'"))
     with Client(service.url) as client, pytest.raises(NotFoundError, match="r9"):
         list(client.events("r9"))
 
 
-def test_following_a_run_whose_end_was_told_ends(service: Any, answer: Any) -> None:
+def test_following_a_run_whose_end_was_told_ends(service, answer):
     service.on("GET /api/v1/runs/r1/events", answer(204, ""))
     with Client(service.url) as client:
         assert list(client.events("r1", after="7")) == []
 
 
-def test_logs_are_printed_a_line_each_with_their_attempt(
-    acclimate: Any, service: Any, answer: Any
-) -> None:
+def test_logs_are_printed_a_line_each_with_their_attempt(acclimate, service, answer):
     lines = [
         {
             "timestamp": "T1",

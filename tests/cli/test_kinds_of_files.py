@@ -1,6 +1,4 @@
-"""Text, images and sequences come out of a user's files as the model takes them, and go out in
-requests that fit.
-"""
+"""Text, images and sequences from files, and as requests."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ def write_texts(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     "kind", ["npy", "npz", "parquet", "csv", "csv column", "csv bare", "jsonl", "jsonl objects"]
 )
-def test_every_kind_of_file_gives_the_same_strings(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_file_gives_the_same_strings(tmp_path, kind):
     found = [shaped(row, (1,), "text") for row in read_rows(write_texts(tmp_path, kind), "text")]
     assert found == [(text, None) for text in STRINGS]
 
@@ -60,27 +58,27 @@ def test_every_kind_of_file_gives_the_same_strings(tmp_path: Path, kind: str) ->
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.csv", "a,b\n1,2\n", "one column named x or text is needed, it has a, b"),
+        ("rows.csv", "a,b\n1,2\n", "needs one column named x or text; it has a, b"),
         ("rows.csv", "x,text\n1,2\n", "one column named x or text"),
         ("rows.jsonl", '"fine"\n5\n', "line 2 is neither a string nor an object"),
         ("rows.jsonl", '{"comment": "x"}\n', "line 1 is neither a string nor an object"),
     ],
 )
-def test_a_file_without_text_is_named(tmp_path: Path, name: str, content: str, words: str) -> None:
+def test_a_file_without_text_is_named(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(FileError, match=words):
         read_rows(tmp_path / name, "text")
 
 
-def test_numbers_are_no_text(tmp_path: Path) -> None:
+def test_numbers_are_no_text(tmp_path):
     np.save(tmp_path / "rows.npy", np.zeros(3))
-    with pytest.raises(FileError, match="a unicode array is needed, it holds float64"):
+    with pytest.raises(FileError, match="needs a unicode array; this is float64"):
         read_rows(tmp_path / "rows.npy", "text")
     assert shaped(5, (1,), "text") == (None, "not a string")
     assert shaped("half \ud83d", (1,), "text") == (None, "not text in UTF-8")
 
 
-def test_images_keep_their_rows_and_flat_ones_are_folded(tmp_path: Path) -> None:
+def test_images_keep_their_rows_and_flat_ones_are_folded(tmp_path):
     images = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     np.save(tmp_path / "rows.npy", images)
     np.savez(tmp_path / "rows.npz", x=images)
@@ -90,7 +88,7 @@ def test_images_keep_their_rows_and_flat_ones_are_folded(tmp_path: Path) -> None
         assert found == [(image.tolist(), None) for image in images]
 
 
-def test_ids_of_a_sequence_stay_exact_and_short_ones_short(tmp_path: Path) -> None:
+def test_ids_of_a_sequence_stay_exact_and_short_ones_short(tmp_path):
     (tmp_path / "rows.csv").write_text(f"{2**62 + 1},2,3\n4,,\n,,\n")
     np.save(tmp_path / "rows.npy", np.array([[2**62 + 1, 2, 3]]))
     (tmp_path / "rows.jsonl").write_text(f"[{2**62 + 1}, 2, 3]\n[4]\n[]\n")
@@ -103,13 +101,13 @@ def test_ids_of_a_sequence_stay_exact_and_short_ones_short(tmp_path: Path) -> No
     ("row", "problem"),
     [
         ([1, 2, 3, 4], "has 4 ids, the model takes at most 3"),
-        ([1, 2.5], "not all whole numbers"),
-        ([1, "x"], "not all whole numbers"),
-        ([True], "not all whole numbers"),
+        ([1, 2.5], "not all ids are whole numbers"),
+        ([1, "x"], "not all ids are whole numbers"),
+        ([True], "not all ids are whole numbers"),
         (5, "not a list of ids"),
     ],
 )
-def test_a_bad_sequence_is_told_with_a_reason(row: Any, problem: str) -> None:
+def test_a_bad_sequence_is_told_with_a_reason(row, problem):
     assert shaped(row, (3,), "sequence") == (None, problem)
 
 
@@ -126,7 +124,7 @@ def test_a_bad_sequence_is_told_with_a_reason(row: Any, problem: str) -> None:
         [],
     ],
 )
-def test_rows_are_cut_into_requests_that_a_service_takes(rows: Any) -> None:
+def test_rows_are_cut_into_requests_that_a_service_takes(rows):
     places = list(portions.cut(rows))
     assert [place for part in places for place in range(len(rows))[part]] == list(range(len(rows)))
     plain = rows if isinstance(rows, list) else rows.tolist()
@@ -142,7 +140,7 @@ def test_rows_are_cut_into_requests_that_a_service_takes(rows: Any) -> None:
         )
 
 
-def test_small_rows_go_256_at_once_and_a_giant_alone() -> None:
+def test_small_rows_go_256_at_once_and_a_giant_alone():
     assert [part.stop - part.start for part in portions.cut(["a"] * 600)] == [256, 256, 88]
     giant = "x" * 2 * 2**20
     assert [part.stop - part.start for part in portions.cut(["a", giant, giant, "b"])] == [
@@ -169,9 +167,7 @@ def test_small_rows_go_256_at_once_and_a_giant_alone() -> None:
         ([[1, 0.5]], {"datatype": "FP32", "shape": [1, 2], "data": [1, 0.5]}),
     ],
 )
-def test_the_datatype_of_a_tensor_follows_from_its_rows(
-    service: Any, answer: Any, rows: Any, tensor: Any
-) -> None:
+def test_the_datatype_of_a_tensor_follows_from_its_rows(service, answer, rows, tensor):
     service.on("POST /v2/models/toy/infer", answer(200, {"outputs": []}))
     with Client(service.url) as client:
         client.infer("toy", rows)
@@ -187,9 +183,7 @@ def test_the_datatype_of_a_tensor_follows_from_its_rows(
         (np.array([[0.5], [1.5]]), [[0.5], [1.5]]),
     ],
 )
-def test_a_stream_of_any_kind_is_played_as_it_is(
-    service: Any, answer: Any, problem: Any, tmp_path: Path, x: Any, sent: Any
-) -> None:
+def test_a_stream_of_any_kind_is_played_as_it_is(service, answer, problem, tmp_path, x, sent):
     np.savez(tmp_path / "s.npz", x=x, y=np.array([0, 1]), t=np.array([1, 1]))
     service.on(f"GET {MODEL}", answer(200, {"champion": "1"}))
     said = [{"class": 0, "confidence": 0.5}] * 2
@@ -211,18 +205,16 @@ def test_a_stream_of_any_kind_is_played_as_it_is(
     ("x", "words"),
     [
         (np.array(["fine", "half \ud83d"]), "row 1 of x is not text in UTF-8"),
-        (np.array([b"a", b"b"]), "x holds .*S1; a stream has numbers, or text as a unicode array"),
+        (np.array([b"a", b"b"]), "x is .*S1; a stream has numbers, or text as a unicode array"),
     ],
 )
-def test_a_stream_of_something_else_is_refused(tmp_path: Path, x: Any, words: str) -> None:
+def test_a_stream_of_something_else_is_refused(tmp_path, x, words):
     np.savez(tmp_path / "s.npz", x=x, y=np.array([0, 1]), t=np.array([1, 1]))
     with pytest.raises(FileError, match=words):
         playing.read(tmp_path / "s.npz")
 
 
-def test_predict_sends_the_texts_of_a_file_and_refuses_what_is_none(
-    acclimate: Any, service: Any, answer: Any, tmp_path: Path
-) -> None:
+def test_predict_sends_the_texts_of_a_file_and_no_others(acclimate, service, answer, tmp_path):
     service.on(f"GET {MODEL}", answer(200, {"kind": "text", "shape": [1]}))
 
     def predict(request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""The format of printed values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ from acclimate.cli import output
         (None, None),
     ],
 )
-def test_a_duration_is_said_in_its_two_largest_units(
-    seconds: float | None, text: str | None
-) -> None:
+def test_a_duration_is_said_in_its_two_largest_units(seconds, text):
     assert output.duration(seconds) == text
 
 
-def test_a_run_that_ended_took_the_time_between_start_and_end() -> None:
+def test_a_run_that_ended_took_the_time_between_start_and_end():
     run = {
         "created_at": "2026-11-24T06:00:00Z",
         "started_at": "2026-11-24T06:00:10.500Z",
@@ -35,7 +33,7 @@ def test_a_run_that_ended_took_the_time_between_start_and_end() -> None:
     assert output.elapsed(run) == "3 m 15 s"
 
 
-def test_nothing_is_a_dash_and_false_is_not_nothing() -> None:
+def test_nothing_is_a_dash_and_false_is_not_nothing():
     assert [
         str(output.cell(value))
         for value in (None, "", [], False, 0, 0.03125, ["w-1", "w-2"], {"disagreement": 3})
@@ -51,12 +49,12 @@ def test_nothing_is_a_dash_and_false_is_not_nothing() -> None:
     ]
 
 
-def test_a_rejected_run_is_not_shown_as_a_fault() -> None:
+def test_a_rejected_run_is_not_shown_as_a_fault():
     assert output.cell("rejected").style == ""
     assert output.cell("failed").style == "bold red"
 
 
-def test_a_path_through_something_absent_picks_nothing() -> None:
+def test_a_path_through_something_absent_picks_nothing():
     assert output.pick({"window": None, "state": "queued"}, "state", "window.rows", "absent") == [
         "queued",
         None,
@@ -64,7 +62,7 @@ def test_a_path_through_something_absent_picks_nothing() -> None:
     ]
 
 
-def test_a_table_off_a_terminal_is_as_wide_as_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_off_a_terminal_is_as_wide_as_its_text(capsys):
     long = "because " * 30
     output.print_table(output.table(None, ("run", "detail"), [("r1", long.strip())]))
     assert long.strip() in capsys.readouterr().out

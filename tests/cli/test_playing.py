@@ -1,11 +1,8 @@
-"""A play is a client like any other: it asks, hands in what it may, and waits for the runs it asked
-for.
-"""
+"""Playing a stream: predictions, labels and runs over HTTP."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,9 +65,7 @@ def play(service: Any, stream: playing.LabeledStream, audit: int = 0) -> list[An
         )
 
 
-def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(
-    service: Any, answer: Any
-) -> None:
+def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(service, answer):
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
@@ -87,7 +82,7 @@ def test_windows_are_played_by_their_number_and_scored_against_truth_and_anchor(
     assert sent == [256, 44, 256, 44]
 
 
-def test_the_anchor_is_asked_without_logging(service: Any, answer: Any) -> None:
+def test_the_anchor_is_asked_without_logging(service, answer):
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
@@ -97,7 +92,7 @@ def test_the_anchor_is_asked_without_logging(service: Any, answer: Any) -> None:
     }
 
 
-def test_too_few_rows_are_a_line_without_a_run(service: Any, answer: Any, problem: Any) -> None:
+def test_too_few_rows_are_a_line_without_a_run(service, answer, problem):
     answer_rows(service, answer)
     service.on(
         f"POST {MODEL}/runs", problem(409, "not-enough-rows", "too few", rows=10, needed=150)
@@ -106,9 +101,7 @@ def test_too_few_rows_are_a_line_without_a_run(service: Any, answer: Any, proble
     assert (window.run, window.state, window.detail) == (None, None, "not enough rows: 10 of 150")
 
 
-def test_an_active_run_is_waited_for_and_then_the_window_asked_for_again(
-    service: Any, answer: Any, problem: Any
-) -> None:
+def test_an_active_run_is_waited_for_and_then_the_window_asked_for_again(service, answer, problem):
     answer_rows(service, answer)
     active = problem(409, "run-active", "learning", {"Location": "/api/v1/runs/r0"})
     service.on(f"POST {MODEL}/runs", active, answer(202, ENDED))
@@ -125,7 +118,7 @@ def test_an_active_run_is_waited_for_and_then_the_window_asked_for_again(
     assert asked == [f"POST {MODEL}/runs", *followed[0], f"POST {MODEL}/runs", *followed[1]]
 
 
-def test_the_next_window_waits_until_the_new_champion_is_served(service: Any, answer: Any) -> None:
+def test_the_next_window_waits_until_the_new_champion_is_served(service, answer):
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
@@ -134,7 +127,7 @@ def test_the_next_window_waits_until_the_new_champion_is_served(service: Any, an
     assert len(service.asked("GET /api/v1/runs/r1")) == 2
 
 
-def test_a_rejected_run_is_not_waited_for_to_be_served(service: Any, answer: Any) -> None:
+def test_a_rejected_run_is_not_waited_for_to_be_served(service, answer):
     answer_rows(service, answer)
     rejected = {**ENDED, "state": "rejected", "served_at": None, "detail": "junk"}
     service.on(f"POST {MODEL}/runs", answer(202, rejected))
@@ -144,9 +137,7 @@ def test_a_rejected_run_is_not_waited_for_to_be_served(service: Any, answer: Any
     assert len(service.asked("GET /api/v1/runs/r1")) == 1
 
 
-def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(
-    service: Any, answer: Any
-) -> None:
+def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(service, answer):
     answer_rows(service, answer)
     service.on(
         f"POST {MODEL}/feedback", answer(200, {"accepted": 20, "duplicates": 0, "rejected": []})
@@ -166,7 +157,7 @@ def test_audit_labels_are_true_distinct_and_handed_in_before_the_run(
     )  # requests start at even rows
 
 
-def test_no_truth_leaves_the_player_unless_it_was_asked_to(service: Any, answer: Any) -> None:
+def test_no_truth_leaves_the_player_unless_it_was_asked_to(service, answer):
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
@@ -175,7 +166,7 @@ def test_no_truth_leaves_the_player_unless_it_was_asked_to(service: Any, answer:
     assert set(service.asked(f"POST {MODEL}/predict")[0].json) == {"rows"}
 
 
-def test_marks_of_a_stream_come_back_with_their_windows(tmp_path: Path) -> None:
+def test_marks_of_a_stream_come_back_with_their_windows(tmp_path):
     meta = np.array(json.dumps({"marks": {"4": "permuted on purpose"}}))
     np.savez(
         tmp_path / "s.npz", x=np.zeros((2, 3)), y=np.zeros(2, int), t=np.array([1, 4]), meta=meta
@@ -190,17 +181,13 @@ def test_marks_of_a_stream_come_back_with_their_windows(tmp_path: Path) -> None:
         ({"x": [[1.0]], "y": [0, 1], "t": [1]}, "differ in length: x 1, y 2, t 1"),
     ],
 )
-def test_a_file_that_is_no_stream_is_refused_with_what_it_lacks(
-    tmp_path: Path, arrays: dict[str, Any], words: str
-) -> None:
+def test_a_file_that_is_no_stream_is_refused_with_what_it_lacks(tmp_path, arrays, words):
     np.savez(tmp_path / "s.npz", **{name: np.array(values) for name, values in arrays.items()})
     with pytest.raises(FileError, match=words):
         playing.read(tmp_path / "s.npz")
 
 
-def test_play_prints_a_table_and_writes_report_and_picture(
-    acclimate: Any, service: Any, answer: Any, tmp_path: Path
-) -> None:
+def test_play_prints_a_table_and_writes_report_and_picture(acclimate, service, answer, tmp_path):
     answer_rows(service, answer)
     service.on(f"POST {MODEL}/runs", answer(202, ENDED))
     service.run(ENDED)
@@ -218,7 +205,7 @@ def test_play_prints_a_table_and_writes_report_and_picture(
     assert ended.code == 0
     assert "promotions 2, rejections 0" in ended.out
     assert (
-        "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 serves"
+        "window 2: 10 rows, served 100.0 %, frozen 50.0 %, run succeeded, version 5 promoted"
         in ended.err
     )
     assert json.loads((tmp_path / "out" / "r.json").read_text())["promotions"] == 2

@@ -107,13 +107,13 @@ def refused(status: int, act: Any, *arguments: Any, **named: Any) -> str:
     return str(told.value.message())
 
 
-def test_it_finds_the_server_and_the_model_ready(client: Any) -> None:
+def test_it_finds_the_server_and_the_model_ready(client):
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready(NAME) and client.is_model_ready(NAME, "1")
     assert not client.is_model_ready("nobody") and not client.is_model_ready(NAME, "2")
 
 
-def test_it_reads_what_server_and_model_say_of_themselves(client: Any) -> None:
+def test_it_reads_what_server_and_model_say_of_themselves(client):
     assert client.get_server_metadata()["extensions"] == []
     about = client.get_model_metadata(NAME)
     assert (about["name"], about["versions"]) == (NAME, ["1"])
@@ -122,7 +122,7 @@ def test_it_reads_what_server_and_model_say_of_themselves(client: Any) -> None:
     assert client.get_model_metadata(NAME, "1") == about
 
 
-def test_every_output_arrives_as_the_array_that_the_model_declares(client: Any) -> None:
+def test_every_output_arrives_as_the_array_that_the_model_declares(client):
     result = ask(client, request_id="mine")
     arrays = {name: result.as_numpy(name) for name in OUTPUTS}
     assert arrays["probabilities"].shape == (6, 3) and arrays["probabilities"].dtype == np.float32
@@ -139,9 +139,7 @@ def test_every_output_arrives_as_the_array_that_the_model_declares(client: Any) 
     )
 
 
-def test_outputs_that_it_did_not_ask_for_do_not_come_and_without_a_wish_all_come(
-    client: Any,
-) -> None:
+def test_outputs_that_it_did_not_ask_for_do_not_come_and_without_a_wish_all_come(client):
     few = ask(client, outputs=wanted("class"))
     assert few.as_numpy("class").tolist() == Y.tolist() and few.as_numpy("label") is None
     # Without outputs it wishes for binary ones; ours are JSON, which it reads as well.
@@ -150,13 +148,13 @@ def test_outputs_that_it_did_not_ask_for_do_not_come_and_without_a_wish_all_come
 
 
 @pytest.mark.parametrize("datatype", ["FP64", "INT32", "INT64", "UINT8"])
-def test_other_numbers_are_converted(client: Any, datatype: str) -> None:
+def test_other_numbers_are_converted(client, datatype):
     x = np.abs(X).round()
     given = ask(client, inputs=rows(x, datatype)).as_numpy("probabilities")
     assert np.array_equal(given, ask(client, inputs=rows(x)).as_numpy("probabilities"))
 
 
-def test_images_go_in_as_bytes_of_their_pixels(running: Service, client: Any) -> None:
+def test_images_go_in_as_bytes_of_their_pixels(running, client):
     with running.http() as http:
         create(http, "triton-image", of_kind(IMAGE), seed_file(*pictures(90, seed=0)))
     x, y = pictures(6, seed=1)
@@ -165,7 +163,7 @@ def test_images_go_in_as_bytes_of_their_pixels(running: Service, client: Any) ->
     assert result.as_numpy("class").tolist() == y.tolist()
 
 
-def test_texts_go_in_as_bytes(running: Service, client: Any) -> None:
+def test_texts_go_in_as_bytes(running, client):
     with running.http() as http:
         create(http, "triton-text", of_kind(TEXT), seed_file(*sentences(90, seed=0)))
     x, y = sentences(6, seed=1)
@@ -179,7 +177,7 @@ def test_texts_go_in_as_bytes(running: Service, client: Any) -> None:
         assert result.as_numpy("label").tolist() == [("low", "middle", "high")[one] for one in y]
 
 
-def test_a_version_can_be_addressed(client: Any) -> None:
+def test_a_version_can_be_addressed(client):
     named = ask(client, model_version="1")
     assert np.array_equal(named.as_numpy("probabilities"), ask(client).as_numpy("probabilities"))
     assert "no version 7" in refused(404, ask, client, model_version="7")
@@ -187,9 +185,7 @@ def test_a_version_can_be_addressed(client: Any) -> None:
 
 @pytest.mark.parametrize("request_algorithm", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("response_algorithm", [None, "gzip", "deflate"])
-def test_it_may_compress_what_it_sends_and_offer_to_inflate_what_it_gets(
-    client: Any, request_algorithm: str | None, response_algorithm: str | None
-) -> None:
+def test_requests_and_responses_may_be_compressed(client, request_algorithm, response_algorithm):
     algorithms = {
         "request_compression_algorithm": request_algorithm,
         "response_compression_algorithm": response_algorithm,
@@ -198,14 +194,14 @@ def test_it_may_compress_what_it_sends_and_offer_to_inflate_what_it_gets(
     assert "must be" in refused(400, ask, client, inputs=rows(X[:, :3]), **algorithms)
 
 
-def test_what_it_sends_beside_the_tensors_is_accepted(client: Any) -> None:
+def test_what_it_sends_beside_the_tensors_is_accepted(client):
     reply = ask(
         client, priority=1, timeout=10**6, sequence_id=5, sequence_start=True, sequence_end=True
     )
     assert reply.as_numpy("class").tolist() == Y.tolist()
 
 
-def test_many_requests_at_once_are_each_answered_with_their_own_rows(client: Any) -> None:
+def test_many_requests_at_once_are_each_answered_with_their_own_rows(client):
     pending = [
         client.async_infer(NAME, rows(X[[i % 6]]), outputs=wanted("class"), parameters=QUIET)
         for i in range(40)
@@ -215,7 +211,7 @@ def test_many_requests_at_once_are_each_answered_with_their_own_rows(client: Any
     ]
 
 
-def test_an_error_is_told_in_our_words(client: Any, running: Service) -> None:
+def test_an_error_is_told_in_our_words(client, running):
     assert "there is no model 'nobody'" in refused(404, client.get_model_metadata, "nobody")
     assert "#/inputs/0/shape" in refused(400, ask, client, inputs=rows(X[:, :2]))
     assert "named input" in refused(400, ask, client, inputs=rows(name="x"))
@@ -228,7 +224,7 @@ def test_an_error_is_told_in_our_words(client: Any, running: Service) -> None:
     assert "Authorization" in refused(401, ask, client)
 
 
-def test_what_it_sends_is_logged_like_any_other_traffic(client: Any, running: Service) -> None:
+def test_what_it_sends_is_logged_like_any_other_traffic(client, running):
     reply = ask(client, request_id="kept", parameters=None).get_response()
     assert reply["parameters"] == {"log": "os"}
     with running.http() as http:
@@ -236,7 +232,7 @@ def test_what_it_sends_is_logged_like_any_other_traffic(client: Any, running: Se
     assert logged.count('"kept"') == len(X)
 
 
-def test_the_asynchronous_client_is_served_alike(running: Service) -> None:
+def test_the_asynchronous_client_is_served_alike(running):
     async def talk() -> None:
         async with triton_aio.InferenceServerClient(running.url.removeprefix("http://")) as client:
             client.register_plugin(Bearer(running.key))

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from memories import spec
+from stored_models import spec
 
 from acclimate.storage.log import journal
+from acclimate.storage.log.logged_rows import RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
 from service.inference.backlog import Backlog
@@ -72,7 +73,7 @@ async def _send(recorder: Recorder, model: Any, pipe: int) -> None:
             np.full((rows, 2), 0.5, dtype=np.float32),
         )
         at = {"prediction_id": id, "version": "1", "logged_at": time.time(), "client": "key"}
-        await recorder.record(model, x=x, probabilities=probabilities, **at)
+        await recorder.record(model, RequestRows(x=x, probabilities=probabilities, **at))
         os.write(pipe, f"{id} {rows}\n".encode())
 
 

@@ -1,5 +1,5 @@
-"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody waits
-long, nothing comes back.
+"""A replica that is frozen, or was dead, while labels come and a model is deleted: nobody
+waits long, nothing comes back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from running import Service, wait_for
 from small_model import create, labeled
+
+pytestmark = pytest.mark.slow
 
 X = labeled(30)[0]
 
@@ -52,8 +54,8 @@ def journals(pair: Service, model_id: str) -> list[Path]:
 
 
 def spread(pair: Service, name: str) -> tuple[list[str], str]:
-    """Prediction ids of logged rows of which each replica holds some in its journal, and the id of
-    the model.
+    """Prediction ids of logged rows of which each replica holds some in its journal, and
+    the id of the model.
     """
     ids = []
     before = {path.name for path in (pair.home / "journal").glob("*/*")}
@@ -76,9 +78,7 @@ def spread(pair: Service, name: str) -> tuple[list[str], str]:
     return ids, wait_for(both, 60)
 
 
-def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(
-    pair: Service,
-) -> None:
+def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_back_with_it(pair):
     url = "/api/v1/models/absent"
     with pair.http() as http:
         create(http, "absent")
@@ -121,9 +121,7 @@ def test_labels_wait_for_no_frozen_replica_and_a_deleted_model_does_not_come_bac
     wait_for(lambda: len(ask(pair, "GET", "/api/v1/status").json()["models"]) == 0)
 
 
-def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(
-    pair: Service,
-) -> None:
+def test_a_replica_that_was_dead_while_its_model_was_deleted_recovers_nothing_of_it(pair):
     url = "/api/v1/models/dead"
     with pair.http() as http:
         create(http, "dead")

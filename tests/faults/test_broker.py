@@ -1,5 +1,5 @@
-"""The broker is killed, frozen and emptied: answers go on as before, every run that was asked for
-is done, once.
+"""The broker is killed, frozen and emptied: answers go on as before, every run that was
+asked for is done, once.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 import redis
 from digits_model import create, ended, send, window
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
 from workers.scheduler import MOST_UNANSWERED
 
+pytestmark = pytest.mark.slow
+
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
-wait for a core.
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine
+single ones wait for a core.
 """
 
 
@@ -49,9 +50,7 @@ def empty(service: Service) -> None:
 
 
 @pytest.mark.parametrize("deed", [kill, freeze, empty])
-def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
-    running: Service, drill: Drill, deed: object
-) -> None:
+def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(running, drill, deed):
     name = deed.__name__  # type: ignore[attr-defined]
     with running.http() as http:
         create(http, name)
@@ -97,9 +96,7 @@ def test_whatever_happens_to_the_broker_answers_go_on_and_a_run_is_done_once(
 
 
 @pytest.mark.drill
-def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are_answered(
-    running: Service, drill: Drill
-) -> None:
+def test_without_a_worker_health_says_so_and_no_message_piles_up(running, drill):
     def learning() -> str:
         return str(http.get("/api/v1/status").json()["learning"]["state"])
 
@@ -125,7 +122,7 @@ def test_without_a_worker_the_lamp_says_so_rings_do_not_pile_up_and_the_last_are
         assert age() < 60 < neglected
     drill.note(
         "13 broker",
-        f"no worker for a minute; the lamp was red, {waiting} messages waited, none after it "
+        f"no worker for a minute; health was red, {waiting} messages waited, none after it "
         f"was back",
     )
     assert waiting == MOST_UNANSWERED

@@ -1,5 +1,5 @@
-"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one window,
-what is due is done once.
+"""Clocks that jump, and clocks that differ between machines: what is acknowledged is in one
+window, what is due is done once.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import pytest
 from digits_model import create, ended, send, window
-from drill_notes import Drill
 from history import load
 from postgres import Postgres
 from running import Service, process, wait_for
+
+pytestmark = pytest.mark.slow
 
 libfaketime = pytest.importorskip("libfaketime")
 LIBRARY = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"), Path())
@@ -31,8 +32,8 @@ LOOKED_SECONDS = 2.5
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock of the processes that are started with `environment`; the monotonic one goes
-    on as it is.
+    """The wall clock of the processes that are started with `environment`; the monotonic
+    one goes on as it is.
     """
 
     file: Path
@@ -48,8 +49,8 @@ class Clock:
 
     @staticmethod
     def off(file: Path, seconds: int) -> Clock:
-        """So many seconds off. Skips the test where libfaketime does not act: its wheel has a
-        library for one platform.
+        """So many seconds off. Skips the test where libfaketime does not act: its wheel has
+        a library for one platform.
         """
         clock = Clock(file)
         file.write_text(f"{DAY:+d}")
@@ -87,8 +88,8 @@ def clock(short_folder: Path, kind: str) -> Clock:
 def service(
     request: pytest.FixtureRequest, short_folder: Path, clock: Clock, kind: str
 ) -> Iterator[Service]:
-    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as on a
-    machine of its own.
+    """On SQLite the database's clock is one that jumps too; that of Postgres is right, as
+    on a machine of its own.
     """
     environment = {"ACCLIMATE_LEASE_SECONDS": "4", **clock.environment}
     if kind == "postgres":
@@ -112,8 +113,8 @@ def right(postgres: Postgres, short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def worker(service: Service, clock: Clock) -> Iterator[None]:
-    """While the block runs, a worker on a machine with this clock is the only one: the service's
-    own is stopped.
+    """While the block runs, a worker on a machine with this clock is the only one: the
+    service's own is stopped.
     """
     broker = f"redis+socket://{service.home / 'run' / 'broker.sock'}?virtual_host=0"
     environment = {"ACCLIMATE_HOME": str(service.home), "ACCLIMATE_BROKER_URL": broker}
@@ -136,9 +137,7 @@ def triggered(http: httpx.Client, name: str, window_id: str) -> dict[str, Any]:
     return ended(http, run["id"])
 
 
-def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(
-    service: Service, clock: Clock, kind: str, drill: Drill
-) -> None:
+def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(service, clock, kind, drill):
     with service.http() as http:
         create(http, "steady")
         create(http, "jumping", max_rows=300)
@@ -165,9 +164,7 @@ def test_a_clock_that_jumps_loses_no_row_and_keeps_no_window_open(
 @pytest.mark.parametrize(
     "off", [pytest.param(-HOUR, marks=pytest.mark.drill), HOUR], ids=["behind", "ahead"]
 )
-def test_a_worker_whose_clock_differs_from_everybody_elses_does_what_is_due(
-    right: Service, tmp_path: Path, drill: Drill, off: int
-) -> None:
+def test_a_worker_whose_clock_is_off_does_what_is_due(right, tmp_path, drill, off):
     clock, name = Clock.off(tmp_path / "clock", off), f"beside{off}"
     with right.http() as http:
         create(http, name, max_rows=300)

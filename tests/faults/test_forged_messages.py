@@ -1,5 +1,5 @@
-"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned messages run
-no code and no run twice.
+"""Whoever reaches the broker can ring, and nothing else: forged, doubled and poisoned
+messages run no code and no run twice.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from celery import Celery
 from digits_model import create, ended, send, window
-from drill_notes import Drill
 from drills import held, reached, release
 from running import Service
+
+pytestmark = pytest.mark.slow
 
 NAME = "forged"
 
@@ -50,9 +51,7 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-def test_forged_messages_run_nothing_and_the_worker_goes_on(
-    running: Service, forger: Celery, tmp_path: Path, drill: Drill
-) -> None:
+def test_forged_messages_run_nothing_and_the_worker_goes_on(running, forger, tmp_path, drill):
     planted = tmp_path / "planted"
     for queue in ("train", "control"):
         forger.send_task("run", args=[Touch(planted)], queue=queue, serializer="pickle")
@@ -76,9 +75,7 @@ def test_forged_messages_run_nothing_and_the_worker_goes_on(
     assert not planted.exists()
 
 
-def test_a_message_that_comes_many_times_runs_a_run_once(
-    running: Service, forger: Celery, drill: Drill
-) -> None:
+def test_a_message_that_comes_many_times_runs_a_run_once(running, forger, drill):
     with running.http() as http:
         with held(running, "train"):
             send(http, NAME, window(2)[0])

@@ -15,14 +15,15 @@ import httpx
 import psutil
 import pytest
 from digits_model import create, learn, send, window
-from drill_notes import Drill
 from history import load
 from postgres import Postgres
 from running import Service, wait_for
 
+pytestmark = pytest.mark.slow
+
 SLOW = 0.05
-"""Seconds that an answer may take beyond twice what it took before: on a busy machine single ones
-wait for a core.
+"""Seconds that an answer may take beyond twice what it took before: on a busy machine
+single ones wait for a core.
 """
 
 
@@ -59,9 +60,7 @@ def frozen(server: Postgres) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.drill)])
-def test_while_postgres_is_frozen_answers_take_no_longer_and_nothing_is_lost(
-    running: Service, server: Postgres, drill: Drill, seconds: int
-) -> None:
+def test_a_frozen_postgres_delays_no_answer_and_loses_nothing(running, server, drill, seconds):
     with running.http() as http, load(running, "frozen") as history:
         time.sleep(5)
         began = time.monotonic()
@@ -100,9 +99,7 @@ def test_while_postgres_is_frozen_answers_take_no_longer_and_nothing_is_lost(
         assert wait_for(lambda: http.get("/api/v1/status").json()["healthy"]["state"] == "ok")
 
 
-def test_a_run_goes_on_when_its_database_was_killed_meanwhile_and_publishes_once(
-    running: Service, server: Postgres, drill: Drill
-) -> None:
+def test_a_run_whose_database_was_killed_goes_on_and_publishes_once(running, server, drill):
     with running.http() as http:
         create(http, "killed")
         send(http, "killed", window(1)[0])

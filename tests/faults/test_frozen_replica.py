@@ -1,5 +1,5 @@
-"""A window is closed while one replica is frozen: it is not waited for, and what it had logged is
-in the next window.
+"""A window is closed while one replica is frozen: it is not waited for, and what it had
+logged is in the next window.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import httpx
 import pytest
 from digits_model import create, ended, rows, send, window
 from running import Service, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -40,9 +42,7 @@ def only(service: Service, replica: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_window_closed_while_a_replica_is_frozen_leaves_its_rows_to_the_next_one_and_loses_none(
-    pair: Service,
-) -> None:
+def test_rows_of_a_frozen_replica_go_into_the_next_window_and_none_is_lost(pair):
     x, _ = window(1)
     with pair.http() as http:
         create(http, "frozen")

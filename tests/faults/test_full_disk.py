@@ -1,5 +1,5 @@
-"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost, with
-room again it goes on.
+"""The journal's disk is full: rows are refused loudly, none that was acknowledged is lost,
+with room again it goes on.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import httpx
 import psutil
 import pytest
 from digits_model import create
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOM = 512 * 2**10
-"""Bytes that a file of the API's process may have: more than its log has, less than the journal
-wants.
+"""Bytes that a file of the API's process may have: more than its log has, less than the
+journal wants.
 """
 
 
@@ -47,9 +48,7 @@ def refused(http: httpx.Client) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
-def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(
-    running: Service, drill: Drill
-) -> None:
+def test_a_full_disk_refuses_rows_loudly_and_loses_none_that_was_acknowledged(running, drill):
     api = psutil.Process(running.pid("api-0"))
     limits = api.rlimit(psutil.RLIMIT_FSIZE)
     with running.http() as http:

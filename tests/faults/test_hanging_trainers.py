@@ -1,5 +1,5 @@
-"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once and
-publishes once, or never.
+"""Trainers that hang, wake too late, die again and again, or have to leave: a run ends once
+and publishes once, or never.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import httpx
 import psutil
 import pytest
 from digits_model import create, ended, learn, send, window
-from drill_notes import Drill
 from drills import held, reached, release
 from postgres import Postgres
 from running import Service, wait_for
+
+pytestmark = pytest.mark.slow
 
 NAME = "hanging"
 
@@ -73,9 +74,7 @@ def worker_of(service: Service, run_id: str) -> str:
     return next(names[parent.pid] for parent in parents if parent.pid in names)
 
 
-def test_a_machine_that_freezes_past_its_lease_publishes_nothing_when_it_thaws(
-    two_workers: Service, http: httpx.Client, drill: Drill
-) -> None:
+def test_a_machine_frozen_past_its_lease_publishes_nothing_afterwards(two_workers, http, drill):
     before = published(http)
     with held(two_workers, "publish"):
         run_id = start(http, ["w-1"])
@@ -105,14 +104,12 @@ def test_a_machine_that_freezes_past_its_lease_publishes_nothing_when_it_thaws(
         run["version"] is not None,
     ) == (True, 2, True), run
     assert published(http) == before + 1
-    assert "the run is somebody else's by now; nothing was published" in events(
+    assert "the run belongs to another claim; nothing was published" in events(
         two_workers, "worker-0"
     ) + events(two_workers, "worker-1")
 
 
-def test_a_trainer_that_hangs_is_killed_and_the_run_goes_on_in_another_attempt(
-    two_workers: Service, http: httpx.Client, drill: Drill
-) -> None:
+def test_a_hanging_trainer_is_killed_and_another_attempt_goes_on(two_workers, http, drill):
     # With one worker alone, since nobody else shall take the run while this one waits for its
     # trainer.
     with held(two_workers, "train"):
@@ -140,9 +137,7 @@ def test_a_trainer_that_hangs_is_killed_and_the_run_goes_on_in_another_attempt(
     assert "the trainer hangs and is killed" in events(two_workers, name)
 
 
-def test_a_trainer_that_is_killed_each_time_ends_the_run_after_three_attempts(
-    two_workers: Service, http: httpx.Client, drill: Drill
-) -> None:
+def test_a_run_fails_after_three_killed_trainers(two_workers, http, drill):
     before = published(http)
     with held(two_workers, "train"):
         run_id = start(http, ["w-1"])
@@ -158,9 +153,7 @@ def test_a_trainer_that_is_killed_each_time_ends_the_run_after_three_attempts(
     assert "no attempt of 3" in run["detail"]
 
 
-def test_a_worker_that_is_told_to_leave_hands_the_run_over(
-    two_workers: Service, http: httpx.Client, drill: Drill
-) -> None:
+def test_a_worker_that_is_told_to_leave_hands_the_run_over(two_workers, http, drill):
     with held(two_workers, "train"):
         run_id = start(http, ["w-1"])
         reached(two_workers, run_id, "train")
@@ -179,9 +172,7 @@ def test_a_worker_that_is_told_to_leave_hands_the_run_over(
     assert run["state"] in ("succeeded", "rejected"), run
 
 
-def test_a_thousand_requests_for_a_run_start_one(
-    two_workers: Service, http: httpx.Client, drill: Drill
-) -> None:
+def test_a_thousand_requests_for_a_run_start_one(two_workers, http, drill):
     send(http, NAME, window(2)[0])
     with held(two_workers, "snapshot"):
         first = start(http)

@@ -1,5 +1,5 @@
-"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row is in
-the log exactly once.
+"""Processes are killed where it hurts; a run ends exactly once, and every acknowledged row
+is in the log exactly once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 import psutil
 import pytest
 from digits_model import SPEC, create, ended, learn, rows, seed_file, send, served, window
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
 PATIENT_KILLS = 5
+SLOW, DRILL = pytest.mark.slow, pytest.mark.drill
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -46,9 +46,7 @@ def start_training(http: httpx.Client, name: str) -> str:
     return run_id
 
 
-def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(
-    killed: Service,
-) -> None:
+def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(killed):
     with killed.http() as http:
         run_id = start_training(http, "trainer")
         killed.signal(f"trainer-{run_id}")
@@ -58,9 +56,8 @@ def test_a_run_whose_trainer_is_killed_goes_on_in_another_attempt_and_ends_once(
         assert len(http.get("/api/v1/models/trainer/promotions").json()["items"]) == 1
 
 
-def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_ends_once(
-    killed: Service,
-) -> None:
+@pytest.mark.slow
+def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_ends_once(killed):
     with killed.http() as http:
         run_id = start_training(http, "worker")
         worker, trainer = killed.pid("worker-0"), killed.pid(f"trainer-{run_id}")
@@ -73,10 +70,8 @@ def test_a_run_whose_worker_is_killed_is_taken_up_when_its_lease_expires_and_end
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.drill)])
-def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_once(
-    killed: Service, drill: Drill, kills: int
-) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=SLOW), pytest.param(20, marks=DRILL)])
+def test_rows_acknowledged_during_kills_are_in_the_log_exactly_once(killed, drill, kills):
     name = f"api-{kills}"
     with killed.http() as http:
         create(http, name, durability="fsync")
@@ -103,7 +98,8 @@ def test_rows_acknowledged_while_the_api_is_killed_are_all_in_the_log_exactly_on
     assert (acknowledged, copies) == (found, 0)
 
 
-def test_a_rollback_needs_neither_broker_nor_workers(killed: Service) -> None:
+@pytest.mark.slow
+def test_a_rollback_needs_neither_broker_nor_workers(killed):
     with killed.http() as http:
         create(http, "undo")
         send(http, "undo", window(1)[0])
@@ -124,7 +120,8 @@ def test_a_rollback_needs_neither_broker_nor_workers(killed: Service) -> None:
         wait_for(lambda: (killed.home / "run" / "broker.sock").exists())
 
 
-def test_a_run_asked_for_while_the_broker_is_dead_is_done_when_it_is_back(killed: Service) -> None:
+@pytest.mark.slow
+def test_a_run_asked_for_while_the_broker_is_dead_is_done_when_it_is_back(killed):
     with killed.http() as http:
         create(http, "ring")
         send(http, "ring", window(1)[0])
@@ -133,9 +130,7 @@ def test_a_run_asked_for_while_the_broker_is_dead_is_done_when_it_is_back(killed
         assert run["state"] in ("succeeded", "rejected") and run["attempt"] == 1
 
 
-def test_killing_the_supervisor_leaves_no_orphan_and_the_same_command_recovers_everything(
-    killed: Service,
-) -> None:
+def test_killing_the_supervisor_leaves_no_orphan_and_the_same_command_recovers_everything(killed):
     with killed.http() as http:
         create(http, "orphan")
         answers = send(http, "orphan", window(1)[0])

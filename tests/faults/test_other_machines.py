@@ -8,16 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 from digits_model import create, learn, rows, stream
-from drill_notes import Drill
 from running import Service, contents, free_port, process, wait_for
 
 HERS = "ann-4711"
 
 
 @pytest.mark.drill
-def test_rows_of_an_erased_subject_leave_the_copies_of_an_api_on_another_machine(
-    short_folder: Path, tmp_path: Path, database_address: str, drill: Drill
-) -> None:
+def test_erased_rows_leave_copies_elsewhere(short_folder, tmp_path, database_address, drill):
     """Through fsspec, as a store on S3 is, so that each machine keeps copies."""
     shared = {
         "ACCLIMATE_DATABASE_URL": database_address,

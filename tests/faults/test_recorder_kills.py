@@ -1,5 +1,5 @@
-"""The recorder is killed at any moment, again and again: every acknowledged row is in exactly one
-segment, none is damaged.
+"""The recorder is killed at any moment, again and again: every acknowledged row is in
+exactly one segment, none is damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import recording
-from drill_notes import Drill
 
 SEED = 20
 
@@ -59,10 +58,9 @@ def kill_one(folder: Path, seconds: float) -> list[tuple[str, int]]:
     return [(id, row) for id, rows in lines for row in range(int(rows))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.drill)])
-def test_every_acknowledged_row_is_in_exactly_one_segment_after_any_number_of_kills(
-    tmp_path: Path, drill: Drill, rounds: int
-) -> None:
+def test_acknowledged_rows_are_in_one_segment_after_any_number_of_kills(tmp_path, drill, rounds):
     moments = random.Random(SEED)
     acknowledged: list[tuple[str, int]] = []
     for _ in range(rounds):
@@ -87,7 +85,7 @@ def test_every_acknowledged_row_is_in_exactly_one_segment_after_any_number_of_ki
     assert copies == 0
 
 
-def test_a_recording_process_has_no_torch() -> None:
+def test_a_recording_process_has_no_torch():
     code = "import recording, sys; assert 'torch' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -1,6 +1,4 @@
-"""Two replicas on one port: they swap together and under load, one that cannot says so, and their
-numbers add up exactly.
-"""
+"""Two replicas on one port: swaps under load, load failures, and exact totals."""
 
 from __future__ import annotations
 
@@ -24,6 +22,8 @@ from small_model import create, labeled
 
 from service.metrics import KINDS
 
+pytestmark = pytest.mark.slow
+
 NAME = "pair"
 PREDICT = f"/api/v1/models/{NAME}/predict"
 SWAPS = 50
@@ -35,8 +35,8 @@ on_postgres = pytest.mark.parametrize("pair", ["postgres"], indirect=True)
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def pair(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Service]:
-    """Two replicas, both open to scrapes, with a model of two versions, of which the second is
-    champion.
+    """Two replicas, both open to scrapes, with a model of two versions, of which the second
+    is champion.
     """
     environment = {"ACCLIMATE_METRICS_PORT": str(free_port())}
     if request.param == "postgres":
@@ -71,8 +71,8 @@ def replicas(http: httpx.Client) -> dict[str, dict[str, Any]]:
 
 
 def within() -> float:
-    """The two seconds that are promised, longer by as much as other programs keep this machine's
-    cores busy.
+    """The two seconds that are promised, longer by as much as other programs keep this
+    machine's cores busy.
     """
     return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
@@ -99,6 +99,19 @@ def swap(http: httpx.Client, version: str, **more: Any) -> None:
         body = {"version": version, "reason": "forth", **more}
         reply = http.put(f"{path}/aliases/champion", json=body, headers={"If-Match": etag})
     assert reply.status_code == 200, reply.text
+
+
+def probabilities(http: httpx.Client, version: str) -> np.ndarray:
+    """The version's probabilities (64, C) for X."""
+    data = X.ravel().tolist()
+    body = {
+        "parameters": {"log": False},
+        "inputs": [{"name": "input", "shape": [64, 4], "datatype": "FP32", "data": data}],
+        "outputs": [{"name": "probabilities"}],
+    }
+    reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
+    assert reply.status_code == 200, reply.text
+    return np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
 
 
 def versions_answering(service: Service, requests: int = 24) -> set[str]:
@@ -158,9 +171,7 @@ def killed(service: Service, name: str) -> None:
     wait_for(lambda: "champion swapped in" in log.read_text()[said:])
 
 
-def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(
-    pair: Service,
-) -> None:
+def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its_run(pair):
     with pair.http() as http:
         wait_for(lambda: served(http))
         first = http.get("/api/v1/runs", params={"model": NAME}).json()["items"][-1]
@@ -172,26 +183,9 @@ def test_every_replica_answers_with_a_promoted_version_within_two_seconds_of_its
     assert versions_answering(pair) == {"2"}
 
 
-def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(
-    pair: Service,
-) -> None:
-    truth = {}
+def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_version_it_names(pair):
     with pair.http() as http:
-        for version in ("1", "2"):
-            tensor = {
-                "name": "input",
-                "shape": [64, 4],
-                "datatype": "FP32",
-                "data": X.ravel().tolist(),
-            }
-            body = {
-                "parameters": {"log": False},
-                "inputs": [tensor],
-                "outputs": [{"name": "probabilities"}],
-            }
-            reply = http.post(f"/v2/models/{NAME}/versions/{version}/infer", json=body)
-            assert reply.status_code == 200, reply.text
-            truth[version] = np.array(reply.json()["outputs"][0]["data"]).reshape(64, -1)
+        truth = {version: probabilities(http, version) for version in ("1", "2")}
     assert np.abs(truth["1"] - truth["2"]).max() > 1e-3
     answers: list[tuple[str, float]] = []
     failures: list[Any] = []
@@ -234,9 +228,7 @@ def test_fifty_swaps_under_load_fail_no_request_and_every_answer_is_of_the_versi
 
 
 @on_postgres
-def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(
-    pair: Service,
-) -> None:
+def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_recovers(pair):
     with pair.http() as http:
         assert served(http)["to"] == "2"
         killed(pair, "api-1")  # its successor has version 2 alone in memory, the other replica both
@@ -257,8 +249,8 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
             lambda: versions_answering(pair) == {"1", "2"}
         )  # which replica takes a connection is chance
         assert told(scraped(pair)) == {"1", "2"}
-        lamp = http.get("/api/v1/status").json()["healthy"]
-        assert lamp["state"] == "warn" and any("api-1" in reason for reason in lamp["reasons"])
+        health = http.get("/api/v1/status").json()["healthy"]
+        assert health["state"] == "warn" and any("api-1" in reason for reason in health["reasons"])
         assert totals(scraped(pair))["acclimate_model_load_failures_total"] >= 1
         # Its successor has nothing to keep, and version 2 is the one that was rolled back from.
         dead = pair.pid("api-1")
@@ -275,9 +267,7 @@ def test_a_replica_that_cannot_load_the_champion_keeps_the_old_one_says_so_and_r
 
 
 @on_postgres
-def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(
-    pair: Service,
-) -> None:
+def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_before(pair):
     with pair.http() as http:
         if promotions(http)[-1]["to"] != "1":
             swap(http, "1")
@@ -296,7 +286,7 @@ def test_a_replica_that_starts_where_the_champion_is_damaged_serves_the_one_befo
 
 
 @on_postgres
-def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service) -> None:
+def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair):
     x = X[:3].tolist()
 
     def ask(requests: int) -> None:
@@ -325,7 +315,7 @@ def test_totals_are_exact_over_replicas_and_over_the_death_of_one(pair: Service)
 
 
 @on_postgres
-def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Service) -> None:
+def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair):
     url = f"http://127.0.0.1:{pair.environment['ACCLIMATE_METRICS_PORT']}/metrics"
 
     def answer() -> str | None:
@@ -351,23 +341,17 @@ def test_a_dead_replica_serves_nothing_and_the_open_port_is_taken_over(pair: Ser
 
 
 @on_postgres
-def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_for_once_dead(
-    pair: Service, short_folder: Path
-) -> None:
+def test_a_replica_alone_exports_its_metrics_and_is_not_awaited_once_dead(pair, short_folder):
     port = str(free_port())
-    own = {
-        "ACCLIMATE_HOME": str(short_folder / "alone"),
-        "ACCLIMATE_REPLICA": "api_alone",
-        "ACCLIMATE_PORT": port,
-    }
-    own["ACCLIMATE_STORE_URL"] = f"file://{(pair.home / 'store').resolve()}"
     environment = {
         **os.environ,
         "ACCLIMATE_DATABASE_URL": pair.environment["ACCLIMATE_DATABASE_URL"],
-        **own,
+        "ACCLIMATE_HOME": str(short_folder / "alone"),
+        "ACCLIMATE_REPLICA": "api_alone",
+        "ACCLIMATE_PORT": port,
+        "ACCLIMATE_STORE_URL": f"file://{(pair.home / 'store').resolve()}",
     }
     alone = Service(home=pair.home, url=f"http://127.0.0.1:{port}")
-
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
@@ -385,10 +369,8 @@ def test_a_replica_without_a_supervisor_tells_its_own_numbers_and_is_not_waited_
         before = totals(scraped(pair))
         with alone.http() as http:
             for _ in range(3):
-                assert (
-                    http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False}).status_code
-                    == 200
-                )
+                reply = http.post(PREDICT, json={"rows": X[:5].tolist(), "log": False})
+                assert reply.status_code == 200
         assert rows_told() == 15
         assert totals(scraped(pair)) == before
         process.terminate()

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import redis
 from digits_model import create, learn, send, window
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
 
@@ -90,7 +89,7 @@ def swap(http: httpx.Client, to: str) -> float:
 
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS + 600)
-def test_two_hundred_swaps_leave_nothing_behind(running: Service, drill: Drill) -> None:
+def test_two_hundred_swaps_leave_nothing_behind(running, drill):
     samples, seconds = Samples(), []
     with running.http() as http, load(running, NAME, clients=2, pause=0.05) as history:
         began = time.monotonic()

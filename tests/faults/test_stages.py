@@ -1,5 +1,5 @@
-"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had been,
-cancelled it leaves no trace.
+"""A run is broken at every one of its stages: killed it goes on and ends as if nothing had
+been, cancelled it leaves no trace.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from acclimate.learning.results import STAGES
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 LABELLED = 12
 
 
 @pytest.fixture(scope="module")
 def unbroken(service: Service) -> dict[str, Any]:
-    """A model that has learnt one window, with some labels, in a run that nothing disturbed;
-    version 1 serves again.
+    """A model that has learnt one window, with some labels, in a run that nothing
+    disturbed; version 1 serves again.
     """
     name = "broken"
     with service.http() as http:
@@ -97,9 +99,7 @@ def gone_on(http: httpx.Client, run: dict[str, Any]) -> list[str]:
     return [line["stage"] for line in told if line["event"] == "going on from the kept result"]
 
 
-def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_unbroken_one(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_run_whose_trainer_is_killed_at_any_stage_ends_bit_equal(service, unbroken):
     name, whole = unbroken["name"], unbroken["run"]
     pairs = [
         ("snapshot", "diagnose"),
@@ -138,9 +138,7 @@ def test_a_trainer_killed_at_any_stage_resumes_and_the_run_ends_bit_equal_to_an_
             roll_back(http, name, run)
 
 
-def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(service, unbroken):
     name, whole = unbroken["name"], unbroken["run"]
     changed = [{**label, "label": (label["label"] + 1) % 10} for label in unbroken["labels"]]
     with service.http() as http, held(service, "diagnose"):
@@ -156,9 +154,7 @@ def test_a_resumed_run_goes_by_the_labels_that_were_there_when_it_was_asked_for(
     assert run["window"]["rows_labelled"] == LABELLED and run["gates"] == whole["gates"]
 
 
-def test_a_run_cancelled_at_any_stage_ends_cancelled_publishes_nothing_and_can_be_retried(
-    service: Service, unbroken: dict[str, Any]
-) -> None:
+def test_a_run_cancelled_at_any_stage_publishes_nothing_and_can_be_retried(service, unbroken):
     name = unbroken["name"]
     with service.http() as http:
         before = published(http, name)

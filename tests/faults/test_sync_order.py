@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 import pytest
 import recording
-from drill_notes import Drill
 
 LINE = re.compile(r"(?P<thread>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<rest>.*)", re.DOTALL)
 TOLD = re.compile(r'"(?P<id>[0-9a-f]{16}) \d+\\n"')
@@ -99,7 +98,7 @@ def trace(folder: Path, durability: str, *, seconds: float = 3.0) -> Order:
     return order
 
 
-def test_nobody_is_told_before_the_rows_are_durable(tmp_path: Path, drill: Drill) -> None:
+def test_nobody_is_told_before_the_rows_are_durable(tmp_path, drill):
     order = trace(tmp_path, "fsync")
     done = (
         f"strace of the recorder: {len(order.too_early)} of {len(order.told)} told before "
@@ -115,7 +114,7 @@ def test_nobody_is_told_before_the_rows_are_durable(tmp_path: Path, drill: Drill
     assert order.too_early == []
 
 
-def test_the_trace_would_show_an_answer_that_comes_before_the_sync(tmp_path: Path) -> None:
+def test_the_trace_would_show_an_answer_that_comes_before_the_sync(tmp_path):
     order = trace(tmp_path, "os")
     assert len(order.told) > 50
     assert len(order.too_early) > 0.5 * len(order.told)

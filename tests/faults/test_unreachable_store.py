@@ -1,5 +1,5 @@
-"""The store goes away under load: rows wait on the replica's disk up to a limit, are refused beyond
-it, and all arrive later.
+"""The store goes away under load: rows wait on the replica's disk up to a limit, are
+refused beyond it, and all arrive later.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 from digits_model import create
-from drill_notes import Drill
 from history import load
 from running import Service, wait_for
+
+pytestmark = pytest.mark.slow
 
 LIMIT_MIB = 4.0
 BACKLOG = "acclimate_journal_backlog_bytes"
@@ -35,8 +36,8 @@ def running(short_folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def away(running: Service) -> Iterator[None]:
-    """Where the store's folder stood there is a file while the block runs: nothing can be read or
-    written below it.
+    """Where the store's folder stood there is a file while the block runs: nothing can be
+    read or written below it.
     """
     store, elsewhere = running.home / "store", running.home / "elsewhere"
     store.rename(elsewhere)
@@ -55,14 +56,12 @@ def metric(http: httpx.Client, name: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def lamp(http: httpx.Client) -> tuple[str, str]:
+def health(http: httpx.Client) -> tuple[str, str]:
     healthy = http.get("/api/v1/status").json()["healthy"]
     return healthy["state"], " ".join(healthy["reasons"])
 
 
-def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_later(
-    running: Service, drill: Drill
-) -> None:
+def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_later(running, drill):
     with running.http() as http, load(running, "away", size=100, pause=0.05) as history:
         time.sleep(2)
         with away(running):
@@ -74,8 +73,8 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
                 ),
                 30,
             )
-            assert lamp(http)[0] == "warn"
-            assert "wait on its disk" in lamp(http)[1]
+            assert health(http)[0] == "warn"
+            assert "wait on its disk" in health(http)[1]
             wait_for(lambda: any(request.code == 503 for request in history.requests), 60)
             time.sleep(3)
             waiting = metric(http, BACKLOG)
@@ -84,7 +83,7 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
             assert http.post("/api/v1/models/away/predict", json=body).status_code == 200
             assert http.get("/v2/health/ready").status_code == 200
         back = time.monotonic()
-        wait_for(lambda: lamp(http)[0] == "ok", 30)
+        wait_for(lambda: health(http)[0] == "ok", 30)
         wait_for(lambda: len(history.between(back + 5, float("inf"))) > 20)
         assert {request.code for request in history.between(back + 5, float("inf"))} == {200}
     with running.http() as http:
@@ -102,9 +101,7 @@ def test_rows_that_the_store_does_not_take_wait_up_to_a_limit_and_all_arrive_lat
         assert wait_for(lambda: metric(http, BACKLOG) < 2**20)
 
 
-def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(
-    running: Service, drill: Drill
-) -> None:
+def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(running, drill):
     with load(running, "away") as history:
         time.sleep(2)
         with away(running):
@@ -121,7 +118,7 @@ def test_a_replica_killed_while_the_store_is_away_comes_back_and_loses_nothing(
                 lambda: http.post("/api/v1/models/away/predict", json=body).status_code == 200, 30
             )
     with running.http() as http:
-        assert wait_for(lambda: lamp(http)[0] == "ok", 30)
+        assert wait_for(lambda: health(http)[0] == "ok", 30)
         acknowledged, found, copies = history.compare(http, "away")
         counted = {"acknowledged": acknowledged, "found": found, "duplicates": copies}
         drill.note(

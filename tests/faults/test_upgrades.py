@@ -1,5 +1,5 @@
-"""Old and new code at the same time: older code goes on with a newer database, newer code waits
-until it is migrated.
+"""Old and new code at the same time: older code goes on with a newer database, newer code
+waits until it is migrated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 from digits_model import create, learn, send, served, window
-from drill_notes import Drill
 from history import load
 from running import Service, free_port, process, wait_for
 from sqlalchemy import text
@@ -20,6 +19,8 @@ from sqlalchemy import text
 from acclimate.storage.database import Database
 from acclimate.storage.tables import metadata
 from migrations.run import upgrade
+
+pytestmark = pytest.mark.slow
 
 
 def add_what_a_later_release_might(address: str) -> None:
@@ -56,9 +57,7 @@ def service(request: pytest.FixtureRequest, short_folder: Path, database_address
 @pytest.mark.parametrize(
     "database_address", ["sqlite", pytest.param("postgres", marks=pytest.mark.drill)], indirect=True
 )
-def test_a_service_goes_on_and_starts_again_with_the_database_of_a_newer_release(
-    service: Service, database_address: str, drill: Drill
-) -> None:
+def test_a_service_restarts_on_the_database_of_a_newer_release(service, database_address, drill):
     service.start()
     with service.http() as http:
         create(http, "older")
@@ -90,9 +89,7 @@ def test_a_service_goes_on_and_starts_again_with_the_database_of_a_newer_release
     )
 
 
-def test_api_and_worker_of_a_newer_release_wait_until_the_database_is_migrated(
-    database_address: str, tmp_path: Path, drill: Drill
-) -> None:
+def test_a_newer_release_waits_until_the_database_is_migrated(database_address, tmp_path, drill):
     take_away_what_came_later(database_address)
     port = free_port()
     environment = {"ACCLIMATE_HOME": str(tmp_path), "ACCLIMATE_DATABASE_URL": database_address}

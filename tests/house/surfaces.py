@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings
 
 from acclimate.settings import ClientSettings, Settings
 from service.app import build
-from service.control.learning_metrics import families
+from service.learning_metrics import families
 from service.metrics import ServingMetrics
 from workers import metrics as worker_metrics
 

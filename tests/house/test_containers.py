@@ -8,7 +8,6 @@ import copy
 import re
 import subprocess
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,12 +199,12 @@ def wrong_commands(text: str) -> list[str]:
     ]
 
 
-def test_the_compose_file_keeps_the_schema() -> None:
+def test_the_compose_file_keeps_the_schema():
     done = run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_misspelt_key_is_against_the_schema(tmp_path: Path) -> None:
+def test_a_misspelt_key_is_against_the_schema(tmp_path):
     planted = tmp_path / "docker-compose.yml"
     planted.write_text(COMPOSE.read_text().replace("image: postgres", "imagee: postgres"))
     assert (
@@ -213,19 +212,19 @@ def test_a_misspelt_key_is_against_the_schema(tmp_path: Path) -> None:
     )
 
 
-def test_hadolint_has_no_complaint() -> None:
+def test_hadolint_has_no_complaint():
     done = run("hadolint", DOCKERFILE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_hadolint_complains_of_an_unpinned_install(tmp_path: Path) -> None:
+def test_hadolint_complains_of_an_unpinned_install(tmp_path):
     planted = tmp_path / "Dockerfile"
     planted.write_text("FROM python:3.11-slim\nRUN pip install --no-cache-dir uv\n")
     assert "DL3013" in run("hadolint", planted).stdout
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_the_compose_file_is_consistent(check: Callable[[Compose], list[str]]) -> None:
+def test_the_compose_file_is_consistent(check):
     assert check(compose()) == []
 
 
@@ -272,21 +271,19 @@ def test_the_compose_file_is_consistent(check: Callable[[Compose], list[str]]) -
         (unknown_variables, "service", "environment", {"ACCLIMATE_JOURNAL": "/data/journal"}),
     ],
 )
-def test_a_planted_mistake_is_caught(
-    check: Callable[[Compose], list[str]], service: str, key: str, value: Any
-) -> None:
+def test_a_planted_mistake_is_caught(check, service, key, value):
     planted = copy.deepcopy(compose())
     planted["services"][service][key] = value
     assert check(planted)
 
 
-def test_the_broker_never_evicts_and_keeps_its_file() -> None:
+def test_the_broker_never_evicts_and_keeps_its_file():
     command = " ".join(compose()["services"]["redis"]["command"])
     assert "--maxmemory-policy noeviction" in command
     assert "--appendonly yes" in command
 
 
-def test_compose_builds_the_two_targets_that_the_dockerfile_has() -> None:
+def test_compose_builds_the_two_targets_that_the_dockerfile_has():
     services = compose()["services"]
     assert (
         {services[name]["build"]["target"] for name in OURS}
@@ -295,7 +292,7 @@ def test_compose_builds_the_two_targets_that_the_dockerfile_has() -> None:
     )
 
 
-def test_the_image_runs_as_nobody_special_below_tini() -> None:
+def test_the_image_runs_as_nobody_special_below_tini():
     found = stages(DOCKERFILE.read_text())
     assert ("USER", "10001:10001") in found["runtime"]
     assert ("ENTRYPOINT", '["tini", "--"]') in found["runtime"]
@@ -304,12 +301,12 @@ def test_the_image_runs_as_nobody_special_below_tini() -> None:
         assert "USER" not in dict(found[target])
 
 
-def test_the_image_starts_processes_and_no_shell() -> None:
+def test_the_image_starts_processes_and_no_shell():
     assert wrong_commands(DOCKERFILE.read_text()) == []
     assert wrong_commands("FROM x AS y\nCMD acclimate serve") == ["CMD acclimate serve"]
 
 
-def test_the_image_installs_pinned_versions_from_no_named_registry() -> None:
+def test_the_image_installs_pinned_versions_from_no_named_registry():
     text = DOCKERFILE.read_text()
     installs = [
         part
@@ -323,7 +320,7 @@ def test_the_image_installs_pinned_versions_from_no_named_registry() -> None:
     assert not re.search(r"https?://(?!127\.0\.0\.1)|--(?:extra-)?index", text)
 
 
-def test_the_builder_sees_only_what_the_image_installs() -> None:
+def test_the_builder_sees_only_what_the_image_installs():
     lines = [
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -340,7 +337,7 @@ def test_the_builder_sees_only_what_the_image_installs() -> None:
     assert copied == allowed
 
 
-def test_the_files_that_hold_secrets_are_never_committed() -> None:
+def test_the_files_that_hold_secrets_are_never_committed():
     names = [".env", "store.env", "minio.env", "secrets/metrics.key"]
     done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
     if done.returncode == 128:

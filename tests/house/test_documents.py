@@ -38,17 +38,17 @@ def dead_links(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_link_of_a_document_leads_somewhere(document: str) -> None:
+def test_every_link_of_a_document_leads_somewhere(document):
     assert dead_links(ROOT / document) == []
 
 
-def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path: Path) -> None:
+def test_a_link_to_an_absent_file_or_heading_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Here\n[a](#here) [b](#there) [c](absent.md) [d](page.md#here)")
     assert dead_links(page) == ["page.md: #there", "page.md: absent.md"]
 
 
-def test_the_glossary_has_every_stage_and_every_reason_for_refusal() -> None:
+def test_the_glossary_has_every_stage_and_every_reason_for_refusal():
     glossary = (ROOT / "docs/glossary.md").read_text()
     reasons = (
         "low_confidence",
@@ -86,7 +86,7 @@ def refused(line: str) -> str | None:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/operations.md", *GUIDES])
-def test_every_command_that_a_document_tells_to_type_is_understood(document: str) -> None:
+def test_every_command_that_a_document_tells_to_type_is_understood(document):
     lines = command_lines((ROOT / document).read_text())
     assert lines
     assert [said for line in lines if (said := refused(line))] == []
@@ -100,5 +100,5 @@ def test_every_command_that_a_document_tells_to_type_is_understood(document: str
         "acclimate windows quarantine gas w-4 --because x",
     ],
 )
-def test_a_command_that_the_command_line_does_not_know_is_noticed(line: str) -> None:
+def test_a_command_that_the_command_line_does_not_know_is_noticed(line):
     assert refused(line)

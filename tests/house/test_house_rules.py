@@ -27,16 +27,16 @@ def broken_in(rule: Rule, *folders: str, but: tuple[str, ...] = ()) -> list[str]
     ]
 
 
-def test_only_the_settings_read_the_environment() -> None:
+def test_only_the_settings_read_the_environment():
     assert_none(broken_in(rules.environment, *rules.PRODUCT, but=("acclimate/settings.py",)))
 
 
-def test_only_the_database_commits() -> None:
+def test_only_the_database_commits():
     assert_none(broken_in(rules.commits, *rules.PRODUCT, but=("acclimate/storage/database.py",)))
 
 
 @pytest.mark.parametrize("rule", [rules.clocks, rules.disks, rules.global_seeds])
-def test_learning_has_no_clock_no_disk_and_no_global_seed(rule: Rule) -> None:
+def test_learning_has_no_clock_no_disk_and_no_global_seed(rule):
     assert_none(broken_in(rule, "acclimate/learning"))
 
 
@@ -46,19 +46,20 @@ def test_learning_has_no_clock_no_disk_and_no_global_seed(rule: Rule) -> None:
         rules.unsafe_loading,
         rules.long_files,
         rules.long_functions,
+        rules.wrapped_signatures,
         rules.vague_classes,
         rules.full_init_files,
     ],
 )
-def test_every_python_file_keeps_the_rule(rule: Rule) -> None:
+def test_every_python_file_keeps_the_rule(rule):
     assert_none(broken_in(rule))
 
 
-def test_every_file_and_folder_says_what_it_is() -> None:
+def test_every_file_and_folder_says_what_it_is():
     assert_none([hit for path in rules.project_files() for hit in rules.vague_files(path)])
 
 
-def test_no_file_names_a_path_of_one_machine() -> None:
+def test_no_file_names_a_path_of_one_machine():
     violations = []
     for path in rules.project_files():
         try:
@@ -90,11 +91,12 @@ def test_no_file_names_a_path_of_one_machine() -> None:
         (rules.long_files, "x = 1\n" * 401),
         (rules.long_functions, LONG_FUNCTION),
         (rules.long_functions, LONG_METHOD),
+        (rules.wrapped_signatures, "def test_it(\n    service, http\n):\n    pass"),
         (rules.vague_classes, "class RunManager: pass"),
         (rules.machine_paths, "x = '/" + "work/main'"),
     ],
 )
-def test_a_planted_violation_is_caught(rule: Rule, text: str) -> None:
+def test_a_planted_violation_is_caught(rule, text):
     assert rule(Source(path="planted.py", text=text))
 
 
@@ -110,20 +112,24 @@ def test_a_planted_violation_is_caught(rule: Rule, text: str) -> None:
         (rules.long_files, "x = 1\n" * 400),
         (rules.long_functions, "# long: one table of forty routes\n" + LONG_FUNCTION),
         (rules.long_functions, LONG_FUNCTION.replace("    x = 1\n", "", 1)),
+        (
+            rules.wrapped_signatures,
+            "def test_it(service, http):\n    def send(\n        x\n    ): pass",
+        ),
         (rules.vague_classes, "class DatabaseUrl: pass"),
         (rules.machine_paths, "x = '/workers/app and ../shared/work/x'"),
     ],
 )
-def test_what_only_looks_like_a_violation_is_let_through(rule: Rule, text: str) -> None:
+def test_what_only_looks_like_a_violation_is_let_through(rule, text):
     assert not rule(Source(path="planted.py", text=text))
 
 
-def test_a_full_init_file_is_caught_and_another_file_is_not() -> None:
+def test_a_full_init_file_is_caught_and_another_file_is_not():
     assert rules.full_init_files(Source(path="acclimate/__init__.py", text="import os\n"))
     assert not rules.full_init_files(Source(path="acclimate/spec.py", text="import os\n"))
 
 
-def test_a_vague_name_of_a_file_or_folder_is_caught_and_database_is_not() -> None:
+def test_a_vague_name_of_a_file_or_folder_is_caught_and_database_is_not():
     assert rules.vague_files("acclimate/storage/io_utils.py")
     assert rules.vague_files("acclimate/helpers/time.py")
     assert not rules.vague_files("acclimate/storage/database.py")

@@ -101,12 +101,12 @@ def modules_of(package: str) -> list[str]:
     return [path.removesuffix("/__init__").replace("/", ".") for path in paths]
 
 
-def test_the_contracts_are_kept() -> None:
+def test_the_contracts_are_kept():
     done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_each_contract_breaks_when_a_forbidden_import_is_planted(tmp_path: Path) -> None:
+def test_each_contract_breaks_when_a_forbidden_import_is_planted(tmp_path):
     for source in rules.python_sources(*rules.PRODUCT):
         (tmp_path / source.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / source.path, tmp_path / source.path)
@@ -132,7 +132,7 @@ def test_each_contract_breaks_when_a_forbidden_import_is_planted(tmp_path: Path)
     ],
     ids=lambda names: names[0],
 )
-def test_parents_start_without_torch(names: list[str]) -> None:
+def test_parents_start_without_torch(names):
     done = start("torch", *names)
     assert done.returncode == 0, done.stderr
 
@@ -140,7 +140,7 @@ def test_parents_start_without_torch(names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "unwanted"), [("service.app", "celery"), ("workers.app", "fastapi")]
 )
-def test_voice_and_hands_start_without_each_others_framework(name: str, unwanted: str) -> None:
+def test_voice_and_hands_start_without_each_others_framework(name, unwanted):
     done = start(unwanted, name)
     assert done.returncode == 0, done.stderr
 
@@ -152,7 +152,7 @@ def test_voice_and_hands_start_without_each_others_framework(name: str, unwanted
         ("import threading\nthreading.Timer(1, print).start()", "planted starts a thread"),
     ],
 )
-def test_a_planted_start_is_caught(tmp_path: Path, text: str, complaint: str) -> None:
+def test_a_planted_start_is_caught(tmp_path, text, complaint):
     (tmp_path / "planted.py").write_text(text)
     done = start("colorsys", "planted", path=tmp_path)
     assert done.returncode == 1

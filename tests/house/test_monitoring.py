@@ -135,14 +135,14 @@ def cases() -> tuple[set[str], set[str]]:
 
 
 @needs_promtool
-def test_prometheus_accepts_the_configuration() -> None:
+def test_prometheus_accepts_the_configuration():
     # Syntax only: the key file exists where the service runs, not here; the rule files are checked
     # by the next tests.
     done = promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_configuration_names_rule_files_that_exist_and_keeps_the_key_in_a_file() -> None:
+def test_the_configuration_names_rule_files_that_exist_and_keeps_the_key_in_a_file():
     configuration = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     assert [PROMETHEUS / name for name in configuration["rule_files"]] == [RULES]
     api = next(job for job in configuration["scrape_configs"] if job["job_name"] == "acclimate-api")
@@ -150,32 +150,32 @@ def test_the_configuration_names_rule_files_that_exist_and_keeps_the_key_in_a_fi
 
 
 @needs_promtool
-def test_prometheus_accepts_the_alerts() -> None:
+def test_prometheus_accepts_the_alerts():
     done = promtool("check", "rules", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
-def test_each_alert_fires_and_is_silent_as_its_cases_say() -> None:
+def test_each_alert_fires_and_is_silent_as_its_cases_say():
     done = promtool("test", "rules", RULE_TESTS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
-def test_an_alert_with_another_threshold_fails_its_cases(tmp_path: Path) -> None:
+def test_an_alert_with_another_threshold_fails_its_cases(tmp_path):
     (tmp_path / RULES.name).write_text(RULES.read_text().replace("> 0.02", "> 0.2"))
     shutil.copyfile(RULE_TESTS, tmp_path / RULE_TESTS.name)
     assert "ErrorBudgetBurn" in promtool("test", "rules", tmp_path / RULE_TESTS.name).stderr
 
 
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent() -> None:
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent():
     names = {alert["alert"] for alert in alerts()}
     fire, silent = cases()
     assert fire == names
     assert silent == names
 
 
-def test_every_alert_says_what_happened_and_where_its_runbook_is() -> None:
+def test_every_alert_says_what_happened_and_where_its_runbook_is():
     headings = re.findall(r"^## (\w+)$", OPERATIONS.read_text(), flags=re.MULTILINE)
     for alert in alerts():
         assert alert["annotations"]["summary"]
@@ -184,7 +184,7 @@ def test_every_alert_says_what_happened_and_where_its_runbook_is() -> None:
         assert alert["alert"] in headings
 
 
-def test_grafana_reads_the_dashboard() -> None:
+def test_grafana_reads_the_dashboard():
     board = Dashboard.from_json(dashboard())
     assert board.id_val is None
     assert board.uid == "acclimate-loop"
@@ -192,14 +192,14 @@ def test_grafana_reads_the_dashboard() -> None:
     assert len(board.panels or []) == 13
 
 
-def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own() -> None:
+def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own():
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert all(panel["description"] for panel in panels)
     assert overlaps(panels) == []
 
 
-def test_overlapping_panels_are_noticed() -> None:
+def test_overlapping_panels_are_noticed():
     place = {"x": 0, "y": 0, "w": 12, "h": 8}
     assert overlaps([{"id": 1, "gridPos": place}, {"id": 2, "gridPos": place | {"x": 11}}]) == [
         (1, 2)
@@ -207,7 +207,7 @@ def test_overlapping_panels_are_noticed() -> None:
 
 
 @needs_promtool
-def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path):
     rules = tmp_path / "dashboard.yml"
     rules.write_text(recording_rules(dashboard_expressions(dashboard())))
     done = promtool("check", "rules", rules)
@@ -215,26 +215,26 @@ def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path
 
 
 @needs_promtool
-def test_a_missing_bracket_in_an_expression_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_bracket_in_an_expression_is_noticed(tmp_path):
     rules = tmp_path / "dashboard.yml"
     rules.write_text(recording_rules(["sum by (model) (rate(acclimate_runs_total[1m])"]))
     assert promtool("check", "rules", rules).returncode != 0
 
 
-def test_every_metric_that_an_alert_or_a_panel_names_is_exported() -> None:
+def test_every_metric_that_an_alert_or_a_panel_names_is_exported():
     named = families(
         " ".join([*(alert["expr"] for alert in alerts()), *dashboard_expressions(dashboard())])
     )
     assert named - exported() == set()
 
 
-def test_the_dashboard_shows_the_whole_loop() -> None:
+def test_the_dashboard_shows_the_whole_loop():
     assert families(" ".join(dashboard_expressions(dashboard()))) == {
         f"acclimate_{name}" for name in SHOWN
     }
 
 
-def test_a_metric_is_recognised_whatever_part_of_it_is_asked_for() -> None:
+def test_a_metric_is_recognised_whatever_part_of_it_is_asked_for():
     asked = (
         "rate(acclimate_runs_total[1m]) / acclimate_predict_duration_seconds_bucket + "
         "acclimate_drift_statistic"
@@ -246,7 +246,7 @@ def test_a_metric_is_recognised_whatever_part_of_it_is_asked_for() -> None:
     }
 
 
-def test_grafana_is_provisioned_with_the_data_source_that_the_dashboard_uses() -> None:
+def test_grafana_is_provisioned_with_the_data_source_that_the_dashboard_uses():
     source = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())[
         "datasources"
     ][0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from house_rules import ROOT
@@ -23,7 +22,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "command", [(*RUFF_CHECK, "."), (*RUFF_FORMAT, "."), MYPY], ids=["check", "format", "types"]
 )
-def test_the_whole_project_is_clean(command: tuple[str, ...]) -> None:
+def test_the_whole_project_is_clean(command):
     done = run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -38,9 +37,7 @@ def test_the_whole_project_is_clean(command: tuple[str, ...]) -> None:
     ],
     ids=["unused import", "os.path", "format", "untyped"],
 )
-def test_a_planted_violation_is_caught(
-    tmp_path: Path, command: tuple[str, ...], text: str, complaint: str
-) -> None:
+def test_a_planted_violation_is_caught(tmp_path, command, text, complaint):
     planted = tmp_path / "planted.py"
     planted.write_text(text)
     done = run(*command, str(planted))

@@ -10,12 +10,12 @@ from surfaces import FOLDER, surfaces
 NOW = surfaces()
 
 
-def test_every_surface_is_frozen() -> None:
+def test_every_surface_is_frozen():
     assert {path.name for path in FOLDER.iterdir()} == set(NOW)
 
 
 @pytest.mark.parametrize("name", NOW)
-def test_a_surface_is_as_it_was_committed(name: str) -> None:
+def test_a_surface_is_as_it_was_committed(name):
     frozen = (FOLDER / name).read_text()
     lines = difflib.unified_diff(
         frozen.splitlines(), NOW[name].splitlines(), "committed", "now", lineterm="", n=1

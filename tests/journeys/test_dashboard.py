@@ -1,5 +1,5 @@
-"""Every panel of the Grafana dashboard shows something: a real Prometheus scrapes a real service
-that has learnt a window.
+"""Every panel of the Grafana dashboard shows something: a real Prometheus scrapes a real
+service that has learnt a window.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import pytest
 from digits_model import create, learn, send, window
 from running import Service, free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NAME = "dashboard"
 SEEN_ELSEWHERE = ("running_state", "pseudo_label_error_ratio")
 """Absent while plain versions serve and nobody labelled; tests/service/test_running_state.py and
-test_lessons_over_http.py do.
+test_label_snapshot_over_http.py do.
 """
 
 
@@ -77,9 +79,7 @@ def prometheus(service: Service, tmp_path_factory: pytest.TempPathFactory) -> It
         process.wait(20)
 
 
-def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(
-    service: Service, prometheus: str
-) -> None:
+def test_no_panel_stayed_empty_while_a_window_was_served_and_learnt(service, prometheus):
     started = time.time()
     shown: set[str] = set()
 

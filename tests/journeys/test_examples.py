@@ -1,5 +1,5 @@
-"""Every example as its README says: prepare, create, play; a short stretch of its stream against
-the whole running product.
+"""Every example as its README says: prepare, create, play; a short stretch of its stream
+against the whole running product.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize(
     ("example", "name", "rows", "at_least"),
@@ -81,9 +82,7 @@ def played(service: Service, folder: Path, name: str) -> list[dict[str, Any]]:
         ("own_module", "own-module", 200, 0.85),
     ],
 )
-def test_an_example_is_prepared_created_and_played(
-    service: Service, tmp_path: Path, example: str, name: str, rows: int, at_least: float
-) -> None:
+def test_an_example_is_prepared_and_played(service, tmp_path, example, name, rows, at_least):
     source = client_settings().streams / STREAMS.get(example, "")
     if not source.exists() and example in STREAMS:
         pytest.skip(f"{source} is not there")
@@ -95,8 +94,9 @@ def test_an_example_is_prepared_created_and_played(
     assert window["state"] in ("succeeded", "rejected"), window
 
 
+@pytest.mark.slow
 @once
-def test_the_own_weights_of_the_example_are_brought(service: Service, tmp_path: Path) -> None:
+def test_the_own_weights_of_the_example_are_brought(service, tmp_path):
     assert prepare("own_module", tmp_path).returncode == 0
     folder = tmp_path / "own-module"
     acclimate(service, "create", folder / "spec_weights.toml", "--wait")
@@ -111,20 +111,18 @@ def test_the_own_weights_of_the_example_are_brought(service: Service, tmp_path: 
 
 
 @pytest.mark.parametrize("example", sorted(STREAMS))
-def test_an_example_without_its_data_says_what_is_missing_and_where_it_is_from(
-    tmp_path: Path, example: str
-) -> None:
+def test_an_example_without_its_data_says_what_is_missing_and_where_it_is_from(tmp_path, example):
     done = prepare(example, tmp_path, streams=tmp_path / "nothing")
     assert done.returncode == 1 and not (tmp_path / example).exists()
     assert STREAMS[example] in done.stderr
     assert (
         "UCI 380, CC BY 4.0" in done.stderr
         if example == "comments"
-        else "README.md says what it is" in done.stderr
+        else ("README.md says what it is") in done.stderr
     )
 
 
-def test_comments_are_read_from_the_files_as_they_are_published(tmp_path: Path) -> None:
+def test_comments_are_read_from_the_files_as_they_are_published(tmp_path):
     header = "COMMENT_ID,AUTHOR,DATE,CONTENT,CLASS\n"
     (tmp_path / "Youtube01-Psy.csv").write_text(
         header + 'z1,Ann,2013-11-07T06:20:48,"so, nice",0\n', encoding="utf-8"

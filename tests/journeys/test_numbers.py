@@ -51,9 +51,7 @@ def scraped(service: Service) -> tuple[Samples, Samples, str]:
     return before, samples(text, name), text
 
 
-def test_serving_counts_requests_rows_classes_and_what_became_of_them(
-    scraped: tuple[Samples, Samples, str],
-) -> None:
+def test_serving_counts_requests_rows_classes_and_what_became_of_them(scraped):
     before, after, _ = scraped
 
     def grew(name: str, **labels: str) -> float:
@@ -75,7 +73,7 @@ def test_serving_counts_requests_rows_classes_and_what_became_of_them(
     )
 
 
-def test_the_swap_is_seen_in_the_info_of_the_model(scraped: tuple[Samples, Samples, str]) -> None:
+def test_the_swap_is_seen_in_the_info_of_the_model(scraped):
     before, after, _ = scraped
     versions = [
         dict(labels)["version"]
@@ -89,9 +87,7 @@ def test_the_swap_is_seen_in_the_info_of_the_model(scraped: tuple[Samples, Sampl
     assert after["acclimate_model_swap_duration_seconds_count", ()] == 2
 
 
-def test_learning_tells_runs_gates_drift_pseudo_labels_and_promotions(
-    scraped: tuple[Samples, Samples, str],
-) -> None:
+def test_learning_tells_runs_gates_drift_pseudo_labels_and_promotions(scraped):
     before, after, _ = scraped
     assert after["acclimate_runs_total", (("state", "succeeded"), ("trigger", "operator"))] == 1
     assert after["acclimate_runs_total", (("state", "failed"), ("trigger", "operator"))] == 0
@@ -131,9 +127,7 @@ def test_learning_tells_runs_gates_drift_pseudo_labels_and_promotions(
     assert after["acclimate_learning_paused", ()] == 0
 
 
-def test_every_metric_of_the_list_is_exported_by_the_running_service(
-    scraped: tuple[Samples, Samples, str],
-) -> None:
+def test_every_metric_of_the_list_is_exported_by_the_running_service(scraped):
     from service.metrics import names
 
     exported = {line.split()[2] for line in scraped[2].splitlines() if line.startswith("# TYPE")}
@@ -142,7 +136,7 @@ def test_every_metric_of_the_list_is_exported_by_the_running_service(
     assert {name for name in names() if "running_state" not in name} <= exported
 
 
-def test_the_text_is_what_prometheus_likes(scraped: tuple[Samples, Samples, str]) -> None:
+def test_the_text_is_what_prometheus_likes(scraped):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian's package prometheus)")
@@ -156,9 +150,7 @@ def test_the_text_is_what_prometheus_likes(scraped: tuple[Samples, Samples, str]
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_worker_counts_its_tasks_over_all_its_processes(
-    service: Service, scraped: object
-) -> None:
+def test_the_worker_counts_its_tasks_over_all_its_processes(service, scraped):
     port = service.environment["ACCLIMATE_WORKER_METRICS_PORT"]
 
     def counted() -> float:
@@ -179,9 +171,7 @@ def test_the_worker_counts_its_tasks_over_all_its_processes(
     )
 
 
-def test_logs_are_json_with_the_ids_of_request_run_and_version_and_no_values(
-    service: Service, scraped: object
-) -> None:
+def test_logs_are_json_with_the_ids_of_request_run_and_version_and_no_values(service, scraped):
     with service.http() as http:
         reply = http.post("/api/v1/models/numbers/predict", json={"rows": [[7.123456] * 64]})
     lines = [

@@ -1,5 +1,5 @@
-"""The watch over new champions and the drift trigger, on running processes: who is taken back, who
-is left alone.
+"""The watch over new champions and the drift trigger, on running processes: who is taken
+back, who is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from running import Service, audit_log, wait_for
 from sklearn.datasets import load_digits
 
 from acclimate.learning.evaluation.behaviour import Behaviour
-from acclimate.learning.models import network
+from acclimate.learning.models import bundle_format
 from acclimate.storage.database import Database
 from acclimate.storage.registry import models, versions
 from acclimate.storage.registry.artifacts import Artifacts
@@ -27,8 +27,8 @@ Found = dict[str, Any]
 
 
 def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) -> str:
-    """The number of a new rejected version: the given one, whose last layer now says 7 to nearly
-    everything.
+    """The number of a new rejected version: the given one, whose last layer now says 7 to
+    nearly everything.
     """
     database = Database(
         service.environment.get("ACCLIMATE_DATABASE_URL")
@@ -41,17 +41,17 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
         model_id = models.named(connection, name)["id"]
         parent = versions.get(connection, model_id, int(version))
     manifest, arrays = artifacts.read(parent["digest"])
-    good = network.build(manifest, arrays)
+    good = bundle_format.build(manifest, arrays)
     changed = dict(arrays)
     last = [key for key in arrays if key.endswith("bias") and arrays[key].shape == (10,)]
     assert len(last) == len(good.members), sorted(arrays)
     for key in last:
         changed[key] = arrays[key] + np.float32(40) * (np.arange(10) == 7).astype(np.float32)
-    bad = network.with_self_test(network.build(manifest, changed), stream()[0][:20])
-    assert (bad.probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
+    bad = bundle_format.build(manifest, changed).with_self_test(stream()[0][:20])
+    assert (bad.network_probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
     expected = {
-        "student": Behaviour.of(bad.probabilities(rows)),
-        "champion": Behaviour.of(good.probabilities(rows)),
+        "student": Behaviour.of(bad.network_probabilities(rows)),
+        "champion": Behaviour.of(good.network_probabilities(rows)),
     }
     gate = {
         "gate": "class_flow",
@@ -66,7 +66,7 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
             connection,
             model_id,
             versions.NewVersion(
-                digest=artifacts.write(*network.pack(bad)),
+                digest=artifacts.write(*bundle_format.pack(bad)),
                 promoted=False,
                 parent=int(version),
                 run_id=parent["run_id"],
@@ -84,7 +84,7 @@ def promotions(http: httpx.Client, name: str = NAME) -> list[Found]:
     return found
 
 
-def lamp(http: httpx.Client, which: str, name: str = NAME) -> Found:
+def health(http: httpx.Client, which: str, name: str = NAME) -> Found:
     models = http.get("/api/v1/status").json()["models"]
     found: Found = next(model[which] for model in models if model["name"] == name)
     return found
@@ -92,8 +92,8 @@ def lamp(http: httpx.Client, which: str, name: str = NAME) -> Found:
 
 @pytest.fixture(scope="module")
 def watched(service: Service) -> Found:
-    """A version that learnt and passed its watch, then one of a single class that an operator
-    promoted all the same.
+    """A version that learnt and passed its watch, then one of a single class that an
+    operator promoted all the same.
     """
     found: Found = {}
     with service.http() as http:
@@ -103,7 +103,7 @@ def watched(service: Service) -> Found:
         assert run["promoted"], run["detail"]
         served(http, NAME, "2")
         found["watching"] = wait_for(lambda: promotions(http)[-1]["watch"])
-        found["lamp_watching"] = lamp(http, "safe")
+        found["health_watching"] = health(http, "safe")
         send(http, NAME, window(1)[0][:130], size=130)
         found["passed"] = wait_for(
             lambda: (w := promotions(http)[-1]["watch"])["state"] != "watching" and w
@@ -124,17 +124,15 @@ def watched(service: Service) -> Found:
     return found
 
 
-def test_a_good_promotion_is_watched_and_passes_silently(watched: Found) -> None:
+def test_a_good_promotion_is_watched_and_passes_silently(watched):
     assert (watched["watching"]["state"], watched["watching"]["needed"]) == ("watching", 120)
-    assert watched["lamp_watching"]["state"] == "ok"
-    assert watched["lamp_watching"]["reasons"] == ["version 2 is being watched: 0 of 120 rows"]
+    assert watched["health_watching"]["state"] == "ok"
+    assert watched["health_watching"]["reasons"] == ["version 2 is being watched: 0 of 120 rows"]
     assert (watched["passed"]["state"], watched["passed"]["rows"]) == ("passed", 120)
     assert [entry["kind"] for entry in watched["after_passed"]] == ["first", "promote"]
 
 
-def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_watch(
-    service: Service, watched: Found
-) -> None:
+def test_a_promoted_version_that_answers_one_class_is_rolled_back(service, watched):
     override, rollback = watched["rolled_back"][-2:]
     assert (override["kind"], override["to"], override["watch"]["state"]) == (
         "override",
@@ -166,9 +164,7 @@ def test_a_promotion_of_a_version_that_answers_one_class_is_taken_back_by_the_wa
     assert (found["rollback"], found["override"]) == (1, 1)
 
 
-def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_it(
-    service: Service, watched: Found
-) -> None:
+def test_learning_is_paused_and_the_window_quarantined_until_cleared(service, watched):
     with service.http() as http:
         model = http.get(f"/api/v1/models/{NAME}").json()
         assert (model["champion"], model["learning"]) == ("2", "paused")
@@ -176,24 +172,22 @@ def test_learning_pauses_and_the_window_is_quarantined_until_an_operator_clears_
         assert (
             http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]["state"] == "quarantined"
         )
-        safe, learning = lamp(http, "safe"), lamp(http, "learning")
+        safe, learning = health(http, "safe"), health(http, "learning")
         assert (safe["state"], learning["state"]) == ("warn", "warn")
         assert (
             "rolled back to version 2" in safe["reasons"][0] and "quarantined" in safe["reasons"][1]
         )
         assert learning["reasons"][0].startswith("paused: rolled back to version 2")
         http.patch(f"/api/v1/models/{NAME}", json={"learning": "on"})
-        assert lamp(http, "safe")["reasons"] == [safe["reasons"][1]]
+        assert health(http, "safe")["reasons"] == [safe["reasons"][1]]
         http.post(
             f"/api/v1/models/{NAME}/windows/w-1/release",
             json={"reason": "it was the version, not the rows"},
         )
-        assert lamp(http, "safe")["state"] == "ok"
+        assert health(http, "safe")["state"] == "ok"
 
 
-def test_a_version_that_the_watch_took_back_and_an_operator_promotes_again_is_left_to_the_operator(
-    service: Service, watched: Found
-) -> None:
+def test_a_rolled_back_version_that_an_operator_promotes_is_not_monitored(service, watched):
     with service.http() as http:
         url = f"/api/v1/models/{NAME}/aliases/champion"
         body = {"version": watched["bad"], "reason": "still", "override": True}
@@ -203,9 +197,7 @@ def test_a_version_that_the_watch_took_back_and_an_operator_promotes_again_is_le
         assert found["state"] == "waived" and "has been champion before" in found["detail"]
 
 
-def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_interval(
-    service: Service, watched: Found
-) -> None:
+def test_the_interval_of_a_label_free_estimate_holds_the_truth(service, watched):
     with service.http() as http:
         window_1 = http.get(f"/api/v1/models/{NAME}/windows").json()["items"][0]
     found = window_1["estimate"]
@@ -232,9 +224,8 @@ def test_the_estimate_of_a_window_needs_no_label_and_holds_the_truth_in_its_inte
     assert found["lower"] < (answers["class"] == y).mean() < found["upper"]
 
 
-def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(
-    service: Service,
-) -> None:
+@pytest.mark.slow
+def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_not(service):
     name = "drifting"
     images = load_digits().data.astype(np.float32)
     unseen = images[np.random.default_rng(0).permutation(len(images))][897:]
@@ -249,7 +240,7 @@ def test_drift_in_the_answers_starts_a_run_by_itself_and_rows_like_the_seeds_do_
 
         assert wait_for(looked)[-1]["found"] is None
         assert [run["trigger"] for run in _runs(http, name)] == ["create"]
-        assert lamp(http, "learning", name)["reasons"] == ["200 rows wait in the open window"]
+        assert health(http, "learning", name)["reasons"] == ["200 rows wait in the open window"]
         send(http, name, window(6)[0])
         newest = wait_for(
             lambda: (found := _runs(http, name))[0]["trigger"] == "drift" and found[0]

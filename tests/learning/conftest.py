@@ -1,4 +1,4 @@
-"""What the tests of the rules share: one stream, one anchor, one student, made once."""
+"""One stream and one anchor, made once for all tests of learning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from turned_digits import DIGITS, Digits, digits, spec
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import SeedSet
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.outcomes import FirstVersion
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,11 +29,10 @@ def parts(stream: Digits) -> SeedSet:
 
 
 @pytest.fixture(scope="session")
-def first(parts: SeedSet) -> pipeline.Turn:
+def first(parts: SeedSet) -> FirstVersion:
     return pipeline.begin(spec(), parts, step=pipeline.plain_step(0))
 
 
 @pytest.fixture(scope="session")
-def anchor(first: pipeline.Turn) -> Bundle:
-    assert first.student is not None
+def anchor(first: FirstVersion) -> Bundle:
     return first.student

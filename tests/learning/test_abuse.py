@@ -1,16 +1,15 @@
-"""Floods, copies, a class that stays away, a model that feeds on itself: the loop refuses or halts,
-and harms nothing.
-"""
+"""Floods, copies, an absent class, a model that feeds on itself: refused, and nothing is harmed."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from turned_digits import Digits, accuracy, learn
+from stages import select
+from turned_digits import accuracy, learn, promoted, window_of
 
-from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
-from acclimate.learning.models.network import Bundle
-from acclimate.learning.training.pseudo_labels import choose
+from acclimate.learning.data import Floats, Integers, Past, SeedSet
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.outcomes import Quarantined
 
 COPIES = 10_000
 
@@ -18,28 +17,21 @@ COPIES = 10_000
 def walked(
     parts: SeedSet, anchor: Bundle, windows: list[Floats], outcomes: list[str] | None = None
 ) -> tuple[Bundle, list[Bundle]]:
-    """The champion after these windows, and all that served; each window knows what was seen in the
-    last good one.
+    """The champion after these windows, and all that served; each window knows what was
+    seen in the last good one.
     """
     champion, past, served = anchor, None, [anchor]
     for number, x in enumerate(windows, start=1):
-        window = Window.split(
-            x,
-            np.full(len(x), UNLABELLED),
-            rng=np.random.default_rng(number),
-            past=past,
-            number=number,
-        )
-        turn = learn(window, parts, champion, anchor, run=number)
-        assert turn.drift is not None
-        if not turn.drift.alarms:
-            past = Past.of(turn.drift.document)
-        if turn.promoted:
-            assert turn.student is not None
-            champion = turn.student
+        window = window_of(x, draw=number, past=past, number=number)
+        found = learn(window, parts, champion, anchor, run=number)
+        drift = found.diagnosis.drift
+        if not drift.alarms:
+            past = Past.of(drift.document)
+        if promoted(found):
+            champion = found.student
             served.append(champion)
         if outcomes is not None:
-            outcomes.append("promoted" if turn.promoted else turn.detail or "")
+            outcomes.append("promoted" if promoted(found) else found.detail or "")
     return champion, served
 
 
@@ -47,38 +39,30 @@ def recall(bundle: Bundle, x: Floats, y: Integers, digit: int) -> float:
     return accuracy(bundle, x[y == digit], y[y == digit])
 
 
-def test_ten_thousand_copies_of_a_row_halt_the_run_and_would_teach_once_at_most(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+def test_ten_thousand_copies_of_a_row_stop_the_run_and_would_teach_once(stream, parts, anchor):
     x = stream.turned(12, rng=np.random.default_rng(3))[0]
     flood = np.concatenate([x, np.repeat(x[:1], COPIES, axis=0)])
-    window = Window.split(flood, np.full(len(flood), UNLABELLED), rng=np.random.default_rng(1))
-    turn = learn(window, parts, anchor, anchor)
-    assert turn.drift is not None
-    assert turn.drift.alarms
-    assert turn.student is None
-    labels = choose(
-        window, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+    window = window_of(flood, draw=1)
+    found = learn(window, parts, anchor, anchor)
+    assert found.diagnosis.drift.alarms
+    assert isinstance(found, Quarantined)
+    labels = select(window, anchor, parts.train)
     copies = (window.x == x[0]).all(axis=1)
     assert labels.accepted[copies].sum() <= 1
     assert labels.refused["duplicate"] >= 0.75 * COPIES
     assert labels.accepted[~copies].sum() > 50
 
 
-def test_a_window_of_one_row_again_and_again_promotes_no_student_and_says_why(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+def test_a_window_of_one_repeated_row_promotes_no_student_and_says_why(stream, parts, anchor):
     outcomes: list[str] = []
     champion, _ = walked(parts, anchor, [np.repeat(stream.x[:1], 400, axis=0)], outcomes)
     assert champion.members is anchor.members
     assert outcomes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["all but threes", "mostly ones"])
-def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
-    stream: Digits, parts: SeedSet, anchor: Bundle, kept: str
-) -> None:
+def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(stream, parts, anchor, kept):
     rng, windows = np.random.default_rng(5), []
     for degrees in (6, 12, 18):
         x, y = stream.turned(degrees, rng=rng)
@@ -93,9 +77,8 @@ def test_a_class_that_stays_away_or_floods_costs_no_class_its_recall(
     assert accuracy(champion, x, y) >= accuracy(anchor, x, y) - 0.05
 
 
-def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(
-    stream: Digits, parts: SeedSet, anchor: Bundle
-) -> None:
+@pytest.mark.slow
+def test_a_model_that_feeds_on_traffic_without_drift_stays_as_good_as_it_was(stream, parts, anchor):
     rng = np.random.default_rng(6)
     windows = [stream.x[rng.permutation(len(stream.x))[:300]] for _ in range(10)]
     _, served = walked(parts, anchor, windows)

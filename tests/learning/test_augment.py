@@ -5,7 +5,8 @@ from turned_digits import spec
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import Part
-from acclimate.learning.models import augment, network
+from acclimate.learning.models import augment, networks
+from acclimate.learning.models.modes import Encoding
 from acclimate.learning.models.tokens import Tokens
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.learning.training.replay import Replay
@@ -13,9 +14,9 @@ from acclimate.learning.training.replay import Replay
 TOKENS = Tokens(kind="sequence", buckets=500, length=40)
 
 
-def encoding(kind: str, x: np.ndarray) -> network.Encoding:
+def encoding(kind: str, x: np.ndarray) -> Encoding:
     spec = InputSpec(kind=kind, shape=x.shape[1:], classes=("a", "b"))
-    return network.fit_encoding(x, spec, NetworkSpec(network="mlp"))
+    return networks.fit_encoding(x, spec, NetworkSpec(network="mlp"))
 
 
 def changed(kind: str, z: np.ndarray, strength: float = 1.0) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_augmenting_leaves_the_given_rows_alone(kind, shape):
     assert changed(kind, z, 0.0) is z
 
 
-def test_the_strength_is_what_rows_stand_that_nobody_learnt():
+def test_the_strength_is_the_largest_that_keeps_classes_of_unseen_rows():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=4000)
     z = np.stack([y * 2.0 - 1] * 9 + [rng.standard_normal(4000)], axis=1).astype(np.float32)
@@ -127,9 +128,9 @@ def test_the_strength_is_what_rows_stand_that_nobody_learnt():
 
 def test_a_version_of_one_member_votes_with_weak_views(parts):
     alone = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0)).student
-    views = augment.opinions(alone, parts.judging.x, rng=np.random.default_rng(0))
+    views = augment.votes(alone, parts.judging.x, rng=np.random.default_rng(0))
     assert views.shape == (augment.VIEWS, len(parts.judging), 10)
-    assert (views[0] == alone.probabilities(parts.judging.x)).all()
+    assert (views[0] == alone.network_probabilities(parts.judging.x)).all()
     assert not (views[1] == views[0]).all()
     assert 0.9 < (views[1].argmax(axis=1) == views[0].argmax(axis=1)).mean() <= 1
 

@@ -1,4 +1,4 @@
-"""What mean confidence and class shares say, and how much of a change is chance."""
+"""Mean confidence and predicted classes, and how much of a change is chance."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from answers import drawn, even
 
-from acclimate.learning.evaluation.behaviour import Behaviour, confidence_fall, share_shift
+from acclimate.learning.evaluation.behaviour import Behaviour, class_shift, confidence_fall
 
 
 def test_a_behaviour_counts_rows_confidence_and_shares():
@@ -31,16 +31,14 @@ def test_answers_that_are_not_numbers_are_kept_as_such_in_json():
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize(("before", "now"), [(60, 100), (60, 500), (300, 300)])
-def test_chance_alone_exceeds_its_limits_in_fewer_than_one_of_a_hundred_comparisons(
-    classes, before, now
-):
+def test_chance_exceeds_its_limits_in_one_of_a_hundred_comparisons(classes, before, now):
     rng = np.random.default_rng(1)
     shares = rng.dirichlet(np.ones(classes))
     beyond = 0
     for _ in range(400):
         a, b = (Behaviour.of(drawn(n, shares, rng=rng)) for n in (before, now))
         fall, fall_limit = confidence_fall(a, b)
-        shift, shift_limit = share_shift(a, b)
+        shift, shift_limit = class_shift(a, b)
         beyond += fall > fall_limit or shift > shift_limit
     assert beyond <= 4
 
@@ -48,7 +46,7 @@ def test_chance_alone_exceeds_its_limits_in_fewer_than_one_of_a_hundred_comparis
 def test_the_limits_of_chance_grow_tighter_with_rows():
     rng = np.random.default_rng(2)
     few, many = (Behaviour.of(drawn(n, even(5), rng=rng)) for n in (100, 10_000))
-    assert share_shift(many, many)[1] < share_shift(few, few)[1] / 5
+    assert class_shift(many, many)[1] < class_shift(few, few)[1] / 5
     assert confidence_fall(many, many)[1] < confidence_fall(few, few)[1] / 5
 
 

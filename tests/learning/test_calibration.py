@@ -40,15 +40,14 @@ def test_a_student_is_no_surer_of_its_window_than_it_agrees_with_its_teacher(anc
     x, teacher = stream.x[:300], _with_two_classes_swapped(anchor)
     student = _calibrated(anchor, parts, teacher, x)
     agreed = (
-        student.probabilities(x).argmax(axis=1) == teacher.probabilities(x).argmax(axis=1)
+        student.network_probabilities(x).argmax(axis=1)
+        == teacher.network_probabilities(x).argmax(axis=1)
     ).mean()
-    assert agreed < anchor.probabilities(x).max(axis=1).mean()
-    assert student.probabilities(x).max(axis=1).mean() == pytest.approx(agreed, abs=0.01)
+    assert agreed < anchor.network_probabilities(x).max(axis=1).mean()
+    assert student.network_probabilities(x).max(axis=1).mean() == pytest.approx(agreed, abs=0.01)
 
 
-def test_where_teacher_and_student_agree_trusted_rows_alone_set_the_temperature(
-    anchor, parts, stream
-):
+def test_where_teacher_and_student_agree_trusted_rows_set_the_temperature(anchor, parts, stream):
     assert _calibrated(anchor, parts, anchor, stream.x[:300]).temperature == pytest.approx(
         anchor.temperature
     )

@@ -10,23 +10,24 @@ from turned_digits import DIGITS, learn, spec, window_of
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import UNLABELLED, Part, Window
 from acclimate.learning.evaluation import gates
-from acclimate.learning.models import network
+from acclimate.learning.evaluation.gates import Trial
 from acclimate.learning.results import Gate, Verdict
 from acclimate.learning.spec import Gates
+from acclimate.learning.stats.significance import paired_lower_bound
 
 
 @pytest.fixture(scope="module")
-def lesson(stream, parts, anchor):
+def learnt(stream, parts, anchor):
     """A window and the real, promoted student that learnt from it."""
     x, y = stream.turned(7, rng=np.random.default_rng(1))
-    turn = learn(window_of(x), parts, anchor, anchor)
-    assert turn.promoted, turn.detail
-    return x, y, turn
+    found = learn(window_of(x), parts, anchor, anchor)
+    assert found.promoted, found.detail
+    return x, y, found
 
 
 @pytest.fixture
-def judge(parts, anchor, lesson):
-    x, _, turn = lesson
+def judge(parts, anchor, learnt):
+    x, _, found = learnt
 
     def judge(
         student,
@@ -35,16 +36,15 @@ def judge(parts, anchor, lesson):
         judging: Part | None = None,
         limits: Gates | None = None,
     ) -> Verdict:
-        arguments = (
-            student,
-            anchor,
-            anchor,
-            judging or parts.judging,
-            window or window_of(x),
-            turn.drift,
-            limits or Gates(),
+        trial = Trial(
+            champion=anchor,
+            anchor=anchor,
+            judging=judging or parts.judging,
+            window=window or window_of(x),
+            drift=found.diagnosis.drift,
+            gates=limits or Gates(),
         )
-        return pipeline.plain_step(1)("judge", gates.judge, *arguments)
+        return pipeline.plain_step(1)("judge", gates.judge, student, trial)
 
     return judge
 
@@ -78,8 +78,8 @@ def blow_up(layer):
     layer.weight.fill_(3e38)  # finite weights, infinite logits
 
 
-def test_a_real_student_passes_every_gate_label_free(lesson):
-    verdict = lesson[2].verdict
+def test_a_real_student_passes_every_gate_label_free(learnt):
+    verdict = learnt[2].verdict
     assert verdict.passed
     assert verdict.evidence == "label_free"
     assert list(by_name(verdict)) == [
@@ -107,11 +107,9 @@ def test_a_real_student_passes_every_gate_label_free(lesson):
         (blow_up, {"accuracy_against_anchor", "max_ece", "agreement_with_champion"}),
     ],
 )
-def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test(
-    judge, lesson, parts, change, failing
-):
-    student = damaged(lesson[2].student, change)
-    for challenger in (student, network.with_self_test(student, parts.train.x)):
+def test_a_damaged_student_fails_even_with_a_new_self_test(judge, learnt, parts, change, failing):
+    student = damaged(learnt[2].student, change)
+    for challenger in (student, student.with_self_test(parts.train.x)):
         verdict = judge(challenger)
         assert not verdict.passed
         found = by_name(verdict)
@@ -120,13 +118,13 @@ def test_a_damaged_copy_of_a_real_student_is_refused_even_with_a_fresh_self_test
         assert verdict.reasons
 
 
-def test_the_self_test_gate_refuses_weights_swapped_after_the_student_was_finished(judge, lesson):
-    assert by_name(judge(damaged(lesson[2].student, rotate_labels)))["self_test"].verdict == "fail"
+def test_the_self_test_gate_refuses_weights_swapped_after_the_student_was_finished(judge, learnt):
+    assert by_name(judge(damaged(learnt[2].student, rotate_labels)))["self_test"].verdict == "fail"
 
 
-def test_too_few_judging_rows_are_insufficient_and_no_pass(judge, lesson, parts):
+def test_too_few_judging_rows_are_insufficient_and_no_pass(judge, learnt, parts):
     few = Part(x=parts.judging.x[:59], y=parts.judging.y[:59])
-    verdict = judge(lesson[2].student, judging=few)
+    verdict = judge(learnt[2].student, judging=few)
     found = by_name(verdict)
     assert not verdict.passed
     for name in ("enough_evidence", "accuracy_against_anchor", "class_recall", "max_ece"):
@@ -134,29 +132,32 @@ def test_too_few_judging_rows_are_insufficient_and_no_pass(judge, lesson, parts)
     assert (found["enough_evidence"].value, found["enough_evidence"].limit) == (59, 60)
 
 
-def test_too_few_held_out_rows_are_insufficient_and_no_pass(judge, lesson):
-    x = lesson[0]
+def test_too_few_held_out_rows_are_insufficient_and_no_pass(judge, learnt):
+    x = learnt[0]
     window = Window(x=x[19:], held_out=x[:19], held_out_labels=np.full(19, UNLABELLED))
-    verdict = judge(lesson[2].student, window=window)
+    verdict = judge(learnt[2].student, window=window)
     found = by_name(verdict)
     assert not verdict.passed
     assert (found["enough_evidence"].verdict, found["enough_evidence"].n) == ("insufficient", 19)
     assert found["class_flow"].verdict == found["agreement_with_champion"].verdict == "insufficient"
 
 
-def audited(lesson, labels, count):
-    x, _, _ = lesson
+def audited(learnt, labels, count):
+    x, _, _ = learnt
     known = np.full(len(x), UNLABELLED)
     known[:count] = labels[:count]
     return window_of(x, labels=known)
 
 
-def contest(lesson, anchor, gains, losses, ties, **known):
+def contest(learnt, anchor, gains, losses, ties, **known):
     """A window of audited rows where the student is right and the champion not, the other way
     round, and both say the same.
     """
-    x, _, turn = lesson
-    old, new = anchor.probabilities(x).argmax(axis=1), turn.student.probabilities(x).argmax(axis=1)
+    x, _, found = learnt
+    old, new = (
+        anchor.network_probabilities(x).argmax(axis=1),
+        found.student.network_probabilities(x).argmax(axis=1),
+    )
     differ, same = np.flatnonzero(old != new), np.flatnonzero(old == new)
     assert len(differ) >= gains + losses and len(same) >= ties
     labels = np.full(len(x), UNLABELLED)
@@ -173,12 +174,10 @@ def contest(lesson, anchor, gains, losses, ties, **known):
     return replace(window, **few, **known)
 
 
-def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_for_agreement(
-    judge, lesson, anchor
-):
+def test_labels_that_prove_the_student_not_worse_replace_agreement(judge, learnt, anchor):
     strict = Gates(min_agreement=1.0, max_class_flow=0.0)
-    window = contest(lesson, anchor, 3, 0, 60)
-    verdict = judge(lesson[2].student, window=window, limits=strict)
+    window = contest(learnt, anchor, 3, 0, 60)
+    verdict = judge(learnt[2].student, window=window, limits=strict)
     found = by_name(verdict)
     proof = found["audited_accuracy"]
     assert (proof.n, proof.limit, proof.verdict, proof.binds, verdict.evidence) == (
@@ -195,7 +194,7 @@ def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_f
     )
     assert not found["class_flow"].binds and verdict.passed
     unlabelled = replace(window, held_out_labels=np.full(len(window.held_out), UNLABELLED))
-    alone = judge(lesson[2].student, window=unlabelled, limits=strict)
+    alone = judge(learnt[2].student, window=unlabelled, limits=strict)
     assert (
         alone.evidence == "label_free"
         and not alone.passed
@@ -203,10 +202,8 @@ def test_labels_that_prove_the_student_not_worse_are_the_evidence_and_stand_in_f
     )
 
 
-def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(
-    judge, lesson, anchor
-):
-    verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 1, 23))
+def test_labels_too_few_to_prove_anything_leave_it_to_the_other_gates(judge, learnt, anchor):
+    verdict = judge(learnt[2].student, window=contest(learnt, anchor, 1, 1, 23))
     found = by_name(verdict)
     assert (found["audited_accuracy"].verdict, found["audited_accuracy"].binds) == (
         "insufficient",
@@ -220,9 +217,9 @@ def test_labels_too_few_to_prove_anything_leave_the_decision_to_the_other_gates(
     )
 
 
-def test_nine_audit_labels_are_information_only(judge, lesson, anchor):
+def test_nine_audit_labels_are_information_only(judge, learnt, anchor):
     for gains, losses in ((3, 0), (0, 3)):
-        verdict = judge(lesson[2].student, window=contest(lesson, anchor, gains, losses, 6))
+        verdict = judge(learnt[2].student, window=contest(learnt, anchor, gains, losses, 6))
         found = by_name(verdict)
         assert (found["audited_gain"].n, found["audited_gain"].binds, verdict.evidence) == (
             9,
@@ -232,8 +229,8 @@ def test_nine_audit_labels_are_information_only(judge, lesson, anchor):
         assert verdict.passed
 
 
-def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, lesson, anchor):
-    verdict = judge(lesson[2].student, window=contest(lesson, anchor, 1, 2, 22))
+def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, learnt, anchor):
+    verdict = judge(learnt[2].student, window=contest(learnt, anchor, 1, 2, 22))
     gate = by_name(verdict)["audited_gain"]
     assert (gate.verdict, gate.value, gate.limit) == ("fail", -1 / 25, 0.0)
     assert not verdict.passed and verdict.reasons.startswith(
@@ -241,24 +238,22 @@ def test_more_losses_than_gains_on_audited_rows_refuse_the_student(judge, lesson
     )
 
 
-def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, lesson, anchor):
+def test_losses_that_prove_the_student_worse_fail_the_proof_itself(judge, learnt, anchor):
     differ = int(
         (
-            anchor.probabilities(lesson[0]).argmax(1)
-            != lesson[2].student.probabilities(lesson[0]).argmax(1)
+            anchor.network_probabilities(learnt[0]).argmax(1)
+            != learnt[2].student.network_probabilities(learnt[0]).argmax(1)
         ).sum()
     )
-    gate = by_name(judge(lesson[2].student, window=contest(lesson, anchor, 0, min(differ, 12), 4)))[
+    gate = by_name(judge(learnt[2].student, window=contest(learnt, anchor, 0, min(differ, 12), 4)))[
         "audited_accuracy"
     ]
     assert (gate.verdict, gate.binds) == ("fail", True)
 
 
-def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_some_of_alpha(
-    judge, lesson, anchor
-):
+def test_each_earlier_challenger_on_the_same_labels_costs_one_gain_and_alpha(judge, learnt, anchor):
     found = [
-        by_name(judge(lesson[2].student, window=contest(lesson, anchor, 1, 0, 44, looks=n)))
+        by_name(judge(learnt[2].student, window=contest(learnt, anchor, 1, 0, 44, peeks=n)))
         for n in range(3)
     ]
     assert [gates["audited_gain"].verdict for gates in found] == ["pass", "pass", "fail"]
@@ -266,44 +261,47 @@ def test_each_challenger_that_the_same_labels_judged_before_costs_one_gain_and_s
     assert values[0] > values[1] > values[2]
 
 
-def test_labels_of_earlier_windows_that_came_late_judge_too(judge, lesson, anchor):
-    window = contest(lesson, anchor, 0, 0, 5)
-    x, y = lesson[0][:40], lesson[2].student.probabilities(lesson[0][:40]).argmax(axis=1)
-    verdict = judge(lesson[2].student, window=replace(window, late=Part(x=x, y=y)))
+def test_labels_of_earlier_windows_that_came_late_judge_too(judge, learnt, anchor):
+    window = contest(learnt, anchor, 0, 0, 5)
+    x, y = learnt[0][:40], learnt[2].student.network_probabilities(learnt[0][:40]).argmax(axis=1)
+    verdict = judge(learnt[2].student, window=replace(window, late=Part(x=x, y=y)))
     assert by_name(verdict)["audited_accuracy"].n == 45
 
 
-def test_the_accuracy_limit_widens_with_drift(lesson, parts, anchor):
+def test_the_accuracy_limit_widens_with_drift(learnt, parts, anchor):
     limits = []
     for amount in (0.25, 1.0):
-        drift = replace(lesson[2].drift, amount=amount)
-        arguments = (anchor, anchor, anchor, parts.judging, window_of(lesson[0]), drift, Gates())
-        limits.append(
-            by_name(pipeline.plain_step(1)("judge", gates.judge, *arguments))[
-                "accuracy_against_anchor"
-            ].limit
+        trial = Trial(
+            champion=anchor,
+            anchor=anchor,
+            judging=parts.judging,
+            window=window_of(learnt[0]),
+            drift=replace(learnt[2].diagnosis.drift, amount=amount),
+            gates=Gates(),
         )
+        found = by_name(pipeline.plain_step(1)("judge", gates.judge, anchor, trial))
+        limits.append(found["accuracy_against_anchor"].limit)
     assert limits == pytest.approx([-0.065, -0.20])
 
 
 def test_the_lower_bound_covers_the_truth_in_95_of_100_draws():
     rng = np.random.default_rng(0)
     below = [
-        gates.paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02
+        paired_lower_bound(rng.choice([-1.0, 0, 1], 270, p=[0.06, 0.9, 0.04])) <= -0.02
         for _ in range(2000)
     ]
     assert 0.93 < np.mean(below) < 0.97
 
 
-def test_scarce_classes_are_judged_together(judge, lesson, parts):
-    groups = gates._class_groups(np.repeat([0, 1, 2, 3], [40, 5, 8, 30]))
+def test_scarce_classes_are_judged_together(judge, learnt, parts):
+    groups = gates._class_groups(np.repeat([0, 1, 2, 3], [40, 5, 8, 30]), 20)
     assert sorted(int(group.sum()) for group in groups) == [
         40,
         43,
     ]  # 13 pooled rows are still few: the next class joins
-    groups = gates._class_groups(np.repeat([0, 1, 2], [40, 12, 12]))
+    groups = gates._class_groups(np.repeat([0, 1, 2], [40, 12, 12]), 20)
     assert sorted(int(group.sum()) for group in groups) == [24, 40]
-    groups = gates._class_groups(np.repeat([0, 1], [3, 4]))
+    groups = gates._class_groups(np.repeat([0, 1], [3, 4]), 20)
     assert [int(group.sum()) for group in groups] == [7]
 
 
@@ -313,7 +311,7 @@ def test_the_calibration_error_of_a_calibrated_answer_is_near_0_after_debiasing(
     """
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 16, (100, 64)).astype(np.float32)
-    answers = anchor.probabilities(x)
+    answers = anchor.network_probabilities(x)
     raws, values = [], []
     for draw in range(40):
         y = np.array([rng.choice(10, p=row / row.sum()) for row in answers.astype(np.float64)])
@@ -371,9 +369,9 @@ def test_the_anchor_is_bound_by_three_gates_and_the_others_inform(first):
 def test_an_anchor_of_shuffled_labels_is_no_better_than_chance(stream):
     y = np.random.default_rng(7).permutation(stream.seed_y)
     parts = seed_split.split(stream.seed_x, y, DIGITS, rng=np.random.default_rng(0))
-    turn = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0))
-    assert not turn.promoted
-    assert "better_than_chance" in turn.detail
+    found = pipeline.begin(spec(members=1), parts, step=pipeline.plain_step(0))
+    assert not found.promoted
+    assert "better_than_chance" in found.detail
 
 
 def test_an_anchor_that_always_says_one_class_is_exactly_chance_and_refused(anchor, parts):

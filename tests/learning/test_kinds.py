@@ -1,5 +1,5 @@
-"""The loop over the other kinds of rows: images that turn, and texts and sequences whose words are
-slowly replaced.
+"""The loop over the other kinds of rows: images that turn, and texts and sequences whose
+words are slowly replaced.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from stages import select
 from turned_digits import DIGITS, accuracy, learn, spec, window_of
+from turned_digits import promoted as is_promoted
 
 from acclimate.learning import pipeline, seed_split
 from acclimate.learning.data import Integers, Past, Rows, SeedSet
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec
 
 CLASSES = ("ham", "spam", "other")
@@ -22,8 +24,8 @@ SEQUENCE = InputSpec(kind="sequence", shape=(16,), classes=CLASSES)
 
 
 def replaced(share: float, rows: int, *, draw: int) -> tuple[Integers, Integers]:
-    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was replaced by
-    new ones; 100 say nothing.
+    """Sequences (N, 16) of 12 words: a class has 30 of its own, of which a share was
+    replaced by new ones; 100 say nothing.
     """
     rng = np.random.default_rng(draw)
     y = rng.integers(3, size=rows)
@@ -42,19 +44,21 @@ def rows_of(spec: InputSpec, tokens: Integers) -> Rows:
 def followed(
     windows: list[tuple[Rows, Integers]], parts: SeedSet, anchor: Bundle
 ) -> tuple[Bundle, int, float]:
-    """The last champion, how many were promoted, and how right the answers to the last window were
-    before it was learnt.
+    """The last champion, how many were promoted, and how right the answers to the last
+    window were before it was learnt.
     """
     champion, past, promoted, served = anchor, None, 0, 0.0
     for number, (x, y) in enumerate(windows, 1):
         served = accuracy(champion, x, y)
-        turn = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
-        past = past if turn.drift.alarms else Past.of(turn.drift.document)
-        if turn.promoted:
-            champion, promoted = turn.student, promoted + 1
+        found = learn(window_of(x, past=past, draw=number), parts, champion, anchor, run=number)
+        drift = found.diagnosis.drift
+        past = past if drift.alarms else Past.of(drift.document)
+        if is_promoted(found):
+            champion, promoted = found.student, promoted + 1
     return champion, promoted, served
 
 
+@pytest.mark.slow
 def test_images_that_turn_are_followed(stream):
     image = replace(DIGITS, kind="image", shape=(8, 8))
     parts = seed_split.split(
@@ -74,6 +78,7 @@ def test_images_that_turn_are_followed(stream):
     assert served > accuracy(anchor, x.reshape(-1, 8, 8), y) + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [TEXT, SEQUENCE], ids=["text", "sequence"])
 def test_words_that_are_slowly_replaced_are_followed(spec):
     tokens, y = replaced(0.0, 400, draw=0)
@@ -87,8 +92,8 @@ def test_words_that_are_slowly_replaced_are_followed(spec):
     x, y = windows[-1]
     assert promoted >= 3
     assert served > accuracy(anchor, x, y) + 0.05
-    again = network.build(*network.pack(champion), device="cpu")
-    assert (again.probabilities(x) == champion.probabilities(x)).all()
+    again = bundle_format.build(*bundle_format.pack(champion), device="cpu")
+    assert (again.network_probabilities(x) == champion.network_probabilities(x)).all()
 
 
 def test_a_repeated_text_teaches_once():
@@ -100,7 +105,5 @@ def test_a_repeated_text_teaches_once():
     anchor = pipeline.begin(given, parts, step=pipeline.plain_step(0)).student
     x = rows_of(TEXT, replaced(0.3, 40, draw=1)[0])
     repeated = window_of(np.repeat(x, 5, axis=0))
-    labels = pipeline.choose(
-        repeated, anchor, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+    labels = select(repeated, anchor, parts.train)
     assert (labels.refusal == "duplicate").sum() >= len(repeated.x) - 40

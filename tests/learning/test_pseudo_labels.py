@@ -1,20 +1,15 @@
 import numpy as np
+from stages import select
 from turned_digits import window_of
 
-from acclimate.learning.data import UNLABELLED, PseudoLabels, Window
-from acclimate.learning.training import pseudo_labels
-
-
-def choose(window: Window, champion, parts) -> PseudoLabels:
-    return pseudo_labels.choose(
-        window, champion, parts.train, rng=np.random.default_rng(0), tick=lambda done, total: None
-    )
+from acclimate.learning.data import UNLABELLED, Window
+from acclimate.learning.training.pseudo_labels import adaptive_thresholds
 
 
 def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor, parts, stream):
     window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
-    labels = choose(window, anchor, parts)
-    limits = pseudo_labels.thresholds(anchor.probabilities(window.x))
+    labels = select(window, anchor, parts.train)
+    limits = adaptive_thresholds(anchor.network_probabilities(window.x))
     kept = labels.accepted
     assert 0 < kept.sum() < len(kept)
     assert (labels.votes[kept] == 3).all()
@@ -29,25 +24,17 @@ def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor,
 def test_what_is_kept_is_right_more_often_than_what_is_refused(anchor, parts, stream):
     x, y = stream.turned(20, rng=np.random.default_rng(1))
     window = Window(x=x, held_out=x[:0], held_out_labels=y[:0])
-    labels = choose(window, anchor, parts)
+    labels = select(window, anchor, parts.train)
     right = labels.label == y
     assert right[labels.accepted].mean() > right[~labels.accepted].mean() + 0.2
 
 
 def test_rows_that_another_reading_calls_something_else_are_refused(anchor, parts, stream):
     window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
-    alone = choose(window, anchor, parts)
+    alone = select(window, anchor, parts.train)
     other = alone.label.copy()
     other[::4] = (other[::4] + 1) % 10
-    both = pseudo_labels.choose(
-        window,
-        anchor,
-        parts.train,
-        1.0,
-        other,
-        rng=np.random.default_rng(0),
-        tick=lambda done, total: None,
-    )
+    both = select(window, anchor, parts.train, as_served=other)
     disputed = other != alone.label
     assert alone.accepted[disputed].any()
     assert (both.refusal[disputed] == "disagreement").all()
@@ -56,7 +43,7 @@ def test_rows_that_another_reading_calls_something_else_are_refused(anchor, part
 
 def test_thresholds_are_the_mean_confidence_scaled_by_how_often_a_class_is_seen():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]], dtype=np.float32)
-    limits = pseudo_labels.thresholds(probabilities)
+    limits = adaptive_thresholds(probabilities)
     tau = (0.9 + 0.8 + 0.6) / 3
     np.testing.assert_allclose(limits, [tau, tau * 0.3 / 0.7], rtol=1e-5)
 
@@ -65,7 +52,7 @@ def test_of_equal_rows_one_is_kept_and_none_that_is_held_out(anchor, parts, stre
     x = stream.x[:40]
     none = np.full(5, UNLABELLED)
     window = Window(x=np.concatenate([x, x[:10], x[:10]]), held_out=x[30:35], held_out_labels=none)
-    labels = choose(window, anchor, parts)
+    labels = select(window, anchor, parts.train)
     duplicate = labels.refusal == "duplicate"
     assert duplicate[40:].all()
     assert duplicate[30:35].all()
@@ -80,23 +67,20 @@ def test_a_flood_of_one_row_does_not_move_the_thresholds(anchor, parts, stream):
         held_out=x[:0],
         held_out_labels=calm.held_out_labels,
     )
-    assert (
-        choose(flooded, anchor, parts).refusal[: len(x)] == choose(calm, anchor, parts).refusal
-    ).all()
+    found, expected = (select(each, anchor, parts.train) for each in (flooded, calm))
+    assert (found.refusal[: len(x)] == expected.refusal).all()
 
 
 def test_a_window_of_one_repeated_row_teaches_too_little(anchor, parts, stream):
     x = np.repeat(stream.x[:1], 200, axis=0)
-    labels = choose(
-        Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64)), anchor, parts
-    )
+    window = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64))
+    labels = select(window, anchor, parts.train)
     assert labels.too_few
     assert labels.refused["duplicate"] == 199
 
 
 def test_a_window_with_nothing_to_learn_from_is_too_few_and_no_exception(anchor, parts, stream):
-    labels = choose(
-        Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30]), anchor, parts
-    )
+    window = Window(x=stream.x[:0], held_out=stream.x[:30], held_out_labels=stream.y[:30])
+    labels = select(window, anchor, parts.train)
     assert labels.too_few
     assert len(labels.label) == 0

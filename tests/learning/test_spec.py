@@ -63,7 +63,7 @@ def test_weights_are_the_path_of_a_file():
         (("image", "[8]", "cnn"), "#/input/shape", "give [H, W] or [C, H, W]"),
         (("image", "[3, 7, 8]", "cnn"), "#/input/shape", "smaller than 8x8"),
         (("vector", "[2, 2]", "mlp"), "#/input/shape", "kind 'vector': give [D]"),
-        (("text", "[2]", "text"), "#/input/shape", "give [1]: one string a row"),
+        (("text", "[2]", "text"), "#/input/shape", "give [1]: one string per row"),
         (
             ("vector", "[5000000]", "mlp"),
             "#/input/shape",

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from turned_digits import DIGITS, Digits, learn, spec, window_of
+from turned_digits import DIGITS, learn, spec, window_of
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import Part, SeedSet
-from acclimate.learning.models import network, weights
-from acclimate.learning.models.network import BundleError
+from acclimate.learning.models import bundle_format, weights
+from acclimate.learning.models.networks import BundleError
 from acclimate.learning.spec import NetworkSpec
 
 NETWORK = f"{__name__}:brought"
@@ -95,21 +95,19 @@ def test_numbers_that_are_not_finite_are_counted(trained):
     ]
 
 
-def test_version_1_is_the_brought_weights_as_they_are_and_its_students_have_all_members(
-    parts, stream, trained
-):
+def test_version_1_is_the_brought_weights_and_students_have_all_members(parts, stream, trained):
     step, seeds = pipeline.plain_step(0), parts
-    turn = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
-    first = turn.student
-    assert turn.promoted
+    made = pipeline.begin(SPEC, seeds, step=step, allowlist=(NETWORK,), weights=trained)
+    first = made.student
+    assert made.promoted
     assert len(first.members) == 1
     module = brought(DIGITS.shape, 10)
     module.load_state_dict({name: torch.tensor(array) for name, array in trained.items()})
     with torch.inference_mode():
         outside = module.eval()(torch.from_numpy(stream.x)).numpy()
     np.testing.assert_allclose(first.member_logits(stream.x)[0], outside, atol=1e-5)
-    again = network.build(*network.pack(first), allowlist=(NETWORK,), device="cpu")
-    assert (again.probabilities(stream.x) == first.probabilities(stream.x)).all()
+    again = bundle_format.build(*bundle_format.pack(first), allowlist=(NETWORK,), device="cpu")
+    assert (again.network_probabilities(stream.x) == first.network_probabilities(stream.x)).all()
     window = window_of(stream.turned(10, rng=np.random.default_rng(1))[0])
     student = learn(window, seeds, first, first).student
     assert len(student.members) == 3
@@ -129,9 +127,7 @@ def test_weights_that_do_not_fit_make_no_version(parts, trained):
         )
 
 
-def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(
-    anchor: network.Bundle,
-) -> None:
+def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_members(anchor):
     grown = replace(anchor, members=tuple(copy.deepcopy(member) for member in anchor.members))
     with torch.no_grad():
         for member in grown.members:
@@ -143,9 +139,7 @@ def test_the_distance_from_the_anchor_is_a_share_of_its_length_whatever_the_memb
     assert weights.distance(replace(anchor, members=anchor.members[:1] * 3), one) == 0.0
 
 
-def test_a_student_says_what_it_comes_of(
-    stream: Digits, parts: SeedSet, anchor: network.Bundle
-) -> None:
+def test_a_student_says_what_it_comes_of(stream, parts, anchor):
     x, y = stream.turned(7, rng=np.random.default_rng(1))
     taught = Part(x=x[:20], y=y[:20])
     window = replace(window_of(x[20:]), taught=taught)

@@ -1,20 +1,19 @@
-"""Handwritten digits that slowly turn, in memory: the smallest real stream that the whole loop can
-walk.
-"""
+"""Handwritten digits that slowly turn, in memory: the smallest real stream for the whole loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from acclimate.learning import pipeline
-from acclimate.learning.data import UNLABELLED, Floats, Integers, Past, SeedSet, Window
-from acclimate.learning.models import answers
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.data import UNLABELLED, Floats, Integers, SeedSet, Snapshot, Window
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.running import Running
+from acclimate.learning.outcomes import Judged, Outcome
 from acclimate.learning.spec import Gates, InputSpec, ModelSpec, NetworkSpec, Policy
 
 DIGITS = InputSpec(kind="vector", shape=(64,), classes=tuple(str(digit) for digit in range(10)))
@@ -61,15 +60,16 @@ def spec(input_spec: InputSpec = DIGITS, *, members: int = 3) -> ModelSpec:
     )
 
 
-def window_of(
-    x: Floats, *, past: Past | None = None, labels: NDArray[np.int64] | None = None, draw: int = 0
-) -> Window:
-    known = np.full(len(x), UNLABELLED, dtype=np.int64) if labels is None else labels
-    return Window.split(x, known, rng=np.random.default_rng(draw), past=past)
+def window_of(x: Floats, *, labels: Integers | None = None, draw: int = 0, **known: Any) -> Window:
+    """A window of these rows; `known` are fields of the snapshot, and `senders`."""
+    y = np.full(len(x), UNLABELLED, dtype=np.int64) if labels is None else labels
+    senders = known.pop("senders", None)
+    snapshot = Snapshot(labels=y, **known)
+    return Window.split(x, snapshot, rng=np.random.default_rng(draw), senders=senders)
 
 
 def accuracy(bundle: Bundle, x: Floats, y: Integers) -> float:
-    return float((answers.Running(bundle).answer(x).argmax(axis=1) == y).mean())
+    return float((Running(bundle).answer(x).argmax(axis=1) == y).mean())
 
 
 def learn(
@@ -79,8 +79,17 @@ def learn(
     anchor: Bundle,
     *,
     run: int = 1,
-    policy: Policy = LEARNS,
-) -> pipeline.Turn:
-    return pipeline.turn(
-        window, parts, champion, anchor, policy, Gates(), step=pipeline.plain_step(run)
+    step: pipeline.Step | None = None,
+    **inputs: Any,
+) -> Outcome:
+    """One run that may learn, whatever was simulated; `inputs` are fields of `RunInputs`."""
+    inputs = {"policy": LEARNS, "gates": Gates()} | inputs
+    given = pipeline.RunInputs(
+        window=window, seed=parts, champion=champion, anchor=anchor, **inputs
     )
+    return pipeline.run(given, step or pipeline.plain_step(run))
+
+
+def promoted(outcome: Outcome) -> bool:
+    """Whether a challenger was made that passed its gates."""
+    return isinstance(outcome, Judged) and outcome.promoted

@@ -1,5 +1,5 @@
-"""A small model with a history, made once in each service: two runs, the second by itself, two
-versions that were refused.
+"""A small model with a history, created once per service: two runs, one of them started by a
+trigger.
 """
 
 from __future__ import annotations

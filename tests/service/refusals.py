@@ -1,4 +1,4 @@
-"""What a refusal looks like on each side of the API."""
+"""The format of refusals on both sides of the API."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A policy that names a risk: answers likelier to be wrong than that say `abstain`, over both
-protocols, and are counted.
-"""
+"""A policy with max_risk: answers with a higher risk say `abstain`, over both protocols."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 from digits_model import create, stream
-from running import Service, wait_for
+from running import wait_for
 
 NAME = "cautious"
 RISK = 0.2
@@ -50,9 +48,8 @@ def name_risk(http: httpx.Client, risk: float) -> None:
     assert http.put(url, json={"max_risk": risk}, headers={"If-Match": etag}).status_code == 200
 
 
-def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(
-    service: Service,
-) -> None:
+@pytest.mark.slow
+def test_answers_that_are_riskier_than_the_policy_allows_abstain_as_soon_as_it_says_so(service):
     with service.http() as http:
         create(http, NAME, policy=f"on_drift = false\nmax_risk = {RISK}")
         confidence, abstain = answered(http)

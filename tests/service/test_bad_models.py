@@ -1,6 +1,4 @@
-"""Models that cannot be made, over real HTTP: each refused with its field, and nothing
-half-created.
-"""
+"""Invalid models over HTTP: each is refused with its field, and nothing is created."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ def spec(old: str = "", new: str = "", name: str = "never-made") -> str:
         (b"\xff\xfe", "#/spec", "UTF-8"),
     ],
 )
-def test_a_wrong_spec_is_refused_with_its_field(
-    http: httpx.Client, text: str | bytes, pointer: str, said: str
-) -> None:
+def test_a_wrong_spec_is_refused_with_its_field(http, text, pointer, said):
     errors = dict(problem(post(http, text, seed_file()), 422))
     assert pointer in errors, errors
     assert said in errors[pointer]
@@ -127,9 +123,7 @@ X, Y = labeled()
         (seed_file(x=np.array([None] * 90)), "#/seed", [".npz"]),
     ],
 )
-def test_a_wrong_seed_set_is_refused_with_which_has_and_needs(
-    http: httpx.Client, seed: bytes, pointer: str, said: list[str]
-) -> None:
+def test_a_wrong_seed_set_is_refused_with_which_has_and_needs(http, seed, pointer, said):
     errors = dict(problem(post(http, spec(), seed), 422))
     assert pointer in errors, errors
     assert all(words in errors[pointer] for words in said), errors
@@ -193,14 +187,12 @@ TABLE = "a,b,c,d,y\n" + "".join(
         ("", b"x"),
     ],
 )
-def test_a_seed_that_cannot_be_read_is_refused(
-    http: httpx.Client, name: str, content: bytes
-) -> None:
+def test_a_seed_that_cannot_be_read_is_refused(http, name, content):
     errors = problem(post(http, spec(), content, name=name), 422)
     assert errors[0][0].startswith("#/seed") and errors[0][1]
 
 
-def test_missing_parts_are_named_and_what_is_not_multipart_is_refused(http: httpx.Client) -> None:
+def test_missing_parts_are_named_and_what_is_not_multipart_is_refused(http):
     spec_part, seed_part = ("spec.toml", spec()), ("seed.npz", seed_file())
     for parts, missing in (({"spec": spec_part}, {"#/seed"}), ({"seed": seed_part}, {"#/spec"})):
         assert {
@@ -222,7 +214,7 @@ def test_missing_parts_are_named_and_what_is_not_multipart_is_refused(http: http
     problem(http.post("/api/v1/models", files=many), 400)
 
 
-def test_a_name_that_is_taken_is_a_conflict(http: httpx.Client) -> None:
+def test_a_name_that_is_taken_is_a_conflict(http):
     reply = post(http, spec(name=TAKEN), seed_file())
     problem(reply, 409)
     assert reply.json()["type"] == "/problems/model-exists"

@@ -1,12 +1,9 @@
-"""A key that floods a window teaches no more of it than the policy allows, over HTTP; a key that
-sends alone is not limited.
-"""
+"""The policy client_share over HTTP: it limits how many rows of a window one key teaches."""
 
 from __future__ import annotations
 
 import pytest
 from digits_model import create, learn, send, window
-from running import Service
 
 NAME = "shared"
 QUIET = 60
@@ -15,9 +12,8 @@ pytestmark = pytest.mark.parametrize(
 )  # the log and the trainer are the same on both
 
 
-def test_rows_of_a_key_beyond_its_share_are_refused_and_a_key_that_sends_alone_is_not_limited(
-    service: Service,
-) -> None:
+@pytest.mark.slow
+def test_a_key_teaches_no_more_than_its_share_unless_it_sends_alone(service):
     with service.http() as http:
         create(http, NAME, policy="on_drift = false\nclient_share = 0.5")
         key = http.post("/api/v1/keys", json={"name": "quiet", "scopes": ["predict"]}).json()["key"]

@@ -1,5 +1,5 @@
-"""A data subject is erased over HTTP: what it sent is gone, what others sent is not, and what saw
-it is told.
+"""The erasure of a data subject over HTTP: only its rows are erased, and what learnt from them is
+reported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from running import Service, contents, wait_for
+from running import contents, wait_for
 from small_model import create, labeled
 
 URL = "/api/v1/models/erasing"
@@ -35,9 +35,14 @@ def erase(http: httpx.Client, subject: str) -> dict[str, Any]:
     return found
 
 
-def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(
-    service: Service,
-) -> None:
+def erasures(http: httpx.Client) -> list[dict[str, Any]]:
+    """The entries of the audit log about erasures in the model."""
+    entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
+    wanted = ("subject.erase", "erasing")
+    return [entry for entry in entries if (entry["action"], entry["target"]) == wanted]
+
+
+def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_it_is_told(service):
     with service.http() as http:
         create(http, "erasing")
         x = labeled(60, seed=3)[0]
@@ -77,12 +82,7 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
         again = send(http, x[:3], "ann/17 ü")
         assert logged(http) == {his, plain, again}
         assert erase(http, "ann%2F17%20%C3%BC")["rows"] == 28
-        entries = http.get("/api/v1/audit", params={"page_size": 500}).json()["items"]
-        erased = [
-            entry
-            for entry in entries
-            if (entry["action"], entry["target"]) == ("subject.erase", "erasing")
-        ]
+        erased = erasures(http)
         assert len(erased) == 2 and "ann" not in json.dumps(erased)
     assert [
         path for path, content in contents(service.home / "store") if hers.encode() in content
@@ -90,7 +90,7 @@ def test_what_a_subject_sent_is_gone_from_closed_and_open_windows_and_what_saw_i
 
 
 @pytest.mark.parametrize("scope", ["predict", "operate"])
-def test_erasing_needs_the_scope_admin(service: Service, scope: str) -> None:
+def test_erasing_needs_the_scope_admin(service, scope):
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": "weak", "scopes": [scope]}).json()
         reply = http.delete(

@@ -1,10 +1,8 @@
-"""Rows of every kind as lines of the export: numbers as nested lists, texts as strings."""
+"""Rows of every kind as lines of the export: numbers as nested lists, text as strings."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -14,7 +12,7 @@ from acclimate.storage.log.journal import Journal
 from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.store import Store
-from service.control.row_routes import line_of
+from service.control.rows import line_of
 
 TEXTS = np.array([["Grüße, 世界\n\u2028"], ["NaN"], [""]], dtype=object)
 
@@ -36,9 +34,7 @@ TEXTS = np.array([["Grüße, 世界\n\u2028"], ["NaN"], [""]], dtype=object)
         ("text", TEXTS, ["Grüße, 世界\n\u2028", "NaN", ""]),
     ],
 )
-def test_a_row_of_each_kind_is_a_line_of_json(
-    tmp_path: Path, kind: Any, x: Any, exported: Any
-) -> None:
+def test_a_row_of_each_kind_is_a_line_of_json(tmp_path, kind, x, exported):
     schema = JournalSchema(kind=kind, shape=x.shape[1:], classes=2, model="m", replica="api-0")
     journal = Journal.open(tmp_path / "journal", schema, 1_800_000_000.0)
     probabilities = np.array([[0.25, 0.75]] * 3, np.float32)

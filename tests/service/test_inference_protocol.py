@@ -1,6 +1,4 @@
-"""`/v2` as its clients know it: what they may send, what they are told, and the one shape of every
-error.
-"""
+"""The Open Inference Protocol at `/v2`: requests, replies and errors."""
 
 from __future__ import annotations
 
@@ -57,7 +55,7 @@ def sent(**changes: Any) -> bytes:
     return json.dumps({**tensor(), **QUIET, **changes}).encode()
 
 
-def test_the_server_says_what_it_is_and_that_it_lives(service: Service, http: httpx.Client) -> None:
+def test_the_server_says_what_it_is_and_that_it_lives(service, http):
     for path in ("/v2", "/v2/"):
         assert answer(http.get(path)) == {"name": "acclimate", "version": "0.1.0", "extensions": []}
     assert answer(httpx.get(f"{service.url}/v2/health/live")) == {"live": True}
@@ -65,7 +63,7 @@ def test_the_server_says_what_it_is_and_that_it_lives(service: Service, http: ht
     assert NAME in answer(http.get("/v2/models"))["models"]
 
 
-def test_a_model_says_what_goes_in_and_comes_out_and_whom_to_ask(http: httpx.Client) -> None:
+def test_a_model_says_what_goes_in_and_comes_out_and_whom_to_ask(http):
     about = {"name": NAME, "versions": ["1"], "platform": "pytorch_torchscript", "outputs": OUTPUTS}
     about["inputs"] = [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
     for path in (MODEL, f"{MODEL}/versions/1"):
@@ -73,7 +71,7 @@ def test_a_model_says_what_goes_in_and_comes_out_and_whom_to_ask(http: httpx.Cli
         assert answer(http.get(f"{path}/ready")) == {"name": NAME, "ready": True}
 
 
-def test_a_reply_is_flat_names_its_version_and_declares_what_it_holds(http: httpx.Client) -> None:
+def test_a_reply_is_flat_names_its_version_and_declares_what_it_holds(http):
     body = sent(id="заявка-7")
     for path in (INFER, f"{MODEL}/versions/1/infer"):
         reply = answer(http.post(path, content=body))
@@ -105,9 +103,7 @@ def test_a_reply_is_flat_names_its_version_and_declares_what_it_holds(http: http
         "image/png",
     ],
 )
-def test_the_content_type_of_a_request_does_not_matter(
-    http: httpx.Client, type: str | None
-) -> None:
+def test_the_content_type_of_a_request_does_not_matter(http, type):
     headers = {} if type is None else {"Content-Type": type}
     answer(http.post(INFER, content=sent(), headers=headers))
 
@@ -139,9 +135,7 @@ def test_the_content_type_of_a_request_does_not_matter(
         {"parameters": {"log": False, "binary_data_output": True}},
     ],
 )
-def test_what_real_clients_send_besides_the_rows_is_accepted(
-    http: httpx.Client, changes: dict[str, Any]
-) -> None:
+def test_what_real_clients_send_besides_the_rows_is_accepted(http, changes):
     answer(http.post(INFER, content=sent(**changes)))
 
 
@@ -154,9 +148,7 @@ def test_what_real_clients_send_besides_the_rows_is_accepted(
         ("GZIP", gzip.compress),
     ],
 )
-def test_an_encoded_body_is_read_as_if_it_were_plain(
-    http: httpx.Client, encoding: str, encode: Any
-) -> None:
+def test_an_encoded_body_is_read_as_if_it_were_plain(http, encoding, encode):
     headers = {"Content-Encoding": encoding}
     assert answer(http.post(INFER, content=encode(sent(id="x")), headers=headers))["id"] == "x"
     rows = encode(b'{"rows": [[1, 2, 3, 4]], "log": false}')
@@ -166,15 +158,15 @@ def test_an_encoded_body_is_read_as_if_it_were_plain(
     )
 
 
-def test_an_encoded_body_that_is_broken_unknown_or_a_bomb_is_refused(http: httpx.Client) -> None:
+def test_an_encoded_body_that_is_broken_unknown_or_a_bomb_is_refused(http):
     def send(content: bytes, encoding: str) -> httpx.Response:
         return http.post(INFER, content=content, headers={"Content-Encoding": encoding})
 
     good = gzip.compress(sent())
     assert "gzip" in error(send(sent(), "gzip"), 400)
     assert "deflate" in error(send(good, "deflate"), 400)
-    assert "whole" in error(send(good[:-9], "gzip"), 400)
-    assert "whole" in error(send(good + good, "gzip"), 400)
+    assert "one complete gzip stream" in error(send(good[:-9], "gzip"), 400)
+    assert "one complete gzip stream" in error(send(good + good, "gzip"), 400)
     assert "gzip or deflate" in error(send(sent(), "br"), 415)
     assert "gzip or deflate" in error(send(good, "gzip, gzip"), 415)
     bomb = gzip.compress(b'{"inputs": [' + b" " * (200 * 2**20) + b"]}")
@@ -182,7 +174,7 @@ def test_an_encoded_body_that_is_broken_unknown_or_a_bomb_is_refused(http: httpx
     assert "8 MiB" in error(send(bomb, "gzip"), 413)
 
 
-def test_binary_tensors_are_refused_by_name(http: httpx.Client) -> None:
+def test_binary_tensors_are_refused_by_name(http):
     head = json.dumps({"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32"}]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
     said = error(http.post(INFER, content=head + bytes(16), headers=headers), 400)
@@ -219,7 +211,7 @@ def test_binary_tensors_are_refused_by_name(http: httpx.Client) -> None:
         {"name": None},
     ],
 )
-def test_a_malformed_tensor_is_a_400(http: httpx.Client, changes: dict[str, Any]) -> None:
+def test_a_malformed_tensor_is_a_400(http, changes):
     # Without `log: false`: what is refused is not logged, which the fixture looks at.
     body = json.dumps(tensor(**changes)).encode()
     assert error(http.post(INFER, content=body), 400)
@@ -249,11 +241,11 @@ def test_a_malformed_tensor_is_a_400(http: httpx.Client, changes: dict[str, Any]
         ),
     ],
 )
-def test_a_malformed_body_is_a_400(http: httpx.Client, content: bytes) -> None:
+def test_a_malformed_body_is_a_400(http, content):
     assert error(http.post(INFER, content=content), 400)
 
 
-def test_every_error_below_v2_has_the_one_shape(service: Service, http: httpx.Client) -> None:
+def test_every_error_below_v2_has_the_one_shape(service, http):
     for method, path in (
         *(
             ("GET", path)
@@ -296,9 +288,7 @@ def test_every_error_below_v2_has_the_one_shape(service: Service, http: httpx.Cl
     error(http.post(INFER, content=sent(), headers={"Content-Encoding": "br"}), 415)
 
 
-def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(
-    http: httpx.Client,
-) -> None:
+def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(http):
     assert post(http, SPEC.format(name="unready"), seed_file()).status_code == 202
     wait_for(lambda: "unready" in http.get("/v2/models").json()["models"])
     for reply in (
@@ -310,7 +300,7 @@ def test_a_model_without_a_version_is_not_ready_and_says_when_to_come_back(
     assert answer(http.get("/v2/models/unready"))["versions"] == []
 
 
-def test_the_largest_finite_numbers_are_answered_with_finite_ones(http: httpx.Client) -> None:
+def test_the_largest_finite_numbers_are_answered_with_finite_ones(http):
     body = sent(
         inputs=[
             {

@@ -1,5 +1,5 @@
-"""Images, text and sequences all the way: created, answered alike over both protocols, logged
-exactly, learnt from.
+"""Models of images, text and sequences over HTTP: created, predicted over both protocols, logged,
+learnt.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def labeled(kind: str, count: int, seed: int) -> tuple[list[Any], np.ndarray]:
 
 
 # One database is enough: rows never stand in it.
-pytestmark = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="session")
+once = pytest.mark.parametrize("service", ["sqlite"], indirect=True, scope="session")
+pytestmark = [pytest.mark.slow, once]
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
@@ -113,9 +114,7 @@ def tensor(kind: str, x: Any, **changes: Any) -> dict[str, Any]:
     return {"inputs": [body], "parameters": {"log": False}}
 
 
-def test_rows_of_the_kind_are_answered_alike_over_both_protocols_and_rightly(
-    model: tuple[Any, str, str],
-) -> None:
+def test_rows_of_the_kind_are_answered_alike_over_both_protocols_and_rightly(model):
     http, name, kind = model
     x, y = labeled(kind, 60, seed=1)
     reply = http.post(f"/api/v1/models/{name}/predict", json={"rows": x, "log": False}).json()
@@ -125,9 +124,7 @@ def test_rows_of_the_kind_are_answered_alike_over_both_protocols_and_rightly(
     np.testing.assert_allclose(np.reshape(outputs[0]["data"], (60, 2)), told, atol=1e-5)
 
 
-def test_odd_rows_are_logged_exactly_refused_ones_not_at_all_and_the_window_is_learnt(
-    model: tuple[Any, str, str],
-) -> None:
+def test_odd_rows_are_logged_exactly_refused_ones_not_at_all_and_the_window_is_learnt(model):
     http, name, kind = model
     made, odd = KINDS[kind], ODD[kind]
     predict, infer = f"/api/v1/models/{name}/predict", f"/v2/models/{name}/infer"

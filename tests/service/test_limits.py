@@ -1,6 +1,4 @@
-"""Limits of what one key and one slow client may take, on a service of its own that is set to tight
-ones.
-"""
+"""The rate limit of a key and the time limit of a body, on a service with low limits."""
 
 from __future__ import annotations
 
@@ -18,6 +16,8 @@ from small_model import create, labeled
 
 from service.errors import Refusal
 from service.inference.rate_limit import RateLimit
+
+pytestmark = pytest.mark.slow
 
 PREDICT = "/api/v1/models/limits/predict"
 ROWS_A_SECOND = 100.0
@@ -54,9 +54,7 @@ def send(http: httpx.Client, rows: int) -> httpx.Response:
     return http.post(PREDICT, json={"rows": labeled(rows)[0].tolist()})
 
 
-def test_a_key_that_has_sent_too_much_waits_and_others_do_not(
-    tight: Service, http: httpx.Client
-) -> None:
+def test_a_key_that_has_sent_too_much_waits_and_others_do_not(tight, http):
     assert [send(http, 500).status_code for _ in range(2)] == [200, 200]
     refused = [send(http, 500) for _ in range(4)]
     assert {reply.status_code for reply in refused[1:]} == {429}
@@ -73,7 +71,7 @@ def test_a_key_that_has_sent_too_much_waits_and_others_do_not(
     assert send(http, 1).status_code == 200
 
 
-def test_labels_count_like_rows(tight: Service) -> None:
+def test_labels_count_like_rows(tight):
     with tight.http() as admin:
         key = admin.post("/api/v1/keys", json={"name": "labels", "scopes": ["feedback"]}).json()[
             "key"
@@ -86,9 +84,7 @@ def test_labels_count_like_rows(tight: Service) -> None:
     assert codes == [200, 429]
 
 
-def test_refused_requests_cost_a_row_and_are_never_logged(
-    tight: Service, http: httpx.Client
-) -> None:
+def test_refused_requests_cost_a_row_and_are_never_logged(tight, http):
     codes = [http.post(PREDICT, content=b"{").status_code for _ in range(3)]
     assert codes == [400] * 3
     sent = [send(http, 512) for _ in range(4)]
@@ -102,9 +98,7 @@ def test_refused_requests_cost_a_row_and_are_never_logged(
     assert sum(id in logged for id in counted) == 512 * len(logged)
 
 
-def test_a_body_that_does_not_come_is_refused_in_time_and_nothing_of_it_is_kept(
-    tight: Service,
-) -> None:
+def test_a_body_that_does_not_come_is_refused_in_time_and_nothing_of_it_is_kept(tight):
     host, port = tight.url.removeprefix("http://").split(":")
     head = (
         f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {tight.key}\r\n"
@@ -121,7 +115,7 @@ def test_a_body_that_does_not_come_is_refused_in_time_and_nothing_of_it_is_kept(
     assert 0.8 < seconds < 15
 
 
-def test_every_answer_tells_a_browser_to_run_and_frame_nothing(tight: Service) -> None:
+def test_every_answer_tells_a_browser_to_run_and_frame_nothing(tight):
     asked = ("/v2/health/live", "/api/v1/status", "/metrics", "/openapi.json", "/nowhere", "/docs")
     with tight.http() as http:
         replies = {path: http.get(path) for path in asked}
@@ -142,7 +136,7 @@ class Clock:
         return self.now
 
 
-def test_replicas_share_a_key_s_rows_and_silence_gives_back_no_more_than_ten_seconds() -> None:
+def test_replicas_share_a_key_s_rows_and_silence_gives_back_no_more_than_ten_seconds():
     clock, replicas = Clock(), 2
     limit = RateLimit(1000.0, most_request_rows=512, replicas=lambda: replicas, clock=clock)
     limit.admit("a")
@@ -168,7 +162,7 @@ def test_replicas_share_a_key_s_rows_and_silence_gives_back_no_more_than_ten_sec
     limit.admit("a")
 
 
-def test_without_a_limit_nothing_is_counted() -> None:
+def test_without_a_limit_nothing_is_counted():
     limit = RateLimit(None, most_request_rows=512, replicas=lambda: 1)
     for _ in range(3):
         limit.admit("a")

@@ -1,4 +1,4 @@
-"""What waits for the disk is bounded, whatever a row is."""
+"""The recorder bounds the rows that wait for the disk, for every kind of row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from acclimate.learning.spec import InputSpec, LogPolicy, ModelSpec, NetworkSpec
 from acclimate.storage.log import journal
+from acclimate.storage.log.logged_rows import RequestRows
 from service.errors import Refusal
 from service.inference.backlog import Backlog
 from service.inference.model_slot import Model
@@ -46,9 +47,7 @@ def recorder_in(folder: Path, most_bytes: int = 2**40) -> Recorder:
     ],
     ids=["many rows", "large images", "long texts"],
 )
-def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(
-    tmp_path: Path, x: Any
-) -> None:
+def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_hold(tmp_path, x):
     recorder = recorder_in(tmp_path)  # not started: the slowest disk there is
 
     async def record() -> int:
@@ -56,12 +55,14 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
             try:
                 await recorder.record(
                     model(),
-                    prediction_id=str(request),
-                    version="1",
-                    logged_at=0.0,
-                    client="c",
-                    x=x,
-                    probabilities=np.zeros((len(x), 2), np.float32),
+                    RequestRows(
+                        prediction_id=str(request),
+                        version="1",
+                        logged_at=0.0,
+                        client="c",
+                        x=x,
+                        probabilities=np.zeros((len(x), 2), np.float32),
+                    ),
                 )
             except Refusal as refused:
                 answer = (refused.slug, refused.headers)
@@ -72,7 +73,7 @@ def test_a_log_that_nobody_empties_refuses_more_rows_and_more_bytes_than_it_may_
     assert 1 <= asyncio.run(record()) <= 4
 
 
-def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path):
     metrics, now = ServingMetrics(), [1000.0]
     recorder = Recorder(
         tmp_path, "api-0", metrics, Backlog(tmp_path, 2**40, metrics), clock=lambda: now[0]
@@ -87,7 +88,8 @@ def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     }
     asyncio.run(
         recorder.record(
-            durable, prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this
+            durable,
+            RequestRows(prediction_id="one", probabilities=np.zeros((2, 2), np.float32), **this),
         )
     )
     assert recorder.due() == []
@@ -96,9 +98,7 @@ def test_a_journal_is_old_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
     recorder.close()
 
 
-def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(
-    tmp_path: Path,
-) -> None:
+def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state(tmp_path):
     recorder = recorder_in(tmp_path)
     recorder.start()
     this: dict[str, Any] = {
@@ -111,11 +111,12 @@ def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state
 
     async def record() -> None:
         durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
-        await recorder.record(durable, prediction_id="before", **this)
+        await recorder.record(durable, RequestRows(prediction_id="before", **this))
         await recorder.record(
-            durable, prediction_id="in a state", state="s", states={"s": b"content"}, **this
+            durable,
+            RequestRows(prediction_id="in a state", state="s", states={"s": b"content"}, **this),
         )
-        await recorder.record(durable, prediction_id="after", **this)
+        await recorder.record(durable, RequestRows(prediction_id="after", **this))
 
     asyncio.run(record())
     [(model_id, first)] = recorder.take_retired()
@@ -130,7 +131,7 @@ def test_a_log_begun_in_plain_mode_goes_on_in_a_file_that_can_keep_running_state
     assert found.states == {"s": b"content"}
 
 
-def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path: Path) -> None:
+def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path):
     recorder = recorder_in(tmp_path, 160_000)
     recorder.start()
     durable = replace(model(), spec=replace(model().spec, log=LogPolicy(durability="os")))
@@ -144,7 +145,7 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
 
     async def record() -> None:
         for request in range(5):
-            await recorder.record(durable, prediction_id=str(request), **this)
+            await recorder.record(durable, RequestRows(prediction_id=str(request), **this))
 
     asyncio.run(record())
     sealed = [file for _, file in recorder.take_retired()]
@@ -156,9 +157,7 @@ def test_a_large_file_is_sealed_unasked_and_the_next_rows_begin_another(tmp_path
     assert found == [str(request) for request in range(5) for _ in range(500)]
 
 
-def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_when_they_do(
-    tmp_path: Path,
-) -> None:
+def test_a_backlog_of_the_log_is_bounded_reported_and_shipped_later(tmp_path):
     metrics = ServingMetrics()
     recorder = Recorder(tmp_path, "api-0", metrics, Backlog(tmp_path, 100_000, metrics))
     recorder.start()
@@ -174,7 +173,7 @@ def test_a_log_that_store_and_database_do_not_take_is_bounded_told_and_goes_on_w
     async def fill() -> int:
         for request in range(200):
             try:
-                await recorder.record(durable, prediction_id=str(request), **this)
+                await recorder.record(durable, RequestRows(prediction_id=str(request), **this))
             except Refusal as refused:
                 assert refused.slug == "unavailable"  # noqa: PT017
                 assert "Retry-After" in refused.headers  # noqa: PT017

@@ -1,6 +1,4 @@
-"""Rows after they were answered, over HTTP: exported, labelled, asked about, quarantined and
-released with their windows.
-"""
+"""Logged rows over HTTP: exported, labelled, queued for labels, quarantined, learnt from again."""
 
 from __future__ import annotations
 
@@ -74,8 +72,8 @@ def asked(http: httpx.Client, **query: Any) -> list[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def quarantined(http: httpx.Client) -> dict[str, Any]:
-    """A window of odd rows, closed while two walks over the log and traffic went on and then put
-    aside, and what they found.
+    """A window of odd rows, closed while two walks over the log and traffic went on and
+    then put aside, and what they found.
     """
     start = [address for x in np.split(ODD, 4) for address in send(http, x)]
     open_id = windows(http)[-1]["id"]
@@ -110,17 +108,15 @@ def quarantined(http: httpx.Client) -> dict[str, Any]:
     return {"rows": start, "id": open_id, "before": before, "walks": walks, "run": run}
 
 
-def test_a_walk_gives_every_row_of_its_start_exactly_once_while_traffic_goes_on_and_a_window_closes(
-    quarantined: dict[str, Any],
-) -> None:
+@pytest.mark.slow
+def test_an_export_gives_each_row_of_its_start_once_while_traffic_goes_on(quarantined):
     found = addresses(quarantined["walks"][None])
     assert set(quarantined["rows"]) <= set(quarantined["before"]) <= set(found)
     assert set(found.values()) == {1}
 
 
-def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(
-    quarantined: dict[str, Any],
-) -> None:
+@pytest.mark.slow
+def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(quarantined):
     lines = quarantined["walks"]["open"]
     assert (
         {line["window"] for line in lines}
@@ -132,15 +128,14 @@ def test_a_walk_over_the_open_window_goes_on_with_that_window_when_it_closes(
     }
 
 
-def test_the_rows_of_each_window_are_those_that_it_counts(
-    http: httpx.Client, quarantined: dict[str, Any]
-) -> None:
+@pytest.mark.slow
+def test_the_rows_of_each_window_are_those_that_it_counts(http, quarantined):
     walked = [walk(http, window=window["id"]) for window in windows(http)]
     assert [len(lines) for lines in walked] == [window["rows"] for window in windows(http)]
     assert sum(map(addresses, walked), Counter()) == addresses(walk(http))
 
 
-def test_a_row_is_exported_with_its_numbers_and_what_was_answered(http: httpx.Client) -> None:
+def test_a_row_is_exported_with_its_numbers_and_what_was_answered(http):
     x = MIDDLE[7:9]
     sent = send(http, x)
     assert [
@@ -159,13 +154,13 @@ def test_a_row_is_exported_with_its_numbers_and_what_was_answered(http: httpx.Cl
     assert lines[0]["confidence"] == lines[0]["probabilities"][1]
 
 
-def test_a_copy_of_a_row_is_exported_as_often_as_it_is_stored(http: httpx.Client) -> None:
+def test_a_copy_of_a_row_is_exported_as_often_as_it_is_stored(http):
     sent = send(http, MIDDLE[:2], id="sent-twice") + send(http, MIDDLE[:2], id="sent-twice")
     found = addresses(walk(http, window="open"))
     assert [found[address] for address in sent] == [2, 2, 2, 2]
 
 
-def test_a_token_that_no_page_gave_is_refused_in_words(http: httpx.Client) -> None:
+def test_a_token_that_no_page_gave_is_refused_in_words(http):
     token = page(http, window="w-1", page_size=1)[1]
     wrong = ["x", "", "all", "all-0-0-0", token[:-3], token + "x", token.upper(), "٣" + token[1:]]
     for text in wrong:
@@ -179,9 +174,8 @@ def test_a_token_that_no_page_gave_is_refused_in_words(http: httpx.Client) -> No
     problem(http.get(f"{URL}/rows", params={"window": "w-99"}), 404)
 
 
-def test_a_released_window_is_learnt_from_and_not_quarantined_again(
-    http: httpx.Client, quarantined: dict[str, Any]
-) -> None:
+@pytest.mark.slow
+def test_a_released_window_is_learnt_from_and_not_quarantined_again(http, quarantined):
     window = quarantined["id"]
     assert quarantined["run"]["state"] == "rejected"
     assert next(entry for entry in windows(http) if entry["id"] == window)["state"] == "quarantined"
@@ -221,7 +215,7 @@ def test_a_released_window_is_learnt_from_and_not_quarantined_again(
     assert told[1]["content"] == {"window": window, "reason": "it was a fair"}
 
 
-def test_labels_count_at_once_for_the_window_their_rows_are_in(http: httpx.Client) -> None:
+def test_labels_count_at_once_for_the_window_their_rows_are_in(http):
     before = windows(http)
     rows = send(http, MIDDLE[:6])
     said = feedback(
@@ -240,9 +234,7 @@ def test_labels_count_at_once_for_the_window_their_rows_are_in(http: httpx.Clien
 
 
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)  # the database has no part in this
-def test_labels_of_what_is_not_a_logged_row_of_this_model_are_rejected_with_the_reason(
-    service: Service, http: httpx.Client
-) -> None:
+def test_labels_of_unknown_rows_are_rejected_with_the_reason(service, http):
     if "other" not in [model["name"] for model in http.get("/api/v1/models").json()["items"]]:
         create(http, "other")
     others, mine = send(http, MIDDLE[:1], name="other"), send(http, MIDDLE[:2])
@@ -259,7 +251,7 @@ def test_labels_of_what_is_not_a_logged_row_of_this_model_are_rejected_with_the_
     problem(http.post(f"{URL}/feedback", json=[{}] * 10_001), 422)
 
 
-def test_the_same_labels_from_many_at_once_are_accepted_once(http: httpx.Client) -> None:
+def test_the_same_labels_from_many_at_once_are_accepted_once(http):
     rows = send(http, MIDDLE[:50])
     before = windows(http)[-1]["rows_labelled"]
     with ThreadPoolExecutor(4) as pool:
@@ -269,9 +261,7 @@ def test_the_same_labels_from_many_at_once_are_accepted_once(http: httpx.Client)
     assert windows(http)[-1]["rows_labelled"] == before + 50
 
 
-def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_rows(
-    http: httpx.Client,
-) -> None:
+def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_rows(http):
     x = labeled(90, seed=9)[0]
     sent = send(http, x, id="asked-about")
     wait_for(lambda: len(set(asked(http, limit=500)) & set(sent)) == 90, 10)
@@ -310,7 +300,7 @@ def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_ro
     assert following[0]["propensity"] > items[0]["propensity"]
 
 
-def test_the_queue_says_why_it_is_empty_or_of_little_use(http: httpx.Client) -> None:
+def test_the_queue_says_why_it_is_empty_or_of_little_use(http):
     http.patch(URL, json={"learning": "paused", "reason": "holidays"})
     assert "holidays" in queue(http)["reason"]
     http.patch(URL, json={"learning": "on"})
@@ -322,9 +312,7 @@ def test_the_queue_says_why_it_is_empty_or_of_little_use(http: httpx.Client) -> 
         problem(http.get(f"{URL}/label-queue?{query}"), 422)
 
 
-def test_a_page_has_five_hundred_rows_unless_told_and_at_most_ten_thousand(
-    http: httpx.Client,
-) -> None:
+def test_a_page_has_five_hundred_rows_unless_told_and_at_most_ten_thousand(http):
     for _ in range(2):
         send(http, np.tile(MIDDLE, (3, 1)))
     lines, token = page(http)

@@ -1,4 +1,4 @@
-"""Asking for runs over HTTP: plans, refusals, the same request twice, events and logs."""
+"""Runs over HTTP: plans, refusals, repeated requests, events and logs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAME = "asked"
 
 @pytest.fixture(scope="module")
 def asked(service: Service) -> dict[str, Any]:
-    """A model; what was answered on the way to its second version: refusal, plans, and the same
-    request many times.
+    """A model; what was answered on the way to its second version: refusal, plans, and the
+    same request many times.
     """
     runs = f"/api/v1/models/{NAME}/runs"
     with service.http() as http:
@@ -97,9 +97,7 @@ def follow(service: Service, run_id: str, told: list[Any]) -> None:
         told.append([(event.id, event.kind, event.content) for event in client.events(run_id)])
 
 
-def test_a_run_over_too_few_rows_is_refused_with_how_many_there_are_and_they_stay(
-    service: Service, asked: dict[str, Any]
-) -> None:
+def test_a_run_over_too_few_rows_is_refused_with_how_many_there_are_and_they_stay(service, asked):
     problem(asked["refused"], 409)
     body = asked["refused"].json()
     assert (body["type"], body["rows"], body["needed"]) == ("/problems/not-enough-rows", 100, 150)
@@ -113,7 +111,7 @@ def test_a_run_over_too_few_rows_is_refused_with_how_many_there_are_and_they_sta
     assert plan["drift"] is None and "150" in plan["detail"]
 
 
-def test_a_plan_says_what_the_run_then_finds_and_changes_nothing(asked: dict[str, Any]) -> None:
+def test_a_plan_says_what_the_run_then_finds_and_changes_nothing(asked):
     assert asked["plan"].status_code == 200
     plan, run = asked["plan"].json(), asked["run"]
     assert (plan["dry_run"], plan["model"], plan["enough"], plan["would_learn"]) == (
@@ -134,9 +132,7 @@ def test_a_plan_says_what_the_run_then_finds_and_changes_nothing(asked: dict[str
     )
 
 
-def test_the_same_request_sent_again_is_answered_with_the_run_that_it_started(
-    service: Service, asked: dict[str, Any]
-) -> None:
+def test_the_same_request_sent_again_is_answered_with_the_run_that_it_started(service, asked):
     answers = [*asked["same"], asked["replayed"], asked["replayed later"]]
     assert [answer.status_code for answer in answers] == [202] * 5
     assert {answer.json()["id"] for answer in answers} == {asked["run"]["id"]}
@@ -153,15 +149,13 @@ def test_the_same_request_sent_again_is_answered_with_the_run_that_it_started(
     )
 
 
-def test_a_key_that_came_with_another_request_is_refused(asked: dict[str, Any]) -> None:
+def test_a_key_that_came_with_another_request_is_refused(asked):
     problem(asked["other body"], 422)
     assert asked["other body"].json()["type"] == "/problems/idempotency-key-reused"
     assert asked["other path"].status_code == 404
 
 
-def test_a_key_is_the_callers_own_and_what_is_no_key_is_refused(
-    service: Service, asked: dict[str, Any]
-) -> None:
+def test_a_key_is_the_callers_own_and_what_is_no_key_is_refused(service, asked):
     with service.http() as http:
         made = http.post("/api/v1/keys", json={"name": "other", "scopes": ["operate"]}).json()
         for bad in ("", "x" * 129, "tab\tbed"):
@@ -180,18 +174,14 @@ def test_a_key_is_the_callers_own_and_what_is_no_key_is_refused(
         assert reply.json()["type"] == "/problems/not-enough-rows"
 
 
-def test_while_a_run_is_active_another_and_a_retry_are_refused_with_where_it_is(
-    asked: dict[str, Any],
-) -> None:
+def test_while_a_run_is_active_another_and_a_retry_are_refused_with_where_it_is(asked):
     for reply in (asked["active"], asked["active retry"]):
         problem(reply, 409)
         assert reply.json()["type"] == "/problems/run-active"
         assert reply.headers["Location"] == f"/api/v1/runs/{asked['run']['id']}"
 
 
-def test_many_who_follow_a_run_hear_the_same_events_in_order_and_the_end_last(
-    asked: dict[str, Any],
-) -> None:
+def test_many_who_follow_a_run_hear_the_same_events_in_order_and_the_end_last(asked):
     assert asked["while followed"].status_code == 200
     assert len(asked["told"]) == 60
     first = asked["told"][0]
@@ -219,9 +209,7 @@ def test_many_who_follow_a_run_hear_the_same_events_in_order_and_the_end_last(
     assert (end["state"], end["version"]) == (asked["run"]["state"], asked["run"]["version"])
 
 
-def test_a_stream_goes_on_after_the_last_event_that_was_heard(
-    service: Service, asked: dict[str, Any]
-) -> None:
+def test_a_stream_goes_on_after_the_last_event_that_was_heard(service, asked):
     first, path = asked["told"][0], f"/api/v1/runs/{asked['run']['id']}/events"
     with Client(service.url, service.key) as client:
         rest = [
@@ -238,9 +226,7 @@ def test_a_stream_goes_on_after_the_last_event_that_was_heard(
         problem(http.get("/api/v1/runs/nobody/events"), 404)
 
 
-def test_the_log_of_an_attempt_is_read_while_it_goes_on_and_holds_no_values_of_rows(
-    service: Service, asked: dict[str, Any]
-) -> None:
+def test_the_log_of_an_attempt_is_read_while_it_goes_on_and_holds_no_values_of_rows(service, asked):
     def whole() -> Any:
         text = http.get(f"/api/v1/runs/{asked['run']['id']}/logs").text
         return text if "the trainer ended" in text else None
@@ -256,9 +242,8 @@ def test_the_log_of_an_attempt_is_read_while_it_goes_on_and_holds_no_values_of_r
     assert not [value for line in late for value in line.values() if isinstance(value, list)]
 
 
-def test_an_ended_run_is_tried_again_over_its_window_and_on_record(
-    service: Service, asked: dict[str, Any]
-) -> None:
+@pytest.mark.slow
+def test_an_ended_run_is_tried_again_over_its_window_and_on_record(service, asked):
     with service.http() as http:
         reply = http.post(f"/api/v1/runs/{asked['run']['id']}/retry")
         assert (reply.status_code, reply.headers["Location"]) == (
@@ -281,9 +266,8 @@ def test_an_ended_run_is_tried_again_over_its_window_and_on_record(
     assert start["content"]["trigger"] == "retry"
 
 
-def test_a_stopping_replica_ends_its_event_streams_and_its_successor_continues_them(
-    service: Service, asked: dict[str, Any]
-) -> None:
+@pytest.mark.slow
+def test_a_stopping_replica_ends_its_event_streams_and_its_successor_continues_them(service, asked):
     told: list[Any] = []
     with service.http() as http, held(service, "judge"):
         run_id = http.post(f"/api/v1/runs/{asked['run']['id']}/retry").json()["id"]

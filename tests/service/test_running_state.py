@@ -1,5 +1,5 @@
-"""A version that follows its traffic: each answer names the state behind it, and version and state
-give the answer again.
+"""A version with running state: each answer names its state, and version and state repeat the
+answer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from digits_model import rows as exported
 from running import Service, wait_for
 from small_model import create
 
-from acclimate.learning.models import answers, modes, network
-from acclimate.learning.models.modes import Mode
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.modes import Mode, PriorAdapted, Standardised
 from acclimate.settings import Settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
@@ -50,7 +50,7 @@ class Following:
         with self.database.write() as connection:
             model_id = models.named(connection, NAME)["id"]
             first = versions.get(connection, model_id, 1)
-            manifest, arrays = network.pack(network.with_mode(self.bundle(1), mode))
+            manifest, arrays = bundle_format.pack(self.bundle(1).with_mode(mode))
             lent = {"weights_digest": first["digest"], "mode": mode.name}
             number = versions.add(
                 connection,
@@ -74,7 +74,7 @@ class Following:
     def bundle(self, number: int) -> Bundle:
         with self.database.read() as connection:
             row = versions.get(connection, models.named(connection, NAME)["id"], number)
-        return network.build(*self.artifacts.read(row["digest"]), device="cpu")
+        return bundle_format.build(*self.artifacts.read(row["digest"]), device="cpu")
 
     def wait_for_version(self, version: str) -> None:
         wait_for(lambda: self.ask(np.zeros((1, 4)), log=False)["version"] == version)
@@ -140,13 +140,11 @@ def served(reply: dict[str, Any]) -> np.ndarray:
     return np.array([row["probabilities"] for row in reply["predictions"]])
 
 
-MODES = {"prior": modes.prior((0.3, 0.4, 0.3)), "standardise": modes.standardise(4)}
+MODES = {"prior": PriorAdapted.of((0.3, 0.4, 0.3)), "standardise": Standardised.of(4)}
 
 
 @pytest.mark.parametrize("mode", list(MODES))
-def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_and_state(
-    following: Following, mode: str
-) -> None:
+def test_each_answer_names_its_state_and_is_reproduced_by_version_and_state(following, mode):
     version = following.publish(MODES[mode])
     with following.service.http() as http:
         assert http.get(f"/api/v1/models/{NAME}/versions/{version}").json()["mode"] == mode
@@ -170,9 +168,7 @@ def test_each_answer_names_the_state_behind_it_and_is_the_same_again_by_version_
     assert following.metric("acclimate_running_state_distance_ratio") > 0.05
 
 
-def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
-    following: Following,
-) -> None:
+def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(following):
     version = following.publish(MODES["prior"])
     replies = {
         reply["id"]: reply for reply in (following.ask(traffic(20, seed)) for seed in range(6))
@@ -206,7 +202,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
             known = (
                 bundle.mode.start if state == "start" else bundle.mode.unpacked(rows.states[state])
             )
-            answer = answers.answer(bundle, known, rows.x[place : place + 1])
+            answer = bundle.predict(rows.x[place : place + 1], known)
             # Alone and not in its batch: float32 rounds another way.
             assert np.abs(answer.probabilities[0] - rows.probabilities[place]).max() <= 1e-5
             if rows.version[place] == version:
@@ -217,9 +213,7 @@ def test_every_row_of_the_log_is_the_same_again_from_its_version_and_its_state(
     assert named["id"] in {id for line in lines for id in following.segments.ids(line["key"])[0]}
 
 
-def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(
-    following: Following,
-) -> None:
+def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_they_name(following):
     version = following.publish(MODES["standardise"])
     sent = [traffic(8, seed) for seed in range(48)]
     with ThreadPoolExecutor(12) as pool:
@@ -232,9 +226,7 @@ def test_answers_of_many_clients_at_once_are_each_the_same_again_by_the_state_th
         )
 
 
-def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
-    following: Following,
-) -> None:
+def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(following):
     version = following.publish(MODES["prior"])
     x = traffic(40, 0)
     state = [following.ask(x) for _ in range(2)][1]["state"]
@@ -246,16 +238,13 @@ def test_a_state_that_a_replica_still_holds_in_its_open_log_is_found_by_another(
     assert (found.id, found.version) == (state, int(version))
     assert (
         np.abs(
-            answers.answer(bundle, found.state, x).probabilities
-            - following.again(version, x, state=state)
+            bundle.predict(x, found.state).probabilities - following.again(version, x, state=state)
         ).max()
         < 1e-6
     )
 
 
-def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(
-    following: Following,
-) -> None:
+def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(following):
     version = following.publish(MODES["prior"])
     following.ask(traffic(40, 0))
     state = following.ask(traffic(1, 1), log=False)["state"]
@@ -268,11 +257,9 @@ def test_rows_that_are_not_logged_and_versions_asked_by_name_move_no_state(
     assert following.ask(traffic(1, 3))["state"] != state
 
 
-def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_in_the_log(
-    following: Following,
-) -> None:
+def test_a_restart_begins_in_the_starting_state_and_finds_earlier_ones(following):
     start = np.array([0.6, 0.2, 0.2])
-    version = following.publish(modes.prior(MODES["prior"].source, start=start))
+    version = following.publish(PriorAdapted.of(MODES["prior"].source, start=start))
     x = traffic(40, 5)
     replies = [following.ask(x) for _ in range(3)]
     assert [reply["state"] == "start" for reply in replies] == [True, False, False]
@@ -295,18 +282,18 @@ def test_a_restart_begins_in_the_versions_own_state_and_finds_the_earlier_ones_i
     assert np.abs(following.again(version, x) - served(fresh)).max() > 1e-3
 
 
-def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) -> None:
+def test_a_state_that_cannot_be_had_is_refused_in_words(following):
     version = following.publish(MODES["prior"])
     following.ask(traffic(40, 0))
     mine = following.ask(traffic(1, 0))["state"]
     other = following.publish(MODES["standardise"])
     assert following.ask(traffic(1, 0))["state"] == "start"
     refusals = [
-        (f"/versions/{version}", UNKNOWN, 404, "is not known"),
+        (f"/versions/{version}", UNKNOWN, 404, "is unknown"),
         (f"/versions/{version}", "yesterday", 400, "is not the id of a state"),
         ("/versions/1", mine, 400, "plain mode"),
-        (f"/versions/{other}", mine, 400, f"one of version {version}"),
-        ("", mine, 400, "only with a version"),
+        (f"/versions/{other}", mine, 400, f"belongs to version {version}"),
+        ("", mine, 400, "a state needs a version"),
     ]
     for path, state, status, said in refusals:
         reply = following.infer(path, traffic(1, 0), log=False, state=state)
@@ -314,7 +301,7 @@ def test_a_state_that_cannot_be_had_is_refused_in_words(following: Following) ->
         assert said in reply.json()["error"]
 
 
-def test_a_version_goes_on_from_its_own_state_when_it_comes_back(following: Following) -> None:
+def test_a_version_goes_on_from_its_own_state_when_it_comes_back(following):
     with following.service.http() as http:
         following.publish(MODES["standardise"])
         version = following.publish(MODES["prior"])

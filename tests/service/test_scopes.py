@@ -1,4 +1,4 @@
-"""Scopes: every route that the app has asks for a key with the right scope, over real HTTP."""
+"""Scopes over HTTP: every route requires a key with its scope."""
 
 from __future__ import annotations
 
@@ -82,28 +82,26 @@ def refused(reply: httpx.Response, status: int) -> None:
     assert ("www-authenticate" in reply.headers) == (status == 401)
 
 
-def test_every_route_asks_for_exactly_one_scope_or_is_open_on_purpose() -> None:
+def test_every_route_asks_for_exactly_one_scope_or_is_open_on_purpose():
     assert len(GUARDED) > 30
     for method, path, asked in ROUTES:
         assert len(asked) == (0 if OPEN.fullmatch(path) else 1), (method, path, asked)
     assert {scope for _, _, scope in GUARDED} == set(SCOPES)
 
 
-def test_what_changes_something_is_never_allowed_by_viewing() -> None:
+def test_what_changes_something_is_never_allowed_by_viewing():
     assert [
         (method, path) for method, path, scope in GUARDED if method != "GET" and scope == "view"
     ] == []
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/openapi.json"])
-def test_what_is_open_answers_without_a_key(service: Service, path: str) -> None:
+def test_what_is_open_answers_without_a_key(service, path):
     assert ask(service, "GET", path, None).status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED, ids=IDS)
-def test_a_route_refuses_who_has_no_key_a_wrong_one_or_another_scope(
-    service: Service, secrets: dict[str, str], method: str, path: str, scope: str
-) -> None:
+def test_a_route_refuses_missing_and_wrong_keys_and_scopes(service, secrets, method, path, scope):
     wrong = "Bearer " + "acc_" + "x" * 43
     for authorization in (
         None,
@@ -121,9 +119,7 @@ def test_a_route_refuses_who_has_no_key_a_wrong_one_or_another_scope(
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), GUARDED, ids=IDS)
-def test_a_route_lets_in_who_has_its_scope(
-    service: Service, method: str, path: str, scope: str
-) -> None:
+def test_a_route_lets_in_who_has_its_scope(service, method, path, scope):
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": f"only-{scope}", "scopes": [scope]}).json()
         reply = ask(service, method, path, f"bearer {key['key']}")
@@ -131,7 +127,7 @@ def test_a_route_lets_in_who_has_its_scope(
         assert http.delete(f"/api/v1/keys/{key['id']}").status_code == 204
 
 
-def test_a_revoked_key_is_refused_at_once_by_the_replica_that_revoked_it(service: Service) -> None:
+def test_a_revoked_key_is_refused_at_once_by_the_replica_that_revoked_it(service):
     with service.http() as http:
         key = http.post("/api/v1/keys", json={"name": "gone", "scopes": ["view"]}).json()
         assert ask(service, "GET", "/api/v1/status", f"Bearer {key['key']}").status_code == 200
@@ -140,7 +136,7 @@ def test_a_revoked_key_is_refused_at_once_by_the_replica_that_revoked_it(service
         assert http.delete(f"/api/v1/keys/{key['id']}").status_code == 404
 
 
-def test_a_secret_is_shown_once_and_creating_it_is_on_record(service: Service) -> None:
+def test_a_secret_is_shown_once_and_creating_it_is_on_record(service):
     with service.http() as http:
         key = http.post(
             "/api/v1/keys", json={"name": "recorded", "scopes": ["predict", "view"]}
@@ -155,9 +151,7 @@ def test_a_secret_is_shown_once_and_creating_it_is_on_record(service: Service) -
 @pytest.mark.parametrize(
     "body", [{"name": "x", "scopes": ["root"]}, {"name": "x", "scopes": []}, {"name": ""}]
 )
-def test_a_key_with_an_unknown_or_no_scope_is_not_made(
-    service: Service, body: dict[str, Any]
-) -> None:
+def test_a_key_with_an_unknown_or_no_scope_is_not_made(service, body):
     with service.http() as http:
         before = http.get("/api/v1/keys").json()
         assert http.post("/api/v1/keys", json=body).status_code == 422

@@ -28,9 +28,7 @@ def http(service: Service) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_what_clients_send_stands_in_no_log_metric_record_or_error(
-    service: Service, http: httpx.Client
-) -> None:
+def test_what_clients_send_stands_in_no_log_metric_record_or_error(service, http):
     good = {"rows": labeled(2)[0].tolist()}
     answers = [
         http.post(f"{URL}/predict", json={"rows": [[1, 2, 3, CANARY]]}),
@@ -63,7 +61,7 @@ def test_what_clients_send_stands_in_no_log_metric_record_or_error(
     service.hold_logs_against_secrets()
 
 
-def test_a_key_is_told_once_and_stands_nowhere_else(service: Service, http: httpx.Client) -> None:
+def test_a_key_is_told_once_and_stands_nowhere_else(service, http):
     made = http.post("/api/v1/keys", json={"name": "told once", "scopes": ["view"]}).json()
     assert SECRET.fullmatch(made["key"])
     listed = (
@@ -74,9 +72,7 @@ def test_a_key_is_told_once_and_stands_nowhere_else(service: Service, http: http
     assert held == []
 
 
-def test_the_settings_do_not_tell_passwords_when_they_are_printed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_settings_do_not_tell_passwords_when_they_are_printed(monkeypatch):
     monkeypatch.setenv("ACCLIMATE_DATABASE_URL", f"postgresql://me:{CANARY}@host/name")
     monkeypatch.setenv("ACCLIMATE_BROKER_URL", f"redis://:{CANARY}@host/0")
     settings = Settings()

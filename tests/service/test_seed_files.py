@@ -1,6 +1,4 @@
-"""Seed files of every kind of input come out as the same rows, and what cannot be read is refused
-with where and why.
-"""
+"""Seed files of every format give the same rows, and unreadable files are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from acclimate.learning.spec import InputSpec
-from service.control.seed_file import read
+from service.control.uploads.seed_file import read
 from service.errors import Refusal
 
 TEXT = InputSpec(kind="text", shape=(1,), classes=("a", "b"))
@@ -62,7 +60,7 @@ def refusal(name: str, data: bytes, spec: InputSpec) -> tuple[str, str]:
         ("seed.parquet", parquet(text=pyarrow.array(STRINGS).dictionary_encode(), y=Y, when=Y)),
     ],
 )
-def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
+def test_text_is_the_same_in_every_file(name, data):
     x, y = read(name, data, TEXT)
     assert x.dtype == object and x.reshape(-1).tolist() == STRINGS
     assert y.tolist() == Y and y.dtype.kind == "i"
@@ -90,22 +88,20 @@ def test_text_is_the_same_in_every_file(name: str, data: bytes) -> None:
             "not a readable .npz",
         ),
         ("seed.csv", csv(comment=STRINGS, y=Y), "#/seed", "named x or text; it has comment, y"),
-        ("seed.csv", csv(x=STRINGS, text=STRINGS, y=Y), "#/seed", "one column of text is needed"),
+        ("seed.csv", csv(x=STRINGS, text=STRINGS, y=Y), "#/seed", "needs one column of text"),
         ("seed.csv", csv(x=STRINGS), "#/seed", "'y' is missing"),
         ("seed.csv", b"x,y\n\xff,0\n", "#/seed", "UTF8"),
         ("seed.parquet", parquet(x=[1, 2], y=[0, 1]), "#/seed", "'x' holds int64, not strings"),
         ("seed.parquet", parquet(x=[b"a", b"b"], y=[0, 1]), "#/seed", "holds binary, not strings"),
-        ("seed.parquet", parquet(x=["a", None], y=[0, 1]), "#/seed/x", "row 1 holds no string"),
+        ("seed.parquet", parquet(x=["a", None], y=[0, 1]), "#/seed/x", "row 1 is not a string"),
     ],
 )
-def test_what_is_not_text_is_refused_with_its_row(
-    name: str, data: bytes, pointer: str, said: str
-) -> None:
+def test_what_is_not_text_is_refused_with_its_row(name, data, pointer, said):
     where, detail = refusal(name, data, TEXT)
     assert where == pointer and said in detail
 
 
-def test_a_number_that_no_character_has_is_refused() -> None:
+def test_a_number_that_no_character_has_is_refused():
     crafted = np.array([ord("a"), 0x110000], dtype=np.uint32).view("U1")
     assert refusal("seed.npz", npz(x=crafted, y=[0, 1]), TEXT) == (
         "#/seed/x",
@@ -113,7 +109,7 @@ def test_a_number_that_no_character_has_is_refused() -> None:
     )
 
 
-def test_images_of_a_table_are_folded_row_by_row() -> None:
+def test_images_of_a_table_are_folded_row_by_row():
     columns = {"a": [0, 10], "b": [1, 11], "c": [2, 12], "d": [3, 13]}
     for name, data in (
         ("seed.csv", csv(**columns, y=[0, 1])),
@@ -126,7 +122,7 @@ def test_images_of_a_table_are_folded_row_by_row() -> None:
     assert read("seed.npz", npz(x=x, y=[0, 1]), IMAGE)[0].tolist() == x.tolist()
 
 
-def test_ids_of_a_table_stay_whole_and_exact() -> None:
+def test_ids_of_a_table_stay_whole_and_exact():
     columns = {"a": [2**24 + 1, 5], "b": [2**62 + 1, 0], "c": [0, 0]}
     for name, data in (
         ("seed.csv", csv(**columns, y=[0, 1])),
@@ -136,7 +132,7 @@ def test_ids_of_a_table_stay_whole_and_exact() -> None:
         assert x.dtype.kind == "i" and x.tolist() == [[2**24 + 1, 2**62 + 1, 0], [5, 0, 0]]
 
 
-def test_too_few_columns_are_counted() -> None:
+def test_too_few_columns_are_counted():
     assert (
         "2 columns besides y, a row has 4 numbers"
         in refusal("seed.csv", csv(a=[1], b=[2], y=[0]), IMAGE)[1]

@@ -1,12 +1,9 @@
-"""The numbers of serving: counted a request at a time, in files whose blocks are there, or in
-memory where no folder is.
-"""
+"""The serving metrics: counted per request, in preallocated files or in memory."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +34,7 @@ def samples(text: str) -> dict[tuple[str, str], float]:
     }
 
 
-def test_many_values_are_observed_as_one_after_another_would_be() -> None:
+def test_many_values_are_observed_as_one_after_another_would_be():
     at_once, singly = ServingMetrics(), ServingMetrics()
     rng = np.random.default_rng(0)
     observed = np.concatenate([rng.random(500), SHARES, [0.0]]).astype(np.float32)
@@ -59,9 +56,7 @@ def test_many_values_are_observed_as_one_after_another_would_be() -> None:
     assert given == exact
 
 
-def test_a_replica_counts_in_files_whose_blocks_are_there_and_begins_anew_when_it_is_alone(
-    tmp_path: Path,
-) -> None:
+def test_a_replica_alone_counts_anew_in_preallocated_files(tmp_path):
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", COUNTING, str(tmp_path)],
@@ -78,7 +73,7 @@ def test_a_replica_counts_in_files_whose_blocks_are_there_and_begins_anew_when_i
     assert all(path.stat().st_blocks * 512 >= FILE_BYTES for path in files)
 
 
-def test_where_the_folder_cannot_be_had_a_replica_counts_in_memory(tmp_path: Path) -> None:
+def test_where_the_folder_cannot_be_had_a_replica_counts_in_memory(tmp_path):
     (tmp_path / "metrics").write_text("in the way")
     folder = count_in_files(Settings(home=tmp_path))
     assert folder is None

@@ -1,6 +1,4 @@
-"""Versions after they were judged, over HTTP: aliases, overrides, rollbacks, addressed by number,
-deleted; and the pause.
-"""
+"""Versions over HTTP: aliases, overrides, rollbacks, prediction by number, deletion."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ def stored(service: Service, digest: str) -> bool:
     return (service.home / "store" / "artifacts" / "sha256" / f"{name}.safetensors").exists()
 
 
-def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(
-    service: Service, http: httpx.Client
-) -> None:
+def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(service, http):
     told = history(service, http)
     assert (told.paused["learning"], told.paused["learning_reason"]) == ("paused", "we look")
     assert told.runs_during_pause == []
@@ -54,9 +50,16 @@ def test_a_pause_holds_back_triggers_and_not_operators_and_says_why(
     assert {told.asked_for["version"], told.by_itself["version"]} == {"2", "3"}
 
 
-def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(
-    http: httpx.Client,
-) -> None:
+def test_a_policy_shows_the_limits_and_rules_of_the_release_and_may_be_sent_back_whole(http):
+    read = http.get(f"{URL}/policy")
+    policy = read.json()
+    assert {"value", "unit", "protects", "source"} <= set(policy["thresholds"][0])
+    assert policy["rules"]["isolated"].startswith("a row without neighbours")
+    written = http.put(f"{URL}/policy", json=policy, headers={"If-Match": read.headers["ETag"]})
+    assert (written.status_code, written.json()) == (200, policy)
+
+
+def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(http):
     assert "never champion" in inference_error(ask(http, "2"), 400)
     assert "never champion" in inference_error(ask(http, "2", log=True), 400)
     reply = ask(http, "2", log=False)
@@ -64,9 +67,7 @@ def test_a_version_that_was_never_champion_answers_only_where_nothing_is_logged(
     inference_error(ask(http, "99", log=False), 404)
 
 
-def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_history(
-    service: Service, http: httpx.Client
-) -> None:
+def test_a_deleted_version_answers_nobody_and_stays_in_the_history(service, http):
     before = versions(http)["3"]
     assert ask(http, "3", log=False).status_code == 200, "it is in memory now"
     assert "3" in http.get(f"/v2/models/{NAME}").json()["versions"]
@@ -105,9 +106,7 @@ def test_a_deleted_version_answers_nobody_and_keeps_its_number_and_its_place_in_
     assert [entry["content"]["version"] for entry in told] == [3]
 
 
-def test_a_champion_is_set_only_against_the_seen_epoch_and_failed_gates_need_an_override(
-    http: httpx.Client,
-) -> None:
+def test_a_champion_is_set_only_against_the_seen_epoch_and_failed_gates_need_an_override(http):
     def put(etag: str | None, **body: Any) -> httpx.Response:
         headers = {"If-Match": etag} if etag is not None else {}
         return http.put(
@@ -139,7 +138,7 @@ def test_a_champion_is_set_only_against_the_seen_epoch_and_failed_gates_need_an_
     assert reply.json() == {"alias": "champion", "version": "2", "epoch": 4}
 
 
-def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http: httpx.Client) -> None:
+def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http):
     expected = [
         ("first", None, "1", "loop", None),
         ("override", "1", "2", "admin", "we know better"),
@@ -170,9 +169,7 @@ def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http: httpx
     ]
 
 
-def test_every_version_that_was_ever_champion_answers_by_its_number_and_is_logged_when_asked_to(
-    http: httpx.Client,
-) -> None:
+def test_every_former_champion_answers_by_number_and_logs_on_request(http):
     wait_for(
         lambda: http.post(f"/v2/models/{NAME}/infer", json=tensor()).json()["model_version"] == "2"
     )
@@ -195,9 +192,7 @@ def doomed(http: httpx.Client) -> dict[str, Any]:
 # On SQLite one writes at a time, so that little can meet; what is left of a model is looked at on
 # both in tests/storage.
 @pytest.mark.parametrize("service", ["postgres"], indirect=True)
-def test_a_model_is_deleted_whole_while_requests_are_under_way_and_its_name_starts_anew(
-    service: Service, http: httpx.Client
-) -> None:
+def test_a_model_is_deleted_under_traffic_and_its_name_is_free_again(service, http):
     url = "/api/v1/models/doomed"
     others = journals(service)
     run = doomed(http)

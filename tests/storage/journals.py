@@ -15,7 +15,7 @@ SCHEMA = JournalSchema(kind="vector", shape=(2,), classes=3, model="gas", replic
 
 
 class Quick(Disk):
-    """A disk that is never waited for, where a test does not ask about power cuts."""
+    """A disk without syncs, for tests that are not about power cuts."""
 
     def sync(self, file):
         pass

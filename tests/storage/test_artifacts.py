@@ -1,4 +1,4 @@
-"""What an artifact's digest promises."""
+"""Artifacts: a digest names exactly what was written, and damage is detected."""
 
 import hashlib
 import json
@@ -153,9 +153,7 @@ def test_an_artifact_cut_anywhere_is_refused(artifacts, store):
 
 
 @pytest.mark.parametrize("place", [0, 8, 40, -1])
-def test_an_artifact_with_a_flipped_bit_is_refused_and_healed_by_writing_it_again(
-    artifacts, store, place
-):
+def test_an_artifact_with_a_flipped_bit_is_refused_and_repaired_by_a_write(artifacts, store, place):
     digest = artifacts.write(MANIFEST, ARRAYS)
     data = bytearray(store.local(key(digest)).read_bytes())
     data[place] ^= 1
@@ -237,9 +235,7 @@ def test_what_is_no_digest_is_refused(artifacts, digest):
     "array",
     [np.array([{}]), np.array(["\ud800"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")],
 )
-def test_an_array_that_is_not_numbers_is_refused_by_name_and_nothing_is_written(
-    artifacts, store, array
-):
+def test_a_non_numeric_array_is_refused_by_name_and_nothing_is_written(artifacts, store, array):
     with pytest.raises(ArtifactError, match="'seeds' holds"):
         artifacts.write({}, {"seeds": array})
     assert store.list() == []

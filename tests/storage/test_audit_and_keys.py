@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from memories import at_once
 from sqlalchemy import text
+from stored_models import at_once
 
 from acclimate.storage.database import Database
 from acclimate.storage.registry import audit_log, keys
@@ -27,7 +27,7 @@ def first_broken(database: Database) -> int | None:
         return audit_log.verify(connection).broken
 
 
-def test_an_untouched_log_is_whole_and_in_order(database: Database) -> None:
+def test_an_untouched_log_is_whole_and_in_order(database):
     assert first_broken(database) is None
     for number in range(5):
         write(database, number)
@@ -50,9 +50,7 @@ def test_an_untouched_log_is_whole_and_in_order(database: Database) -> None:
         ("DELETE FROM audit WHERE sequence = 1", 2),
     ],
 )
-def test_a_log_changed_by_hand_names_the_first_entry_that_does_not_follow(
-    database: Database, change: str, named: int
-) -> None:
+def test_a_log_changed_by_hand_names_the_first_entry_that_does_not_follow(database, change, named):
     for number in range(5):
         write(database, number)
     with database.write() as connection:
@@ -61,9 +59,7 @@ def test_a_log_changed_by_hand_names_the_first_entry_that_does_not_follow(
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM audit WHERE sequence > 3", "DELETE FROM audit"])
-def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written_anew(
-    database: Database, change: str
-) -> None:
+def test_a_head_kept_elsewhere_reveals_a_truncated_or_rewritten_chain(database, change):
     for number in range(5):
         write(database, number)
     with database.read() as connection:
@@ -87,7 +83,7 @@ def test_a_head_kept_elsewhere_tells_that_the_end_was_cut_off_or_all_was_written
     assert (found.broken, found.seen) == (None, False)
 
 
-def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:
+def test_writers_at_once_keep_the_chain_whole(database):
     def note(number):
         return lambda connection: audit_log.write(
             connection, actor="a", action="b", target="c", content={"number": number}
@@ -102,7 +98,7 @@ def test_writers_at_once_keep_the_chain_whole(database: Database) -> None:
     assert sorted(entry["content"]["number"] for entry in entries) == list(range(8))
 
 
-def test_a_deed_that_is_undone_leaves_no_entry(database: Database) -> None:
+def test_a_deed_that_is_undone_leaves_no_entry(database):
     def fail(connection):
         audit_log.write(connection, actor="anna", action="key.create", target="x")
         raise ZeroDivisionError
@@ -114,9 +110,7 @@ def test_a_deed_that_is_undone_leaves_no_entry(database: Database) -> None:
     assert first_broken(database) is None
 
 
-def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere(
-    database: Database,
-) -> None:
+def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere(database):
     with database.write() as connection:
         key, secret = keys.create(connection, name="sensor", scopes=["predict", "feedback"])
     with database.read() as connection:
@@ -129,14 +123,14 @@ def test_a_key_is_found_by_the_fingerprint_of_its_secret_which_is_stored_nowhere
         assert "hash" not in keys.list_all(connection)[0]
 
 
-def test_secrets_differ(database: Database) -> None:
+def test_secrets_differ(database):
     with database.write() as connection:
         secrets = {keys.create(connection, name="same", scopes=["view"])[1] for _ in range(20)}
         assert len(keys.list_all(connection)) == 20
     assert len(secrets) == 20
 
 
-def test_a_revoked_key_is_found_no_more_and_can_be_revoked_once(database: Database) -> None:
+def test_a_revoked_key_is_found_no_more_and_can_be_revoked_once(database):
     with database.write() as connection:
         key, secret = keys.create(connection, name="gone", scopes=["view"])
         _, other = keys.create(connection, name="stays", scopes=["view"])
@@ -158,11 +152,11 @@ def test_a_revoked_key_is_found_no_more_and_can_be_revoked_once(database: Databa
         ("admin", set(keys.SCOPES)),
     ],
 )
-def test_a_scope_allows_what_it_implies_and_nothing_else(own: str, may: set[str]) -> None:
+def test_a_scope_allows_what_it_implies_and_nothing_else(own, may):
     key = Key(id="1", name="k", scopes=frozenset({own}))
     assert {scope for scope in keys.SCOPES if key.allows(scope)} == may
 
 
-def test_a_key_of_a_scope_that_nobody_knows_may_nothing() -> None:
+def test_a_key_of_a_scope_that_nobody_knows_may_nothing():
     key = Key(id="1", name="k", scopes=frozenset({"root", ""}))
     assert not any(key.allows(scope) for scope in keys.SCOPES)

@@ -1,6 +1,4 @@
-"""Another machine's copies of a store that is no disk: they lose what the store lost, and nothing
-else.
-"""
+"""Copies of a remote store on another machine: what the store loses, the copies lose."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memories import new_model, spec
+from stored_models import new_model, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, copies, erasure
@@ -79,9 +77,7 @@ def machines(database: Database, tmp_path: Path) -> tuple[Machine, Machine]:
     return Machine(database, url, tmp_path / "one"), Machine(database, url, tmp_path / "other")
 
 
-def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_them(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_them(machines):
     one, other = machines
     model_id = new_model(one.database)
     one.log(model_id, "ann")
@@ -98,9 +94,7 @@ def test_rows_of_an_erased_subject_leave_the_disk_of_a_machine_that_had_read_the
     assert list(filter(None, other.read_all(model_id))) == ["bob"]
 
 
-def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(machines):
     one, other = machines
     model_id = new_model(one.database)
     old = one.log(model_id, "ann")
@@ -112,9 +106,7 @@ def test_rows_that_outlived_the_bounds_of_the_log_leave_it_too(
     assert b"ann-" not in other.disk and b"bob-" in other.disk
 
 
-def test_of_artifacts_those_stay_that_something_refers_to(
-    machines: tuple[Machine, Machine],
-) -> None:
+def test_of_artifacts_those_stay_that_something_refers_to(machines):
     one, other = machines
     needed = one.artifacts.write({"kind": "seed"}, {"x": np.arange(3)})
     left = one.artifacts.write({"kind": "stage"}, {"x": np.arange(4)})
@@ -128,7 +120,7 @@ def test_of_artifacts_those_stay_that_something_refers_to(
     assert one.artifacts.exists(left), "the store is left alone"
 
 
-def test_where_the_store_is_a_disk_there_are_no_copies(database: Database, tmp_path: Path) -> None:
+def test_where_the_store_is_a_disk_there_are_no_copies(database, tmp_path):
     here = Machine(database, f"file://{tmp_path / 'store'}", tmp_path / "here")
     model_id = new_model(database)
     here.log(model_id, "ann")

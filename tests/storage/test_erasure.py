@@ -1,345 +1,312 @@
-"""Deleting versions and models: nothing that something else needs goes, nothing of theirs stays,
-the record tells of it.
-"""
+"""Erasure of a data subject: its rows go, no others do; versions that saw them are named."""
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from memories import at_once, log_segment, new_model, new_run, new_version, spec
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import text
+from stored_models import expire_lease, new_model, new_run
 
 from acclimate.storage.database import Database
-from acclimate.storage.log import barrier, catalog, windows
-from acclimate.storage.log.segments import Segments
-from acclimate.storage.registry import (
-    audit_log,
-    deletion,
-    labels,
-    models,
-    promotions,
-    replicas,
-    revisions,
-    versions,
-)
+from acclimate.storage.log import catalog, erasure, windows
+from acclimate.storage.log.erasure import Erasure
+from acclimate.storage.log.journal import Journal, SealedFile
+from acclimate.storage.log.logged_rows import JournalSchema, LoggedRows, RequestRows
+from acclimate.storage.log.segments import SegmentDamaged, Segments
+from acclimate.storage.log.shipment import ship
+from acclimate.storage.registry import audit_log, labels, models
 from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.runs import runs
-from acclimate.storage.runs.run_logs import RunLogs
+from acclimate.storage.registry.labels import Label
+from acclimate.storage.runs import pseudo_labels, runs
 from acclimate.storage.store import Store
-from acclimate.storage.tables import metadata
+
+NOW = 1_000_000_000.0
 
 
-class Files:
-    """A store with artifacts and segments in it."""
+class Log:
+    """The log of one model: a journal folder, a store, and the database that lists its segments."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.folder = database, folder
         self.store = Store(f"file://{folder / 'store'}", folder / "cache")
-        self.artifacts, self.segments = Artifacts(self.store), Segments(self.store)
-        self.logs = RunLogs(self.store)
+        self.segments, self.artifacts = Segments(self.store), Artifacts(self.store)
+        self.model_id = new_model(database)
 
-    def artifact(self, name: str) -> str:
-        return self.artifacts.write({"name": name}, {"x": np.zeros(1, dtype=np.float32)})
+    def sealed(self, *subjects_: str | None, at: float = NOW, states: bool = False) -> SealedFile:
+        """A sealed file with one row of each subject, whose prediction is named after it."""
+        schema = JournalSchema(
+            kind="vector",
+            shape=(2,),
+            classes=2,
+            model=self.model_id,
+            replica="api-0",
+            states=states,
+        )
+        journal = Journal.open(self.folder / "journal", schema, at)
+        for place, subject in enumerate(subjects_):
+            answer = {
+                "x": np.full((1, 2), place, dtype=np.float32),
+                "probabilities": np.full((1, 2), 0.5, dtype=np.float32),
+            }
+            state = (
+                {"state": "s", "states": {"s": b"content"} if place == 0 else {}} if states else {}
+            )
+            named = {
+                "prediction_id": f"{subject}-{journal.id}-{place}",
+                "version": "1",
+                "client": "k",
+                "subject": subject,
+            }
+            journal.append(
+                LoggedRows.of_request(RequestRows(logged_at=at + place, **named, **answer, **state))
+            )
+        sealed = journal.seal()
+        assert sealed is not None
+        return sealed
 
-    def sweep(self, database: Database) -> None:
-        deletion.sweep(database, self.segments, self.artifacts, self.logs)
+    def ship(self, sealed: SealedFile) -> None:
+        ship(self.database, self.segments, sealed, model_id=self.model_id, replica="api-0")
+
+    def log(self, *subjects_: str | None, at: float = NOW, states: bool = False) -> None:
+        self.ship(self.sealed(*subjects_, at=at, states=states))
+
+    def close_window(self) -> int:
+        with self.database.write() as connection:
+            return int(
+                windows.close(connection, self.model_id, closed_by="operator", needed=1)["number"]
+            )
+
+    def erase(self, subject: str) -> Erasure:
+        with self.database.read() as connection:
+            model = models.get(connection, self.model_id)
+        return erasure.erase(
+            self.database, self.segments, self.artifacts, model, subject, actor="anna"
+        )
+
+    def left(self) -> list[str | None]:
+        """The subject of every row that the catalog leads to, all segments read against their
+        digests.
+        """
+        with self.database.read() as connection:
+            lines = catalog.all_segments(connection, self.model_id)
+        parts = [self.segments.read(line["key"], line["digest"]) for line in lines]
+        assert [len(part) for part in parts] == [line["rows"] for line in lines]
+        return [subject for part in parts for subject in part.subject]
+
+    def bytes(self) -> bytes:
+        """Everything that lies on this disk."""
+        return b"".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
+
+    def window(self, number: int) -> Any:
+        with self.database.read() as connection:
+            return windows.get(connection, self.model_id, number)
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def log(database: Database, tmp_path: Path) -> Log:
+    (tmp_path / "log").mkdir()
+    return Log(database, tmp_path / "log")
 
 
-def a_model(database: Database, files: Files, name: str = "gas", seed: str = "seed") -> str:
-    with database.write() as connection:
-        return models.create(connection, spec(name), seed_digest=files.artifact(seed), actor="test")
+def test_the_rows_of_a_subject_are_nowhere_and_all_others_are_where_they_were(log):
+    log.log("ann", "bob", None, "ann")
+    log.log("bob")
+    number = log.close_window()
+    log.log("ann")
+    before = log.window(number)["digest"]
+    assert log.erase("ann") == Erasure(rows=3, versions=[])
+    assert log.left() == ["bob", None, "bob"]
+    assert b"ann-" not in log.bytes() and b"bob-" in log.bytes()
+    assert (log.window(number)["rows"], log.window(number)["digest"] != before) == (3, True)
+    assert log.erase("ann") == Erasure(rows=3, versions=[])
+    assert log.erase("nobody") == Erasure(rows=0, versions=[])
 
 
-def new_versions(database: Database, files: Files, model_id: str, *names: str) -> list[str]:
-    """The digests of new versions, each champion after the one before."""
-    digests = [files.artifact(name) for name in names]
-    with database.write() as connection:
-        for digest in digests:
-            number = new_version(connection, model_id)
-            query = text(
-                "UPDATE versions SET digest = :digest WHERE model_id = :model AND number = :number"
-            )
-            connection.execute(query, {"digest": digest, "model": model_id, "number": number})
-    return digests
-
-
-def delete_version(database: Database, number: int, name: str = "gas") -> None:
-    with database.write() as connection:
-        deletion.delete_version(connection, models.named(connection, name), number, actor="anna")
-
-
-def delete_model(database: Database, name: str = "gas") -> None:
-    with database.write() as connection:
-        deletion.delete_model(connection, models.named(connection, name), actor="anna")
-
-
-def recorded(database: Database, action: str) -> list[dict[str, Any]]:
-    with database.read() as connection:
+def test_the_record_names_a_pseudonym_and_never_the_subject(log):
+    log.log("ann@example.org", "bob")
+    log.erase("ann@example.org")
+    with log.database.read() as connection:
         assert audit_log.verify(connection).broken is None
-        return [
-            row["content"]
-            for row in audit_log.page(connection, size=500)
-            if row["action"] == action
+        entry = next(row for row in audit_log.page(connection) if row["action"] == "subject.erase")
+        rows = [str(row) for row in connection.execute(text("SELECT * FROM erasures"))]
+    assert (entry["actor"], entry["target"]) == ("anna", "gas")
+    assert b"ann@example" not in log.bytes() and "ann@" not in f"{entry} {rows}"
+
+
+def test_late_rows_of_a_dead_replica_are_erased_and_new_ones_logged(log):
+    late = log.sealed("ann", "bob")
+    only = log.sealed("ann")
+    log.erase("ann")
+    log.ship(late)
+    log.ship(only)
+    assert log.left() == ["bob"]
+    assert b"ann-" not in log.bytes()
+    log.log("ann", at=4_000_000_000.0)
+    assert sorted(map(str, log.left())) == ["ann", "bob"]
+    assert log.erase("ann").rows == 3
+    assert log.left() == ["bob"]
+
+
+def test_a_file_that_was_registered_before_its_replica_died_comes_back_without_the_rows(log):
+    sealed = log.sealed("ann", "bob")
+    copy = sealed.path.read_bytes()
+    log.ship(sealed)
+    log.erase("ann")
+    sealed.path.write_bytes(copy)
+    log.ship(sealed)
+    assert log.left() == ["bob"]
+    assert b"ann-" not in log.bytes()
+
+
+def test_a_file_that_was_stored_and_not_registered_comes_back_without_the_rows(log):
+    sealed = log.sealed("ann", "bob")
+
+    def die(key: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        log.segments.put(sealed, log.model_id, register=die)
+    log.erase("ann")
+    log.ship(sealed)
+    assert log.left() == ["bob"]
+    assert b"ann-" not in log.bytes()
+
+
+def test_a_restored_database_and_a_restored_store_lose_the_rows_again(log, tmp_path):
+    log.log("ann", "bob")
+    number = log.close_window()
+    shutil.copytree(log.folder / "store", tmp_path / "backup")
+    with log.database.read() as connection:
+        old = [dict(row) for row in catalog.all_segments(connection, log.model_id)]
+    log.erase("ann")
+
+    def forget() -> None:
+        """The database is of the day before the erasure."""
+        with log.database.write() as connection:
+            connection.execute(text("DELETE FROM erasures"))
+            changed = (
+                "UPDATE segments SET key = :key, digest = :digest, rows = :rows, bytes = "
+                ":bytes WHERE id = :id"
+            )
+            connection.execute(
+                text(changed),
+                {name: old[0][name] for name in ("key", "digest", "rows", "bytes", "id")},
+            )
+            connection.execute(
+                text("UPDATE windows SET rows = 2 WHERE number = :number"), {"number": number}
+            )
+
+    forget()
+    erasure.clean_all(log.database, log.segments, log.artifacts, log.model_id)
+    assert (log.left(), log.window(number)["rows"]) == (["bob"], 1)
+    # Now the store is of that day too, but for what it was told after it.
+    forget()
+    shutil.copytree(tmp_path / "backup", log.folder / "store", dirs_exist_ok=True)
+    erasure.clean_all(log.database, log.segments, log.artifacts, log.model_id)
+    assert (log.left(), log.window(number)["rows"]) == (["bob"], 1)
+    assert b"ann-" not in log.bytes()
+
+
+def test_labels_and_accepted_pseudo_labels_go_and_versions_and_runs_that_saw_the_rows_are_told(log):
+    sealed = log.sealed("ann", "bob")
+    rows = log.segments.read_sealed(sealed)
+    log.ship(sealed)
+    number = log.close_window()
+    with log.database.write() as connection:
+        models.lock(connection, log.model_id)
+        given = [
+            Label(prediction_id=id, row=0, label=1, source="anna", segment=sealed.id)
+            for id in rows.prediction_id
         ]
-
-
-def test_a_version_that_no_name_points_at_goes_with_its_artifact_and_keeps_its_number(
-    database: Database, files: Files
-) -> None:
-    model_id = a_model(database, files)
-    digests = new_versions(database, files, model_id, "one", "two", "three", "four")
-    delete_version(database, 2)
-    delete_version(database, 2)
-    assert [files.artifacts.exists(digest) for digest in digests] == [True] * 4
-    files.sweep(database)
-    assert [files.artifacts.exists(digest) for digest in digests] == [True, False, True, True]
-    assert recorded(database, deletion.VERSION) == [
-        {"model": model_id, "version": 2, "artifacts": [digests[1]]}
-    ]
-    with database.write() as connection:
-        assert new_version(connection, model_id) == 5
+        assert labels.add(connection, log.model_id, given) == [True, True]
+        run_id = new_run(connection, log.model_id, windows=[number])
+        claim = runs.claim(connection, run_id, owner="worker-0")
+        assert claim is not None
+        digest = log.artifacts.write({"run": run_id}, {"row": np.zeros(1, dtype=np.uint64)})
+        pseudo_labels.set_artifact(connection, claim, digest)
+        runs.finish(
+            connection, claim, state="succeeded", results=runs.RunResults(version=2, promoted=True)
+        )
+        taught = new_run(connection, log.model_id, windows=[number + 8])
+        claim = runs.claim(connection, taught, owner="worker-0")
+        assert claim is not None
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=3, promoted=False)
+        )
+        later = new_run(connection, log.model_id, windows=[number + 9])
+        claim = runs.claim(connection, later, owner="worker-0")
+        assert claim is not None
+        runs.finish(
+            connection, claim, state="rejected", results=runs.RunResults(version=4, promoted=False)
+        )
+    assert log.window(number)["rows_labelled"] == 2
+    assert log.erase("ann") == Erasure(rows=1, versions=[2, 3])
+    assert log.window(number)["rows_labelled"] == 1
+    with log.database.read() as connection:
         assert [
-            row["deleted_at"] is not None for row in versions.list_all(connection, model_id)
-        ] == [
-            False,
-            True,
-            False,
-            False,
-            False,
-        ]
-        assert [row["to_version"] for row in promotions.list_all(connection, model_id)] == [
-            1,
-            2,
-            3,
-            4,
-            5,
-        ]
+            row[0][:4] for row in connection.execute(text("SELECT prediction_id FROM labels"))
+        ] == ["bob-"]
+        assert runs.get(connection, run_id)["pseudo_labels"] is None
+    assert not log.artifacts.exists(digest)
 
 
-def test_a_deleted_version_is_neither_loaded_promoted_nor_rolled_back_to(
-    database: Database, files: Files
-) -> None:
-    model_id = a_model(database, files)
-    new_versions(database, files, model_id, "one", "two", "three", "four")
-    delete_version(database, 2)
-    asked = {"actor": "anna", "reason": "try"}
-    with database.write() as connection:
-        with pytest.raises(versions.UnknownVersion, match="version 2 was deleted"):
-            versions.get_stored(connection, model_id, 2)
-        with pytest.raises(versions.UnknownVersion, match="was deleted"):
-            promotions.roll_back(connection, model_id, to=2, **asked)
-        for override in (True, False):
-            with pytest.raises(versions.UnknownVersion, match="was deleted"):
-                promotions.make_champion(
-                    connection, model_id, 2, expected=4, override=override, **asked
-                )
-        assert promotions.champion(connection, model_id).epoch == 4
-
-
-def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(
-    database: Database, files: Files
-) -> None:
-    model_id = a_model(database, files)
-    new_versions(database, files, model_id, "one", "two", "three", "four")
-    for number, said in ((1, "anchor"), (3, "previous"), (4, "champion")):
-        with pytest.raises(deletion.VersionAliased, match=f"version {number} is {said}"):
-            delete_version(database, number)
-    with pytest.raises(versions.UnknownVersion):
-        delete_version(database, 9)
-    with database.write() as connection:
-        run_id = new_run(connection, model_id, parent_version=2)
-    with pytest.raises(runs.RunActive):
-        delete_version(database, 2)
-    with database.write() as connection:
+def test_a_run_that_learns_from_the_rows_is_cancelled_and_another_goes_on(log):
+    log.log("ann", "bob")
+    first = log.close_window()
+    log.log("bob")
+    second = log.close_window()
+    with log.database.write() as connection:
+        run_id = new_run(connection, log.model_id, windows=[second])
+        claim = runs.claim(connection, run_id, owner="worker-0")
+    log.erase("ann")
+    with log.database.read() as connection:
+        assert runs.get(connection, run_id)["state"] == "running"
+    expire_lease(log.database, run_id)
+    with log.database.write() as connection:
         runs.cancel(connection, run_id)
-    delete_version(database, 2)
+        run_id = new_run(connection, log.model_id, windows=[first])
+        claim = runs.claim(connection, run_id, owner="worker-0")
+    assert claim is not None
+    log.erase("bob")
+    with log.database.read() as connection:
+        assert runs.get(connection, run_id)["state"] == "cancelling"
+    assert log.left() == []
 
 
-def test_an_artifact_that_something_else_refers_to_stays(database: Database, files: Files) -> None:
-    model_id, other = a_model(database, files), a_model(database, files, "other")
-    shared = new_versions(database, files, model_id, "one", "shared", "three", "four")[1]
-    new_versions(database, files, other, "shared")
-    delete_version(database, 2)
-    files.sweep(database)
-    assert files.artifacts.exists(shared)
-    delete_model(database, "other")
-    files.sweep(database)
-    assert not files.artifacts.exists(shared)
-    assert files.artifacts.exists(files.artifact("seed")), "the first model has the same seed set"
-    delete_model(database)
-    with database.read() as connection:
-        seed = files.artifact("seed")
-        assert models.list_all(connection) == []
-    files.sweep(database)
-    assert not files.artifacts.exists(seed)
+def test_the_content_of_a_running_state_outlives_the_row_that_it_stood_in(log):
+    log.log("ann", "bob", states=True)
+    log.erase("ann")
+    with log.database.read() as connection:
+        (line,) = catalog.all_segments(connection, log.model_id)
+    assert log.segments.state(line["key"], line["digest"], "s") == ("1", b"content")
 
 
-def fill(database: Database, files: Files, model_id: str) -> None:
-    """Something of the model in every table that can hold it."""
-    new_versions(database, files, model_id, f"{model_id}-one", f"{model_id}-two")
-    line = log_segment(database, model_id)
-    files.store.put_bytes(b"x", f"segments/{model_id}/{line.id}.arrow")
-    label = labels.Label(prediction_id="p", row=0, label=1, source="anna", segment=line.id)
-    with database.write() as connection:
-        replicas.heartbeat(connection, "api-0", {model_id: 3})
-        models.lock(connection, model_id)
-        labels.add(connection, model_id, [label])
-        windows.close(connection, model_id, closed_by="operator", needed=1)
-        run = new_run(connection, model_id, windows=[1])
-        runs.cancel(connection, run)
-        for statement in (
-            "INSERT INTO run_stages VALUES (:run, 'train', :digest, 1.0)",
-            "INSERT INTO idempotency_keys VALUES ('key', :run, 'f', :run, 1.0)",
-            "INSERT INTO erasures VALUES (:model, 'p', 1.0, 0, '[]')",
-        ):
-            values = {"run": run, "digest": files.artifact(f"{model_id}-stage"), "model": model_id}
-            needed = {name: value for name, value in values.items() if f":{name}" in statement}
-            connection.execute(text(statement), needed)
-    files.segments.put_tombstone(model_id, "p", 1.0)
-    files.logs.write(run, 1, b"x")
-    with database.write() as connection:
-        connection.execute(text("UPDATE runs SET attempt = 1 WHERE id = :run"), {"run": run})
-
-
-def left(connection: Connection) -> dict[str, int]:
-    """Rows by table, but for what is not a model's."""
-    tables = [
-        table for table in metadata.sorted_tables if table.name not in ("audit", "keys", "replicas")
-    ]
-    return {
-        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in tables
-    }
-
-
-def test_of_a_deleted_model_only_the_record_stays_and_others_keep_all_of_theirs(
-    database: Database, files: Files
-) -> None:
-    kept = a_model(database, files, "kept", "another seed")
-    fill(database, files, kept)
-    with database.read() as connection:
-        before = left(connection)
-    assert min(before.values()) > 0, before
-    stored = files.store.list()
-    model_id = a_model(database, files)
-    fill(database, files, model_id)
-    delete_model(database)
-    files.sweep(database)
-    files.sweep(database)
-    with database.read() as connection:
-        assert left(connection) == before
-        assert deletion.was_deleted(connection, model_id)
-        assert not deletion.was_deleted(connection, kept) and not deletion.was_deleted(
-            connection, "another database's"
+def test_a_damaged_segment_is_told_after_every_other_was_cleaned(log):
+    log.log("ann", "bob")
+    with log.database.read() as connection:
+        (line,) = catalog.all_segments(connection, log.model_id)
+    path = log.folder / "store" / line["key"]
+    path.write_bytes(path.read_bytes()[:200])
+    log.log("ann", "cyd")
+    with pytest.raises(SegmentDamaged, match=line["id"]):
+        log.erase("ann")
+    with log.database.read() as connection:
+        other = next(
+            row for row in catalog.all_segments(connection, log.model_id) if row["id"] != line["id"]
         )
-    assert files.store.list() == stored
-    content = recorded(database, deletion.MODEL)[0]
-    assert (content["model"], content["versions"], content["runs"], content["windows"]) == (
-        model_id,
-        2,
-        3,
-        2,
-    )
+    assert log.segments.read(other["key"], other["digest"]).subject == ["cyd"]
 
 
-def test_the_name_of_a_deleted_model_is_free_and_its_successor_starts_anew(
-    database: Database, files: Files
-) -> None:
-    model_id = a_model(database, files)
-    fill(database, files, model_id)
-    delete_model(database)
-    new_id = a_model(database, files)
-    assert new_id != model_id
-    with database.write() as connection:
-        assert new_version(connection, new_id) == 1
-        assert [row["number"] for row in windows.list_all(connection, new_id)] == [1]
-        assert windows.open_rows(connection, new_id) == 0
-        assert promotions.champion(connection, new_id).epoch == 1
-    files.sweep(database)
-    assert files.artifacts.exists(files.artifact("seed"))
-
-
-def test_a_model_with_an_active_run_stays(database: Database, files: Files) -> None:
-    model_id = a_model(database, files)
-    with database.write() as connection:
-        run_id = new_run(connection, model_id)
-    with pytest.raises(runs.RunActive) as told:
-        delete_model(database)
-    assert told.value.run_id == run_id
-    assert recorded(database, deletion.MODEL) == []
-
-
-def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(
-    database: Database, files: Files
-) -> None:
-    model_id = a_model(database, files)
-    line = log_segment(database, model_id)
-    delete_model(database)
-    deeds: list[Any] = [
-        lambda connection: catalog.register(connection, line),
-        lambda connection: barrier.request_seal(connection, model_id),
-        lambda connection: replicas.report_loaded(
-            connection, "api-0", model_id, version=1, epoch=1
-        ),
-        lambda connection: revisions.policy(connection, model_id),
-        lambda connection: models.lock(connection, model_id),
-    ]
-    for deed in deeds:
-        with pytest.raises(models.ModelDeleted), database.write() as connection:
-            deed(connection)
-    with database.write() as connection:
-        replicas.heartbeat(connection, "api-0", {model_id: 3})
-        barrier.acknowledge_seal(connection, "api-0", model_id, 1)
-        replicas.report_problem(connection, "api-0", model_id, "cannot load")
-        assert left(connection)["replica_models"] == 0
-
-
-def test_segments_registered_while_a_model_is_deleted_go_with_it(database: Database) -> None:
-    for _ in range(5):
-        model_id = new_model(database)
-
-        def delete(connection: Connection) -> str:
-            deletion.delete_model(connection, models.named(connection, "gas"), actor="anna")
-            return "deleted"
-
-        def log(connection: Connection, model_id: str = model_id) -> bool:
-            from memories import segment
-
-            return catalog.register(connection, segment(model_id))
-
-        found = at_once(database, [log, log, delete, log])
-        assert "deleted" in found, found
-        assert all(
-            result in (True, "deleted") or isinstance(result, models.ModelDeleted)
-            for result in found
-        ), found
-        with database.read() as connection:
-            assert left(connection)["segments"] == 0
-
-
-def test_weights_go_with_the_last_version_that_uses_them(database: Database, files: Files) -> None:
-    model_id = a_model(database, files)
-    _, lender, *_ = new_versions(database, files, model_id, "one", "two", "three", "four", "five")
-    borrower = files.artifacts.write(
-        {"name": "in another mode"}, {"x": np.zeros(1, np.float32)}, lender=lender
-    )
-    with database.write() as connection:
-        change = (
-            "UPDATE versions SET digest = :digest, weights_digest = :lender, mode = "
-            "'prior' WHERE number = 3"
-        )
-        connection.execute(text(change), {"digest": borrower, "lender": lender})
-    delete_version(database, 2)
-    files.sweep(database)
-    assert files.artifacts.read(borrower)[1]["x"].tolist() == [0]
-    delete_version(database, 3)
-    files.sweep(database)
-    assert not files.artifacts.exists(borrower)
-    assert not files.artifacts.exists(lender)
+def test_subjects_that_are_erased_at_the_same_time_go_and_no_other_row_does(log):
+    names = [f"s{number}" for number in range(6)]
+    log.log(*names, "bob", *names)
+    log.log("cyd", *names)
+    with ThreadPoolExecutor(len(names)) as pool:
+        done = list(pool.map(log.erase, names))
+    assert done == [Erasure(rows=3, versions=[])] * len(names)
+    assert log.left() == ["bob", "cyd"]

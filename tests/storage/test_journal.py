@@ -1,4 +1,4 @@
-"""What a journal promises while it is written, on good disks and bad."""
+"""A journal while it is written: durability, and errors of the disk."""
 
 import errno
 import hashlib
@@ -95,9 +95,7 @@ def test_a_sealed_journal_takes_no_more_rows(tmp_path):
         ({"prediction_id": ["\ud800"]}, "prediction_id"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_by_column_and_leave_the_file_alone(
-    tmp_path, change, column
-):
+def test_rows_that_do_not_fit_are_refused_by_column_and_not_written(tmp_path, change, column):
     journal = Journal.open(tmp_path, SCHEMA, NOW)
     with pytest.raises(ValueError, match=column):
         journal.append(LoggedRows(**{**rows("a").__dict__, **change}))
@@ -126,9 +124,7 @@ def test_a_batch_that_does_not_fit_is_cut_back_and_later_ones_are_logged(tmp_pat
     assert sealed.digest == "sha256:" + hashlib.sha256(sealed.path.read_bytes()).hexdigest()
 
 
-def test_a_journal_that_cannot_be_cut_back_takes_no_more_rows_and_is_sealed_without_the_torn_batch(
-    tmp_path,
-):
+def test_a_journal_that_cannot_be_truncated_is_sealed_without_the_torn_batch(tmp_path):
     class Stuck(Narrow):
         def truncate(self, file, size):
             raise OSError(errno.EIO, "stuck")

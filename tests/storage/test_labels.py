@@ -1,12 +1,12 @@
-"""Labels of logged rows: the last word counts, and each row labelled counts once for its window."""
+"""Labels of logged rows: the newest counts, and each labelled row counts once for its window."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from memories import at_once, log_segment, new_model
 from sqlalchemy import Connection, event, text
+from stored_models import at_once, log_segment, new_model
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
@@ -51,9 +51,7 @@ def model_id(database: Database) -> str:
     return new_model(database)
 
 
-def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(
-    database: Database, model_id: str
-) -> None:
+def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(database, model_id):
     here = log_segment(database, model_id).id
     assert add(database, model_id, label(here, what=1)) == [True]
     assert add(database, model_id, label(here, what=1)) == [False]
@@ -66,9 +64,7 @@ def test_the_last_label_of_a_source_counts_and_a_repeat_says_nothing_new(
     assert known(database, model_id, before=accepted_at - 1) == {}
 
 
-def test_the_last_word_in_one_call_counts_over_all_sources(
-    database: Database, model_id: str
-) -> None:
+def test_the_last_word_in_one_call_counts_over_all_sources(database, model_id):
     here = log_segment(database, model_id).id
     for first, second in (("anna", "zoe"), ("zoe", "anna"), ("anna", "zoe")):
         said = [
@@ -94,9 +90,7 @@ def test_the_last_word_in_one_call_counts_over_all_sources(
     ]
 
 
-def test_a_word_said_later_counts_though_the_clock_has_not_moved(
-    database: Database, model_id: str
-) -> None:
+def test_a_word_said_later_counts_though_the_clock_has_not_moved(database, model_id):
     here = log_segment(database, model_id).id
     add(database, model_id, label(here, what=0, source="zoe"))
     with database.write() as connection:
@@ -105,9 +99,7 @@ def test_a_word_said_later_counts_though_the_clock_has_not_moved(
     assert known(database, model_id) == {("p", 0): 1}
 
 
-def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(
-    database: Database, model_id: str
-) -> None:
+def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(database, model_id):
     first = log_segment(database, model_id).id
     add(
         database,
@@ -137,9 +129,7 @@ def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(
         assert labels.labelled(connection, model_id, ["q", "nobody"]) == {("q", 0), ("q", 1)}
 
 
-def test_labels_that_come_while_the_window_closes_count_for_the_window_their_rows_are_in(
-    database: Database, model_id: str
-) -> None:
+def test_labels_given_during_a_close_count_for_the_window_of_their_rows(database, model_id):
     here = log_segment(database, model_id).id
 
     def give(row: int) -> Any:
@@ -158,9 +148,7 @@ def test_labels_that_come_while_the_window_closes_count_for_the_window_their_row
     assert counts(database, model_id) == [4, 0]
 
 
-def test_of_two_that_say_the_same_at_once_one_says_something_new(
-    database: Database, model_id: str
-) -> None:
+def test_of_two_that_say_the_same_at_once_one_says_something_new(database, model_id):
     here = log_segment(database, model_id).id
 
     def give(connection: Connection) -> list[bool]:
@@ -172,7 +160,7 @@ def test_of_two_that_say_the_same_at_once_one_says_something_new(
     assert counts(database, model_id) == [20]
 
 
-def test_ten_thousand_labels_take_few_statements(database: Database, model_id: str) -> None:
+def test_ten_thousand_labels_take_few_statements(database, model_id):
     here = log_segment(database, model_id, rows=10_000).id
     seen = []
     event.listen(

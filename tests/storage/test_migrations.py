@@ -1,6 +1,4 @@
-"""The migrations make exactly the tables that the code knows, on both databases, and the
-first key.
-"""
+"""Migrations make exactly the tables of the code, on both databases, and the first admin key."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from memories import new_model
 from sqlalchemy import inspect, text
+from stored_models import new_model
 
 from acclimate.storage import schema
 from acclimate.storage.database import Database
@@ -37,17 +35,17 @@ def differences(database: Database) -> list:
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
 
-def test_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+def test_migrations_make_the_tables_that_the_code_knows(database):
     assert differences(database) == []
 
 
-def test_a_table_that_differs_would_be_noticed(database: Database) -> None:
+def test_a_table_that_differs_would_be_noticed(database):
     with database.write() as connection:
         connection.execute(text("ALTER TABLE models ADD COLUMN planted TEXT"))
     assert [difference[0] for difference in differences(database)] == ["remove_column"]
 
 
-def test_the_partial_indexes_are_partial_and_unique(database: Database) -> None:
+def test_the_partial_indexes_are_partial_and_unique(database):
     with database.read() as connection:
         found = {
             index["name"]: index
@@ -59,7 +57,7 @@ def test_the_partial_indexes_are_partial_and_unique(database: Database) -> None:
         assert any("state" in str(where) for where in found[name]["dialect_options"].values())
 
 
-def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
+def test_migrating_again_changes_and_loses_nothing(database):
     model_id = new_model(database)
     upgrade(database)
     upgrade(database)
@@ -68,7 +66,7 @@ def test_migrating_again_changes_and_loses_nothing(database: Database) -> None:
         assert models.named(connection, "gas")["id"] == model_id
 
 
-def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Database) -> None:
+def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database):
     model_id = new_model(database)
     with database.write() as connection:
         for table in ("run_stages", "run_events", "idempotency_keys", "erasures", "periodic_tasks"):
@@ -97,7 +95,7 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database: Da
         assert models.named(connection, "gas")["id"] == model_id
 
 
-def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() -> None:
+def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database():
     additions = {
         "create_table",
         "bulk_insert",
@@ -123,7 +121,7 @@ def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database() 
                 )
 
 
-def test_a_database_of_a_newer_release_is_left_as_it_is(database: Database) -> None:
+def test_a_database_of_a_newer_release_is_left_as_it_is(database):
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     done = migrate(database.address)
@@ -143,9 +141,7 @@ def test_a_database_of_a_newer_release_is_left_as_it_is(database: Database) -> N
         ("COLUMN lineage", "table versions has no column lineage"),
     ],
 )
-def test_a_database_of_an_older_release_is_told_by_what_it_lacks(
-    database: Database, lost: str, told: str
-) -> None:
+def test_a_database_of_an_older_release_is_told_by_what_it_lacks(database, lost, told):
     with database.write() as connection:
         connection.execute(
             text(
@@ -156,9 +152,7 @@ def test_a_database_of_an_older_release_is_told_by_what_it_lacks(
         schema.require(connection)
 
 
-def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner_can_read(
-    database_address: str, tmp_path: Path
-) -> None:
+def test_migrate_writes_a_working_admin_key_that_only_its_owner_reads(database_address, tmp_path):
     file = tmp_path / "new" / "admin.key"
     done = migrate(database_address, "--admin-key", str(file))
     assert file.stat().st_mode & 0o777 == 0o600
@@ -180,9 +174,7 @@ def test_the_command_migrates_and_writes_a_working_admin_key_that_only_its_owner
     database.close()
 
 
-def test_a_key_file_that_others_could_read_is_closed_to_them(
-    database: Database, tmp_path: Path
-) -> None:
+def test_a_key_file_that_others_could_read_is_closed_to_them(database, tmp_path):
     file = tmp_path / "admin.key"
     file.write_text("not a key\n")
     file.chmod(0o644)

@@ -1,4 +1,4 @@
-"""What is left of a journal after its writer died, or its bytes were damaged."""
+"""Recovery of journals whose writer died or whose bytes were damaged."""
 
 import signal
 import subprocess

@@ -1,18 +1,18 @@
-"""The registry: models, versions, the pointer that names the champion, and who may move it."""
+"""The registry: models, versions, revisions, and promotions."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
-from memories import at_once, let_die, new_model, new_version, spec
+from stored_models import at_once, let_die, new_model, new_version, spec
 
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import models, promotions, replicas, revisions, versions
 
 
-def test_a_name_is_given_once(database: Database) -> None:
+def test_a_name_is_given_once(database):
     model_id = new_model(database)
     with database.write() as connection, pytest.raises(models.ModelExists):
         models.create(connection, spec(), seed_digest="sha256:x", actor="test")
@@ -23,7 +23,7 @@ def test_a_name_is_given_once(database: Database) -> None:
         }
 
 
-def test_of_two_that_create_one_name_at_once_one_is_told_that_it_exists(database: Database) -> None:
+def test_of_two_that_create_one_name_at_once_one_is_told_that_it_exists(database):
     def create(connection):
         return models.create(connection, spec(), seed_digest="sha256:x", actor="test")
 
@@ -31,9 +31,7 @@ def test_of_two_that_create_one_name_at_once_one_is_told_that_it_exists(database
     assert sorted(type(result).__name__ for result in found) == ["ModelExists"] * 3 + ["str"]
 
 
-def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(
-    database: Database,
-) -> None:
+def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(database):
     model_id = new_model(database)
     with database.read() as connection:
         known = windows.list_all(connection, model_id)
@@ -43,7 +41,7 @@ def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(
         assert promotions.champion(connection, model_id) is None
 
 
-def test_an_unknown_model_and_version_are_said_to_be_unknown(database: Database) -> None:
+def test_an_unknown_model_and_version_are_said_to_be_unknown(database):
     model_id = new_model(database)
     with database.read() as connection:
         with pytest.raises(models.UnknownModel):
@@ -52,7 +50,7 @@ def test_an_unknown_model_and_version_are_said_to_be_unknown(database: Database)
             versions.get(connection, model_id, 1)
 
 
-def test_versions_count_up_from_the_highest_rejected_ones_among_them(database: Database) -> None:
+def test_versions_count_up_from_the_highest_rejected_ones_among_them(database):
     model_id, other = new_model(database), new_model(database, "other")
     with database.write() as connection:
         numbers = [
@@ -67,7 +65,7 @@ def test_versions_count_up_from_the_highest_rejected_ones_among_them(database: D
         ]
 
 
-def test_a_promotion_moves_the_epoch_and_remembers_where_it_came_from(database: Database) -> None:
+def test_a_promotion_moves_the_epoch_and_remembers_where_it_came_from(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -78,7 +76,7 @@ def test_a_promotion_moves_the_epoch_and_remembers_where_it_came_from(database: 
         assert promotions.previous(connection, model_id) == 1
 
 
-def test_a_rollback_is_a_new_epoch_at_the_version_before(database: Database) -> None:
+def test_a_rollback_is_a_new_epoch_at_the_version_before(database):
     model_id = new_model(database)
     with database.write() as connection:
         for _ in range(3):
@@ -102,7 +100,7 @@ def test_a_rollback_is_a_new_epoch_at_the_version_before(database: Database) -> 
     assert history[3]["evidence"] is None and history[3]["actor"] == "anna"
 
 
-def test_there_is_no_rollback_to_what_never_served(database: Database) -> None:
+def test_there_is_no_rollback_to_what_never_served(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -113,7 +111,7 @@ def test_there_is_no_rollback_to_what_never_served(database: Database) -> None:
         assert promotions.champion(connection, model_id).epoch == 1
 
 
-def test_a_promotion_on_a_stale_epoch_changes_nothing(database: Database) -> None:
+def test_a_promotion_on_a_stale_epoch_changes_nothing(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -126,7 +124,7 @@ def test_a_promotion_on_a_stale_epoch_changes_nothing(database: Database) -> Non
         assert promotions.champion(connection, model_id).epoch == 2
 
 
-def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
+def test_of_two_operators_on_one_epoch_one_moves_it(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -146,9 +144,7 @@ def test_of_two_operators_on_one_epoch_one_moves_it(database: Database) -> None:
     ]
 
 
-def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on_record(
-    database: Database,
-) -> None:
+def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on_record(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -163,7 +159,7 @@ def test_a_version_that_failed_its_gates_becomes_champion_only_by_an_override_on
     assert (last["actor"], last["reason"]) == ("anna", "I know better")
 
 
-def test_the_champion_is_not_made_champion_again(database: Database) -> None:
+def test_the_champion_is_not_made_champion_again(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -181,7 +177,7 @@ def test_the_champion_is_not_made_champion_again(database: Database) -> None:
         }
 
 
-def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database: Database) -> None:
+def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -192,7 +188,7 @@ def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database:
         assert promotions.list_all(connection, model_id)[-1]["kind"] == "promote"
 
 
-def test_rules_are_revised_only_by_who_saw_the_newest(database: Database) -> None:
+def test_rules_are_revised_only_by_who_saw_the_newest(database):
     model_id = new_model(database)
     with database.write() as connection:
         _, content = revisions.get(connection, model_id, "policy")
@@ -210,9 +206,7 @@ def served_at(database: Database, model_id: str) -> list[float | None]:
         return [row["served_at"] for row in promotions.list_all(connection, model_id)]
 
 
-def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it(
-    database: Database,
-) -> None:
+def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -232,9 +226,7 @@ def test_a_promotion_counts_as_served_when_the_last_live_replica_answers_with_it
     assert served_at(database, model_id) == [*first, None]
 
 
-def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(
-    database: Database,
-) -> None:
+def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)
@@ -256,7 +248,7 @@ def test_a_promotion_counts_as_served_when_the_last_replicas_report_at_once(
     assert served_at(database, model_id)[0] is not None
 
 
-def test_a_replica_that_cannot_load_says_so_until_it_can(database: Database) -> None:
+def test_a_replica_that_cannot_load_says_so_until_it_can(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)

@@ -1,15 +1,20 @@
-"""What stands beside a run: its events, the stages it has finished, the request that started it,
-its logs.
-"""
+"""What is stored beside a run: events, finished stages, the request that started it, log lines."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from memories import DIGEST, at_once, expire_lease, log_segment, new_model, new_run, new_version
 from sqlalchemy import text
+from stored_models import (
+    DIGEST,
+    at_once,
+    expire_lease,
+    log_segment,
+    new_model,
+    new_run,
+    new_version,
+)
 
 from acclimate.learning.data import Past
 from acclimate.storage.database import Database
@@ -41,7 +46,7 @@ def told(database: Database, run_id: str, after: int = 0) -> list[tuple[str, Any
     return [(event["kind"], event["content"]) for event in events]
 
 
-def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
+def test_every_change_of_a_run_is_an_event_in_order(database):
     held = claimed(database, new_model(database))
     with database.write() as connection:
         assert runs.enter_stage(connection, held, "train", lease_seconds=20) == "running"
@@ -77,7 +82,7 @@ def test_every_change_of_a_run_is_an_event_in_order(database: Database) -> None:
 
 
 @pytest.mark.parametrize("how", ["queued", "running", "its trainer dead", "its attempts used up"])
-def test_every_way_to_end_tells_the_end_once(database: Database, how: str) -> None:
+def test_every_way_to_end_tells_the_end_once(database, how):
     model_id = new_model(database)
     with database.write() as connection:
         run_id = new_run(connection, model_id)
@@ -102,9 +107,7 @@ def test_every_way_to_end_tells_the_end_once(database: Database, how: str) -> No
     ] == end
 
 
-def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(
-    database: Database,
-) -> None:
+def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(database):
     held = claimed(database, new_model(database))
     for done in range(5):
         with database.write() as connection:
@@ -123,7 +126,7 @@ def test_progress_is_told_at_most_once_a_second_and_kept_finely_in_the_run(
     ] == [0, 9]
 
 
-def test_writers_that_meet_give_events_sequences_of_their_own(database: Database) -> None:
+def test_writers_that_meet_give_events_sequences_of_their_own(database):
     held = claimed(database, new_model(database))
 
     def enter(connection):
@@ -138,9 +141,7 @@ def test_writers_that_meet_give_events_sequences_of_their_own(database: Database
     assert sorted(kinds) == ["stage"] * 3 + ["state"] * 3
 
 
-def test_a_finished_stage_is_there_for_the_next_attempt_and_a_stale_one_stores_nothing(
-    database: Database,
-) -> None:
+def test_a_finished_stage_is_there_for_the_next_attempt_and_a_stale_one_stores_nothing(database):
     model_id = new_model(database)
     stale = claimed(database, model_id)
     with database.write() as connection:
@@ -156,9 +157,7 @@ def test_a_finished_stage_is_there_for_the_next_attempt_and_a_stale_one_stores_n
         assert stages.finished(connection, newer.run_id) == {"diagnose": OTHER}
 
 
-def test_what_a_run_kept_is_left_over_when_it_has_ended_and_needed_while_something_refers_to_it(
-    database: Database,
-) -> None:
+def test_stage_results_of_an_ended_run_are_kept_while_referred_to(database):
     model_id = new_model(database)
     with database.write() as connection:
         new_version(connection, model_id)  # of the artifact DIGEST, which is the seed set's too
@@ -199,9 +198,7 @@ def begin(database: Database, asked: IdempotentRequest, model: str = "gas") -> s
     )
 
 
-def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
-    database: Database,
-) -> None:
+def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(database):
     model_id = startable(database)
     found = (
         at_once(database, [lambda _: begin(database, once())] * 4)
@@ -219,9 +216,7 @@ def test_the_same_request_starts_one_run_however_often_and_whenever_it_comes(
         assert len(runs.page(connection, model_id=model_id)) == 2
 
 
-def test_another_request_under_the_same_key_is_refused_and_the_keys_of_others_are_their_own(
-    database: Database,
-) -> None:
+def test_an_idempotency_key_is_refused_for_another_request(database):
     startable(database)
     startable(database, "other")
     run_id = begin(database, once())
@@ -235,7 +230,7 @@ def test_another_request_under_the_same_key_is_refused_and_the_keys_of_others_ar
         begin(database, once(key="another"))
 
 
-def test_a_request_that_was_refused_may_come_again_under_its_key(database: Database) -> None:
+def test_a_request_that_was_refused_may_come_again_under_its_key(database):
     model_id = startable(database)
     begin(database, once(key="first"))
     with pytest.raises(runs.RunActive):
@@ -247,7 +242,7 @@ def test_a_request_that_was_refused_may_come_again_under_its_key(database: Datab
     assert begin(database, once()) != active
 
 
-def test_a_key_is_free_again_after_24_hours_and_purged(database: Database) -> None:
+def test_a_key_is_free_again_after_24_hours_and_purged(database):
     model_id = startable(database)
     first = begin(database, once())
     with database.write() as connection:
@@ -266,9 +261,7 @@ def test_a_key_is_free_again_after_24_hours_and_purged(database: Database) -> No
 
 
 @pytest.mark.parametrize("address", ["file", "memory://logs"])
-def test_the_log_of_an_attempt_is_read_as_last_written_and_bounded_to_its_newest_lines(
-    tmp_path: Path, address: str
-) -> None:
+def test_the_log_of_an_attempt_is_bounded_to_its_newest_lines(tmp_path, address):
     url = f"file://{tmp_path / 'store'}" if address == "file" else address
     logs = RunLogs(Store(url, tmp_path / "cache"))
     assert logs.read("01K", 1) == b""
@@ -281,7 +274,7 @@ def test_the_log_of_an_attempt_is_read_as_last_written_and_bounded_to_its_newest
     assert (logs.read("01K", 1), logs.read("01K", 2)) == (b"", b"")
 
 
-def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database: Database) -> None:
+def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database):
     model_id = startable(database)
     for agreement in (0.9, 0.7):
         with database.write() as connection:
@@ -296,7 +289,7 @@ def test_a_window_that_is_learnt_from_again_is_not_compared_with_itself(database
     assert found == [None, Past(agreement=0.9), Past(agreement=0.7)]
 
 
-def test_an_alarm_stands_until_a_later_window_is_good(database: Database) -> None:
+def test_an_alarm_stands_until_a_later_window_is_good(database):
     model_id = startable(database)
     for agreement, state in ((0.9, "closed"), (0.4, "quarantined"), (0.8, "closed")):
         with database.write() as connection:

@@ -1,4 +1,4 @@
-"""Sealed files in the store, and rows that were sent twice."""
+"""Segments in the store, and rows that were sent twice."""
 
 import hashlib
 import uuid
@@ -71,9 +71,7 @@ def test_the_local_file_stays_until_the_segment_is_registered(store, tmp_path):
     assert recover(tmp_path / "journal").sealed == []
 
 
-def test_putting_a_segment_again_gives_the_same_key_even_when_the_local_file_is_gone(
-    store, tmp_path
-):
+def test_a_segment_stored_again_has_the_same_key_without_a_local_file(store, tmp_path):
     sealed = sealed_file(tmp_path / "journal", rows("a", 2))
     first = Segments(store).put(sealed, "gas")
     assert Segments(store).put(sealed, "gas") == first

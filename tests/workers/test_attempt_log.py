@@ -1,13 +1,10 @@
-"""The log of an attempt on its way to the store: the trainer's own lines, whole, and what it costs
-when the store fails.
-"""
+"""The log of an attempt: the trainer's own lines, whole, and a store that fails."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.runs.runs import Claim
@@ -33,9 +30,7 @@ def run(log: AttemptLog) -> int:
     return code
 
 
-def test_the_whole_lines_of_a_killed_trainer_are_kept_and_nothing_that_a_network_printed(
-    tmp_path: Path,
-) -> None:
+def test_the_whole_lines_of_a_killed_trainer_are_kept_and_nothing_that_a_network_printed(tmp_path):
     logs = RunLogs(Store(f"file://{tmp_path}", tmp_path / "cache"))
     assert run(AttemptLog(logs, CLAIM)) == -9
     lines = [json.loads(line) for line in logs.read("01K", 2).splitlines()]
@@ -44,7 +39,7 @@ def test_the_whole_lines_of_a_killed_trainer_are_kept_and_nothing_that_a_network
     assert lines[-1]["timestamp"].endswith("Z")
 
 
-def test_a_store_that_fails_costs_the_log_and_not_the_run(tmp_path: Path) -> None:
+def test_a_store_that_fails_costs_the_log_and_not_the_run(tmp_path):
     class Full(RunLogs):
         def write(self, run_id: str, attempt: int, lines: bytes) -> None:
             raise StoreError("no room")
@@ -52,7 +47,7 @@ def test_a_store_that_fails_costs_the_log_and_not_the_run(tmp_path: Path) -> Non
     assert run(AttemptLog(Full(Store(f"file://{tmp_path}", tmp_path / "cache")), CLAIM)) == -9
 
 
-def test_a_traceback_in_the_log_holds_no_local_variables(tmp_path: Path) -> None:
+def test_a_traceback_in_the_log_holds_no_local_variables(tmp_path):
     code = """
 import structlog
 from acclimate.logs import configure

@@ -1,14 +1,12 @@
-"""What was lost is rung for again, and the log is kept within its bounds."""
+"""The reconciler sends lost messages again, and keeps the log within its bounds."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from memories import new_model, new_run, segment, spec
 from sqlalchemy import text
+from stored_models import new_model, new_run, segment, spec
 
-from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import models
@@ -21,28 +19,24 @@ from workers import reconciler
 DAY = 86_400.0
 
 
-def test_a_queued_run_is_rung_for_until_somebody_takes_it_and_again_when_its_lease_has_expired(
-    database: Database,
-) -> None:
+def test_a_queued_run_is_notified_until_claimed_and_after_its_lease(database):
     model_id = new_model(database)
-    rung: list[str] = []
+    notified: list[str] = []
     with database.write() as connection:
         run_id = new_run(connection, model_id)
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id]
     with database.write() as connection:
         assert runs.claim(connection, run_id, owner="worker-0") is not None
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id]
     with database.write() as connection:
         connection.execute(text("UPDATE runs SET lease_expires_at = 1"))
-    reconciler.notify_waiting(database, rung.append)
-    assert rung == [run_id, run_id]
+    reconciler.notify_waiting(database, notified.append)
+    assert notified == [run_id, run_id]
 
 
-def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_and_younger_ones_stay(
-    database: Database, tmp_path: Path
-) -> None:
+def test_segments_older_than_the_retention_are_deleted(database, tmp_path):
     model_id = new_model(database)
     store = Store(f"file://{tmp_path / 'store'}", tmp_path / "cache")
     old, young = (segment(model_id, logged_at=time.time() - days * DAY) for days in (8, 6))
@@ -57,9 +51,7 @@ def test_segments_older_than_the_log_keeps_are_deleted_from_store_and_catalog_an
         assert windows.open_rows(connection, model_id) == young.rows
 
 
-def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referred_to_stays(
-    database: Database, tmp_path: Path
-) -> None:
+def test_stage_results_of_ended_runs_are_deleted_unless_referred_to(database, tmp_path):
     store = Store(f"file://{tmp_path / 'store'}", tmp_path / "cache")
     artifacts, logs = Artifacts(store), RunLogs(store)
     kept = {name: artifacts.write({"stage": name}, {}) for name in ("seed", "ended", "going on")}
@@ -82,9 +74,7 @@ def test_what_ended_runs_kept_for_another_attempt_is_deleted_and_what_is_referre
         assert stages.finished(connection, going_on.run_id) == {"train": kept["going on"]}
 
 
-def test_events_and_logs_of_runs_that_ended_a_month_ago_are_deleted_and_the_run_stays(
-    database: Database, tmp_path: Path
-) -> None:
+def test_events_and_logs_of_runs_are_deleted_after_a_month(database, tmp_path):
     model_id = new_model(database)
     store = Store(f"file://{tmp_path / 'store'}", tmp_path / "cache")
     logs, ended = RunLogs(store), []

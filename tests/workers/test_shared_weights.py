@@ -1,17 +1,12 @@
-"""A version that differs from another one in its mode alone is stored without weights of
-its own.
-"""
+"""A version that differs in its serving mode alone is stored without weights of its own."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from memories import new_model, new_run
 from sqlalchemy import text
+from stored_models import new_model, new_run
 
 from acclimate.settings import Settings
-from acclimate.storage.database import Database
 from acclimate.storage.runs import runs
 from workers.trainer import shared_weights
 from workers.trainer.attempt import Trainer
@@ -21,9 +16,7 @@ def shared(trainer: Trainer, arrays: dict[str, np.ndarray]) -> str | None:
     return shared_weights.find(trainer.database, trainer.artifacts, trainer.task, arrays)
 
 
-def test_shared_weights_are_found_in_the_artifact_that_holds_them_itself(
-    database: Database, tmp_path: Path
-) -> None:
+def test_shared_weights_are_found_in_the_artifact_that_holds_them_itself(database, tmp_path):
     model_id = new_model(database)
     with database.write() as connection:
         claims = []

@@ -38,7 +38,7 @@ def main() -> None:
     try:
         Trainer(settings, claim).work()
     except LeaseLost:
-        log.warning("the run is somebody else's by now; nothing was published")
+        log.warning("the run belongs to another claim; nothing was published")
     except Exception:
         log.exception("the attempt failed")
         sys.exit(1)

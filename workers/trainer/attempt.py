@@ -11,10 +11,13 @@ import torch
 
 from acclimate.learning import stage_results
 from acclimate.learning.data import UNLABELLED, SeedSet, Snapshot, Window
-from acclimate.learning.evaluation.simulation_report import Rehearsal
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle, BundleError
-from acclimate.learning.pipeline import Turn, begin, run_seed, stage_rng, turn
+from acclimate.learning.evaluation.simulation_report import Simulation
+from acclimate.learning.models import bundle as bundles
+from acclimate.learning.models import bundle_format
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.networks import BundleError
+from acclimate.learning.outcomes import FirstVersion, Judged, Outcome, Trained
+from acclimate.learning.pipeline import RunInputs, begin, run, run_seed, stage_rng
 from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.training.student import NonFiniteLoss
@@ -76,7 +79,7 @@ class Trainer:
         except RunCancelled:
             self.end("cancelled", runs.CANCELLED)
 
-    def begin(self) -> Turn:
+    def begin(self) -> FirstVersion:
         """Make version 1 from the seed set alone."""
         self.heartbeat.enter("snapshot")
         digest, seed = self.task.model["weights_digest"], self.read_seed()
@@ -85,24 +88,21 @@ class Trainer:
             self.task.spec, seed, step=self.step, allowlist=self.settings.allowlist, weights=weights
         )
 
-    def learn(self) -> Turn:
+    def learn(self) -> Outcome:
         """One turn of the loop over the run's windows."""
         task = self.task
-        seed, window = self.read_seed(), self.read_window()
-        champion, anchor = self.version(task.run["parent_version"]), self.version(1)
         with self.database.read() as connection:
             document = versions.get(connection, task.model["id"], 1)["rehearsal"]
-        rehearsal = Rehearsal.from_json(document) if document is not None else None
-        return turn(
-            window,
-            seed,
-            champion,
-            anchor,
-            task.policy,
-            task.gates,
-            step=self.step,
-            rehearsal=rehearsal,
+        inputs = RunInputs(
+            seed=self.read_seed(),
+            window=self.read_window(),
+            champion=self.version(task.run["parent_version"]),
+            anchor=self.version(1),
+            policy=task.policy,
+            gates=task.gates,
+            simulation=None if document is None else Simulation.from_json(document),
         )
+        return run(inputs, self.step)
 
     def step(self, stage: str, verb: Callable[..., Any], /, *args: Any) -> Any:
         """The result of the stage: the stored one, else that of `verb`, stored before use.
@@ -131,9 +131,11 @@ class Trainer:
         """Store the result and return it as read back: in every attempt, later stages use that."""
         packed = stage_results.pack(result)
         self.stages.save(stage, packed)
-        return self.unpack(packed)
+        stored = self.unpack(packed)
+        assert stored is not None, "this release reads what it stores"
+        return stored
 
-    def unpack(self, packed: Packed) -> StageResult:
+    def unpack(self, packed: Packed) -> StageResult | None:
         return stage_results.unpack(*packed, allowlist=self.settings.allowlist)
 
     def read_seed(self) -> SeedSet:
@@ -190,9 +192,9 @@ class Trainer:
         with self.database.read() as connection:
             digest = versions.get(connection, self.task.model["id"], number)["digest"]
         manifest, arrays = self.artifacts.read(digest)
-        return network.build(manifest, arrays, allowlist=self.settings.allowlist)
+        return bundle_format.build(manifest, arrays, allowlist=self.settings.allowlist)
 
-    def publish(self, found: Turn) -> None:
+    def publish(self, found: Outcome | FirstVersion) -> None:
         """Write the artifact, then commit version, verdict, epoch and the run's end at once.
 
         Raises `LeaseLost` where the claim's token is not the newest; nothing is published then.
@@ -208,11 +210,11 @@ class Trainer:
             )
         log.info("run ended", state=state, version=results.version, detail=results.detail)
 
-    def write_student(self, found: Turn) -> Published:
+    def write_student(self, found: Outcome | FirstVersion) -> Published:
         """The artifact of the student, where there is one whose weights are finite."""
-        if found.student is None or network.non_finite_weights(found.student):
+        if not isinstance(found, Trained) or bundles.non_finite_weights(found.student):
             return Published(digest=None)
-        manifest, arrays = network.pack(found.student)
+        manifest, arrays = bundle_format.pack(found.student)
         manifest |= {
             "run": self.task.run["id"],
             "parent": self.task.run["parent_version"],
@@ -222,9 +224,9 @@ class Trainer:
         digest = self.artifacts.write(manifest, arrays, lender=shared)
         return Published(digest=digest, weights_digest=shared)
 
-    def write_accepted(self, found: Turn) -> str | None:
+    def write_accepted(self, found: Outcome | FirstVersion) -> str | None:
         """The artifact of the pseudo-labels that the student learnt from, where there is one."""
-        if found.student is None or found.labels is None:
+        if not isinstance(found, Judged) or found.labels is None:
             return None
         digest = pseudo_label_checks.write(
             self.artifacts, self.task.run["id"], self.learnt, found.labels

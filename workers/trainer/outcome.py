@@ -1,6 +1,4 @@
-"""The outcome of a run as the memory keeps it: what it found of its window, the version it made,
-and whether that is champion.
-"""
+"""Writes the outcome of a run: what it found in its window, its version, and the promotion."""
 
 from __future__ import annotations
 
@@ -10,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from acclimate.learning.data import Json
+from acclimate.learning.data import Json, PseudoLabels
+from acclimate.learning.outcomes import FirstVersion, Outcome, Quarantined, Trained
 from acclimate.learning.spec import Gates, ModelSpec, Policy
+from acclimate.learning.thresholds import DEFAULT
+from acclimate.learning.training import recipes
 from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, models, promotions, versions
 from acclimate.storage.registry.versions import NewVersion
@@ -21,14 +22,10 @@ from acclimate.storage.runs.runs import Claim, RunResults
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
-    from acclimate.learning.pipeline import Turn
-
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one attempt works on: its claim, the run and its model, and the rules that the run
-    obeys.
-    """
+    """What one attempt works on: its claim, the run and its model, and the rules the run obeys."""
 
     claim: Claim
     run: RowMapping
@@ -49,8 +46,16 @@ class Task:
             "spec": self.spec.as_json(),
             "policy": asdict(self.policy),
             "gates": asdict(self.gates),
+            "thresholds": DEFAULT.as_json(),
+            "recipe": _recipe(self.run["recipe"]),
         }
         return "sha256:" + hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _recipe(name: str) -> Json:
+    """The values of a recipe; its name alone where no recipe has it."""
+    found = recipes.RECIPES.get(name)
+    return {"name": name} if found is None else asdict(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,7 @@ class Published:
 def publish(
     connection: Connection,
     task: Task,
-    turn: Turn,
+    ended: Outcome | FirstVersion,
     *,
     published: Published,
     estimates: Mapping[int, Json],
@@ -78,13 +83,14 @@ def publish(
     `LeaseLost` and `RunCancelled`: then the transaction must not be committed.
     """
     models.lock(connection, task.model["id"])
-    _note_window(connection, task, turn, estimates)
-    found = _results(task, turn)
-    promoted = turn.promoted and published.digest is not None
+    if not isinstance(ended, FirstVersion):
+        _note_window(connection, task, ended, estimates)
+    found = _results(task, ended)
+    promoted = isinstance(ended, Trained) and ended.promoted and published.digest is not None
     if promoted and not _parent_still_serves(connection, task):
         promoted = False
         found = replace(found, detail="another version was promoted while this run worked")
-    version = _new_version(task, turn, published, estimates)
+    version = _new_version(task, ended, published, estimates)
     if version is not None:
         number = _add_version(connection, task, replace(version, promoted=promoted))
         found = replace(found, version=number)
@@ -94,34 +100,39 @@ def publish(
 
 
 def _parent_still_serves(connection: Connection, task: Task) -> bool:
+    """Whether the champion is still the run's parent version."""
     champion = promotions.champion(connection, task.model["id"])
     serving: int | None = champion.to_version if champion is not None else None
     return bool(serving == task.run["parent_version"])
 
 
 def _new_version(
-    task: Task, turn: Turn, published: Published, estimates: Mapping[int, Json]
+    task: Task,
+    ended: Outcome | FirstVersion,
+    published: Published,
+    estimates: Mapping[int, Json],
 ) -> NewVersion | None:
-    """The version that this turn made, not yet promoted; None where it made none."""
-    if published.digest is None or turn.verdict is None:
+    """The version that this run made, not yet promoted; None where it made none."""
+    if published.digest is None or not isinstance(ended, Trained):
         return None
-    lineage, rehearsal = turn.lineage, turn.rehearsal
+    simulation = ended.simulation if isinstance(ended, FirstVersion) else None
     return NewVersion(
         digest=published.digest,
         weights_digest=published.weights_digest,
         promoted=False,
         parent=task.run["parent_version"],
         run_id=task.run["id"],
-        gates=[asdict(gate) for gate in turn.verdict.gates],
-        evidence=turn.verdict.evidence,
-        mode=turn.student.mode.name if turn.student is not None else "plain",
-        expected=expectation(turn, estimates),
-        lineage=lineage.as_json(task.spec.input.classes) if lineage is not None else None,
-        rehearsal=rehearsal.as_json() if rehearsal is not None else None,
+        gates=[asdict(gate) for gate in ended.verdict.gates],
+        evidence=ended.verdict.evidence,
+        mode=ended.student.serving_mode,
+        expected=expectation(ended, estimates),
+        lineage=ended.lineage.as_json(task.spec.input.classes),
+        rehearsal=simulation.as_json() if simulation is not None else None,
     )
 
 
 def _add_version(connection: Connection, task: Task, version: NewVersion) -> int:
+    """Add the version, and promote it if it is to be; returns its number."""
     number = versions.add(connection, task.model["id"], version)
     if not version.promoted:
         return number
@@ -145,12 +156,13 @@ def _add_version(connection: Connection, task: Task, version: NewVersion) -> int
     return number
 
 
-def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
-    """How student and champion answered held-out rows, which were drawn at random, and how restless
-    the window's traffic was.
+def expectation(ended: Trained, estimates: Mapping[int, Json]) -> Json | None:
+    """How student and champion answered held-out rows, and the unrest of the window's traffic.
+
+    Held-out rows are drawn at random: their own order says nothing of bursts.
     """
     unrest = max((told["served"]["answers"]["unrest"] for told in estimates.values()), default=0.0)
-    known = {name: answers.as_json() for name, answers in turn.expected.items()}
+    known = {name: answers.as_json() for name, answers in ended.expected.items()}
     return {
         name: {**answers, "unrest": max(answers["unrest"], unrest)}
         for name, answers in known.items()
@@ -158,31 +170,36 @@ def expectation(turn: Turn, estimates: Mapping[int, Json]) -> Json | None:
 
 
 def _note_window(
-    connection: Connection, task: Task, turn: Turn, estimates: Mapping[int, Json]
+    connection: Connection, task: Task, ended: Outcome, estimates: Mapping[int, Json]
 ) -> None:
     """Write what the run found in its windows; an alarm quarantines those that nobody released."""
-    if turn.drift is None:
-        return
-    labels = turn.labels
+    drift, labels = ended.diagnosis.drift, labels_of(ended)
     for number in task.run["windows"]:
         released = windows.get(connection, task.model["id"], number)["state"] == "released"
         found = windows.Findings(
-            drift=turn.drift.document,
+            drift=drift.document,
             estimate=estimates.get(number),
             rows_pseudo_labelled=int(labels.accepted.sum()) if labels else 0,
             rows_refused=sum(labels.refused.values()) if labels else 0,
-            state="quarantined" if turn.drift.alarms and not released else None,
+            state="quarantined" if drift.alarms and not released else None,
         )
         windows.note(connection, task.model["id"], number, found)
 
 
-def _results(task: Task, turn: Turn) -> RunResults:
-    labels, verdict = turn.labels, turn.verdict
+def labels_of(ended: Outcome | FirstVersion) -> PseudoLabels | None:
+    """The pseudo-labels of the run's window, where it came as far."""
+    return None if isinstance(ended, FirstVersion | Quarantined) else ended.labels
+
+
+def _results(task: Task, ended: Outcome | FirstVersion) -> RunResults:
+    labels = labels_of(ended)
+    verdict = ended.verdict if isinstance(ended, Trained) else None
+    first = isinstance(ended, FirstVersion)
     return RunResults(
-        detail=turn.detail,
-        drift=turn.drift.document if turn.drift else None,
+        detail=ended.detail,
+        drift=None if isinstance(ended, FirstVersion) else ended.diagnosis.drift.document,
         gates=[asdict(gate) for gate in verdict.gates] if verdict else None,
-        evidence=verdict.evidence if verdict and not task.first else None,
+        evidence=verdict.evidence if verdict and not first else None,
         rows_pseudo_labelled=int(labels.accepted.sum()) if labels else None,
         refused=labels.refused if labels else None,
         config_digest=task.config_digest,

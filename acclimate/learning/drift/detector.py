@@ -1,309 +1,260 @@
-"""What happened to the input since the seed set, seen by the frozen anchor, by the champion, in the
-rows, and by people.
-"""
+"""The drift of a window: what changed since the seed set, and whether to learn from it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 from acclimate.learning.data import Floats, Json, Rows, SeedSet, Window
 from acclimate.learning.drift import abrupt_shift, label_evidence
-from acclimate.learning.drift.label_shift import Residual, measure
-from acclimate.learning.models import rescale
-from acclimate.learning.models.features import features
-from acclimate.learning.models.network import Bundle
-from acclimate.learning.results import Drift, Effect
+from acclimate.learning.drift.label_shift import Residual, label_shift_residual
+from acclimate.learning.drift.scale_shift import in_own_scale, may_age
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.features import penultimate_features
+from acclimate.learning.results import Drift, DriftKind, Effect, Screening
 from acclimate.learning.screening import contamination
-from acclimate.learning.screening.contamination import Crowd
-from acclimate.learning.screening.duplicates import independent
+from acclimate.learning.screening.duplicates import independent_rows
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
-FULL_RESIDUAL = 4.0
-"""The residual, in multiples of what chance shows, at which drift of the inputs counts as full."""
-LOST_STRUCTURE = 0.5
-"""Share of the seed's squared correlations that is gone in rows of noise, and not in rows that
-merely moved.
-"""
-SCALE_EXPLAINS = 0.5
-"""Share of the residual that must go with the columns' own mean and deviation for a drift to count
-as one of scale.
-"""
-COMPARED_COLUMNS = 256
-VARYING = 1e-4
-"""Standard deviation of a normalised column below which it is constant."""
-SHARES_MOVED, SHARES_BEYOND = 0.15, 1.25
-"""Total variation of the class shares, and multiple of what chance shows, below which no shift of
-them is worth following.
-"""
-LEAST_AMOUNT = 0.25
-"""Of drift of the inputs that is no chance: what its residual is at the limit, tells little of what
-it costs.
-"""
-PROVED = ("concept", "new_class")
-"""Kinds of drift that labels alone prove. They alarm: what the champion says of such rows is not to
-be learnt from.
-"""
+PROVED: dict[str, DriftKind] = {"labels": "concept", "unknown_class": "new_class"}
+"""Effects that labels alone prove, and the drift they are. They alarm."""
 
 Tick = Callable[[int, int], None]
-Kind = Literal["none", "covariate", "prior", "concept", "abrupt", "new_class", "junk"]
 
 
-def diagnose(
+def detect(
     window: Window,
     seed: SeedSet,
     champion: Bundle,
     anchor: Bundle,
-    crowded: Crowd,
+    screening: Screening,
     *,
     rng: np.random.Generator,
     tick: Tick,
+    limits: Thresholds = DEFAULT,
 ) -> Drift:
-    """What drifted between the seed set and the window without what few senders send, and whether
-    to learn from it.
+    """What drifted between the seed set and the measured rows of the window.
 
-    `kind`: covariate where no class shares explain the window (`residual`, on the rows of the seed
-    set that the anchor did not learn), in what the members say or in what their last layers read;
-    else prior where the shares that explain it moved, none where they did not. Only a drift of what
-    they say is learnt from: the others stop the run. Rows that nobody vouches for (`crowd.Crowd`)
-    are no drift. `amount` grows with the logarithm of that residual, from a quarter at its limit to
-    1 at four times it.
+    `kind`: covariate where no class priors explain the window (`label_shift`, on the seed rows that
+    the anchor was not trained on), in the members' answers or in their penultimate features; else
+    prior where the priors that explain it moved; none where they did not. Only drift of the answers
+    is learnt from; the others stop the run. Dense rows (`Screening`) are no drift. `amount` grows
+    with the logarithm of the residual, from `drift_least_amount` at its limit to 1 at
+    `drift_full_ratio`.
 
-    An alarm stops it too, of a step since the last good window (at the first: since the judging
-    part) that gradual drift does not take: the champion's members agree on more than 10 points
-    fewer rows, beyond chance at every look; the anchor's confidence, in the scale in which the
-    champion reads, falls by more than 14; both come near to that; or the shares that explain
-    drifted inputs best are others (docs/decisions/0023). While an alarm stands, less is enough.
-    Labels of the window's rows alarm too: `concept` where the anchor is right less often although
-    the inputs are the seed's, `new_class` where too many rows are none of the classes.
+    An alarm stops the run too: an abrupt shift (`abrupt_shift`), or labels of the window's rows
+    that prove a new meaning (`concept`) or rows of none of the classes (`new_class`).
     """
-    whole, window = window, window.most
-    rows = window.rows
-    found = _residual(anchor, seed, rows, window.number, rng)
-    crowded = crowded if found.ratio > found.single else crowded.dispersed
-    calm = crowded.without(seed, rows)
-    if crowded.rows.any():
-        found = _residual(anchor, *calm, window.number, rng)
+    whole, window = window, window.measured
+    measure = _Measure(anchor, window.number, rng, limits)
+    screening, calm_seed, calm_rows, residual = measure.without_dense(seed, window.rows, screening)
     tick(1, 3)
-    read = _residual(anchor, seed, rows, window.number, rng, of=features)
-    scale = _scale(anchor, *calm, window.number, found, rng)
+    layers = measure.layers(seed, window.rows)
+    scale = measure.scale(calm_seed, calm_rows, residual)
     tick(2, 3)
-    agreement, sure = abrupt_shift.measure(window, seed, champion, anchor, found, rng=rng)
-    lost = _lost_structure(
-        anchor.encoding.features(rows), anchor.encoding.features(_seed_rows(seed)), rng
+    agreement, steps = abrupt_shift.measure(
+        window, seed, champion, anchor, residual, rng=rng, limits=limits
     )
     effects = {
-        **_distances(found, read),
+        **_distances(residual, layers, limits),
         "scale": scale,
-        "drifted": crowded.drifted,
-        "crowd": crowded.share,
-        **sure,
-        "structure": lost,
-        **label_evidence.effects(window, seed, anchor),
+        **screening.effects,
+        **steps,
+        **label_evidence.effects(window, seed, anchor, limits),
     }
     tick(3, 3)
-    answers = anchor.probabilities(whole.rows).argmax(axis=1)
-    told = crowded.told(whole, answers, anchor.input_spec.classes)
-    shares = tuple(float(share) for share in found.shares)
-    return _conclude(effects, agreement, shares, told, independent(rows))
-
-
-def _distances(found: Residual, read: Residual) -> dict[str, Effect]:
-    """How far the window is from any mixture of the seed's classes, and how far the nearest mixture
-    is from the seed's.
-
-    Where the shares of the classes moved, only drift that is beyond chance in the whole series
-    counts. Where they did not, what is beyond chance at this look does: late is dear, and a student
-    of a window without drift is no worse (docs/decisions/0026).
-    """
-    limit = max(SHARES_BEYOND * found.moved_by_chance, SHARES_MOVED)
-    (low, high), (least, most) = found.ratio_within, found.moved_within
-    shares = Effect(value=found.moved, threshold=limit, n=found.n, lower=least, upper=most)
-    enough = 1.0 if shares.detected else found.single
-    return {
-        "input": Effect(value=found.ratio, threshold=enough, n=found.n, lower=low, upper=high),
-        "layers": Effect(
-            value=read.ratio,
-            threshold=1.0,
-            n=read.n,
-            lower=read.ratio_within[0],
-            upper=read.ratio_within[1],
-        ),
-        "class_shares": shares,
-    }
-
-
-def _conclude(
-    effects: dict[str, Effect],
-    agreement: float,
-    shares: tuple[float, ...],
-    told: Json | None,
-    independent: float,
-) -> Drift:
-    taken = [name for name in abrupt_shift.ALARMS if effects[name].detected]
-    kind = _kind(effects, taken)
-    alarms = bool(taken) or kind in PROVED
+    raised = abrupt_shift.raised(effects, limits)
+    kind = _kind(effects, raised, limits)
+    alarms = bool(raised) or kind in PROVED.values()
     stops = alarms or not effects["input"].detected
-    words = [_alarmed(effects, taken, kind, agreement) if alarms else _calm(effects, kind)]
-    if stops and told is not None:
-        words.append(contamination.said(told, effects["crowd"], effects["drifted"]))
+    reported = _reported(screening, whole, anchor)
+    detail = _describe(effects, raised, kind, agreement)
+    if stops and reported is not None:
+        detail = f"{detail}; {contamination.describe(reported, screening)}"
     return Drift(
         kind=kind,
-        amount=_amount(effects["input"]),
+        amount=_amount(effects["input"], limits),
         effects=effects,
         agreement=agreement,
-        shares=shares,
-        crowd=told,
-        independent=independent,
+        priors=tuple(float(prior) for prior in residual.priors),
+        contamination=reported,
+        independent=independent_rows(window.rows),
         stops=stops,
         alarms=alarms,
-        detail="; ".join(words),
+        over=_over(effects["input"], kind, limits),
+        detail=detail,
     )
 
 
-def _kind(effects: dict[str, Effect], taken: list[str]) -> Kind:
-    """Noise is junk whatever people call it. A class that they prove to be new explains a step, a
-    change of meaning does not.
+def _reported(screening: Screening, window: Window, anchor: Bundle) -> Json | None:
+    """What the screening found among all rows of the window, by the anchor's labels."""
+    answers = anchor.network_probabilities(window.rows).argmax(axis=1)
+    return contamination.report(screening, window, answers, anchor.input_spec.classes)
+
+
+class _Measure:
+    """Label-shift residuals of one window, as the anchor sees its rows.
+
+    Against held-out seed rows: on rows that it was trained on, the anchor separates classes better.
     """
-    if taken and effects["structure"].detected:
-        return "junk"
-    if _proved(effects, "unknown_class"):
+
+    def __init__(
+        self, anchor: Bundle, number: int, rng: np.random.Generator, limits: Thresholds
+    ) -> None:
+        self.anchor, self.number, self.rng, self.limits = anchor, number, rng, limits
+
+    def without_dense(
+        self, seed: SeedSet, rows: Rows, screening: Screening
+    ) -> tuple[Screening, SeedSet, Rows, Residual]:
+        """The residual of the answers without dense rows, and the seed set and rows without them.
+
+        Rows are dense only where the inputs have drifted; the screening says so.
+        """
+        residual = self.answers(seed, rows)
+        dense = residual.ratio > residual.single
+        screening = screening if dense else screening.without_density
+        calm_seed, calm_rows = screening.without_dense(seed, rows)
+        if screening.dense.any():
+            residual = self.answers(calm_seed, calm_rows)
+        return screening, calm_seed, calm_rows, residual
+
+    def answers(self, seed: SeedSet, rows: Rows) -> Residual:
+        """In the members' answers: drift that changes none of them costs nothing."""
+        return self._residual(seed, _logits(self.anchor, seed.held_out.x), self._of(rows))
+
+    def layers(self, seed: SeedSet, rows: Rows) -> Residual:
+        """In the members' penultimate features."""
+        held = penultimate_features(self.anchor, seed.held_out.x)
+        return self._residual(seed, held, penultimate_features(self.anchor, rows))
+
+    def scale(self, seed: SeedSet, rows: Rows, residual: Residual) -> Effect:
+        """The share of the residual that goes where sensors are read in their own scale."""
+        limit, n = self.limits.scale_explains, residual.n
+        if residual.ratio <= 1 or not may_age(self.anchor, self.limits):
+            return Effect(value=0.0, threshold=limit, n=n)
+        rescaled = in_own_scale(self.anchor, rows)
+        own = _finite(rescaled.member_logits(rows, rescaled.start))
+        left = self._residual(seed, _logits(self.anchor, seed.held_out.x), own).ratio
+        return Effect(value=1 - left / residual.ratio, threshold=limit, n=n)
+
+    def _of(self, rows: Rows) -> Floats:
+        return _logits(self.anchor, rows)
+
+    def _residual(self, seed: SeedSet, held: Floats, window: Floats) -> Residual:
+        return label_shift_residual(
+            held,
+            seed.held_out.y,
+            window,
+            classes=len(self.anchor.input_spec.classes),
+            number=self.number,
+            rng=self.rng,
+            limits=self.limits,
+        )
+
+
+def _logits(anchor: Bundle, rows: Rows) -> Floats:
+    return _finite(anchor.member_logits(rows))
+
+
+def _finite(logits_MNC: Floats) -> Floats:
+    """The members' logits side by side (N, M * C)."""
+    flat = logits_MNC.transpose(1, 0, 2).reshape(logits_MNC.shape[1], -1)
+    return np.nan_to_num(flat, posinf=0.0, neginf=0.0)
+
+
+def _distances(residual: Residual, layers: Residual, limits: Thresholds) -> dict[str, Effect]:
+    """How far the window is from any mixture of the seed's classes, and how far the priors moved.
+
+    Where the priors moved, only drift beyond chance in the whole series counts. Where they did not,
+    drift beyond chance in this window does: detecting late costs more than a false positive, since
+    a student of an undrifted window is no worse.
+    """
+    moved = Effect(
+        value=residual.moved,
+        threshold=max(
+            limits.priors_moved_by_chance * residual.moved_by_chance, limits.priors_moved
+        ),
+        n=residual.n,
+        lower=residual.moved_within[0],
+        upper=residual.moved_within[1],
+    )
+    strict = moved.detected or not limits.on("single_peek")
+    return {
+        "input": _of_residual(residual, 1.0 if strict else residual.single),
+        "layers": _of_residual(layers, 1.0),
+        "class_shares": moved,
+    }
+
+
+def _of_residual(residual: Residual, threshold: float) -> Effect:
+    low, high = residual.ratio_within
+    return Effect(value=residual.ratio, threshold=threshold, n=residual.n, lower=low, upper=high)
+
+
+def _kind(effects: dict[str, Effect], raised: list[str], limits: Thresholds) -> DriftKind:
+    """Rows that people prove to be of a new class explain a step; a change of meaning does not."""
+    proved = [name for name in PROVED if limits.on(name) and _detected(effects, name)]
+    if "unknown_class" in proved:
         return "new_class"
-    if taken:
+    if raised:
         return "abrupt"
     if effects["input"].detected:
         return "covariate"
-    if _proved(effects, "labels"):
+    if "labels" in proved:
         return "concept"
-    if effects["layers"].detected:
+    if effects["layers"].detected and limits.on("layers"):
         return "covariate"
     return "prior" if effects["class_shares"].detected else "none"
 
 
-def _proved(effects: dict[str, Effect], name: str) -> bool:
+def _detected(effects: dict[str, Effect], name: str) -> bool:
     return name in effects and effects[name].detected
 
 
-def _alarmed(effects: dict[str, Effect], taken: list[str], kind: Kind, agreement: float) -> str:
-    words = [
-        abrupt_shift.ALARMS[name].format(
-            agreement=agreement, fall=effects[name].value, limit=effects[name].threshold
-        )
-        for name in taken
+def _over(found: Effect, kind: DriftKind, limits: Thresholds) -> bool:
+    """Whether a drift that was learnt is gone: by chance's measure, and clearly below its limit."""
+    share = limits.drift_over_share if limits.on("late_return") else 1.0
+    return kind in ("none", "prior") and found.value <= share * found.threshold
+
+
+def _amount(residual: Effect, limits: Thresholds) -> float:
+    if not residual.detected:
+        return 0.0
+    grown = math.log(max(1.0, residual.value)) / math.log(limits.drift_full_ratio)
+    least = limits.drift_least_amount
+    return min(1.0, least + (1 - least) * grown)
+
+
+def _describe(
+    effects: dict[str, Effect], raised: list[str], kind: DriftKind, agreement: float
+) -> str:
+    alarms = [abrupt_shift.describe(name, effects[name], agreement) for name in raised]
+    alarms += [
+        label_evidence.describe(name, effects[name])
+        for name, proved in PROVED.items()
+        if proved == kind
     ]
-    if kind == "junk":
-        words.append("the rows have lost the correlations between the seed's columns")
-    if _proved(effects, "unknown_class"):
-        words.append(label_evidence.said("unknown_class", effects["unknown_class"]))
-    if kind == "concept":
-        words.append(label_evidence.said("labels", effects["labels"]))
-    return "; ".join(words)
+    return "; ".join(alarms) if alarms else _describe_calm(effects, kind)
 
 
-def _calm(effects: dict[str, Effect], kind: Kind) -> str:
+def _describe_calm(effects: dict[str, Effect], kind: DriftKind) -> str:
+    found, layers = effects["input"], effects["layers"]
     if kind == "prior":
+        moved = effects["class_shares"].value
         return (
-            f"only the shares of the classes moved, by {effects['class_shares'].value:.2f} "
-            f"(total variation): "
+            f"only the class priors moved, by {moved:.2f} (total variation): "
             "no drift of the inputs to learn from"
         )
     if kind == "none":
         return (
             "no drift to learn from: what the seed's classes do not explain of the window is "
-            f"{effects['input'].value:.2f} times what chance shows at most (limit "
-            f"{effects['input'].threshold:.2f})"
+            f"{found.value:.2f} times what chance shows at most (limit {found.threshold:.2f})"
         )
-    if not effects["input"].detected:
+    if not found.detected:
         return (
-            f"the inputs drifted ({effects['layers'].value:.2f} times what chance shows at "
-            f"most), but not what version 1 says of "
-            f"them ({effects['input'].value:.2f} times): nothing to learn"
+            f"the inputs drifted ({layers.value:.2f} times what chance shows at most), but not "
+            f"version 1's answers to them ({found.value:.2f} times): nothing to learn"
         )
     return ""
-
-
-def _amount(residual: Effect) -> float:
-    if not residual.detected:
-        return 0.0
-    grown = math.log(max(1.0, residual.value)) / math.log(FULL_RESIDUAL)
-    return min(1.0, LEAST_AMOUNT + (1 - LEAST_AMOUNT) * grown)
-
-
-def _seed_rows(seed: SeedSet) -> Rows:
-    return np.concatenate([seed.train.x, seed.held_out.x])
-
-
-def _residual(
-    anchor: Bundle,
-    seed: SeedSet,
-    rows: Rows,
-    number: int,
-    rng: np.random.Generator,
-    *,
-    of: Callable[[Bundle, Rows], Floats] | None = None,
-) -> Residual:
-    """Against the rows of the seed set that the anchor did not learn: on those it did, it sees more
-    than there is.
-    """
-    held = seed.held_out
-    classes = len(anchor.input_spec.classes)
-    of = of or _said
-    return measure(
-        of(anchor, held.x), held.y, of(anchor, rows), classes=classes, looks=number, rng=rng
-    )
-
-
-def _said(anchor: Bundle, rows: Rows) -> Floats:
-    """What the members say of each row (N, M * C): a drift that changes nothing of it costs nothing
-    either.
-    """
-    return np.nan_to_num(
-        anchor.member_logits(rows).transpose(1, 0, 2).reshape(len(rows), -1), posinf=0.0, neginf=0.0
-    )
-
-
-def _scale(
-    anchor: Bundle,
-    seed: SeedSet,
-    rows: Rows,
-    number: int,
-    found: Residual,
-    rng: np.random.Generator,
-) -> Effect:
-    """The share of the residual that goes where sensors are read in their own mean and deviation; 0
-    without drift of such.
-    """
-    if found.ratio <= 1 or not rescale.ages(anchor.encoding):
-        return Effect(value=0.0, threshold=SCALE_EXPLAINS, n=found.n)
-    own = rescale.read(rescale.following(anchor, rows), rows)
-    left = _residual(anchor, seed, own, number, rng).ratio
-    return Effect(value=1 - left / found.ratio, threshold=SCALE_EXPLAINS, n=found.n)
-
-
-def _lost_structure(z: Floats, seed_z: Floats, rng: np.random.Generator) -> Effect:
-    """Share of the seed's correlation between columns that the rows no longer have.
-
-    Turned, shifted or scaled rows correlate as strongly as before, other columns perhaps; rows of
-    noise do not.
-    """
-    columns = rng.permutation(z.shape[1])[:COMPARED_COLUMNS]
-    usual, left = (
-        _mean_square_correlation(seed_z[:, columns]),
-        _mean_square_correlation(z[:, columns]),
-    )
-    return Effect(value=1 - left / usual if usual > 0 else 0.0, threshold=LOST_STRUCTURE, n=len(z))
-
-
-def _mean_square_correlation(x: Floats) -> float:
-    """Of all pairs of columns that vary, without what chance alone shows on so many rows."""
-    deviation = x.std(axis=0, dtype=np.float64)
-    varying = deviation > VARYING
-    rows, columns = len(x), int(varying.sum())
-    if rows < 3 or columns < 2:
-        return 0.0
-    standard = (x[:, varying] - x[:, varying].mean(axis=0, dtype=np.float64)) / deviation[varying]
-    squares = (standard.T @ standard / rows) ** 2
-    mean = float(squares.sum() - np.trace(squares)) / (columns * (columns - 1))
-    return max(0.0, mean - 1 / (rows - 1))

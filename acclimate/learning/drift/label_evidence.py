@@ -1,75 +1,60 @@
-"""What people's labels prove of a window and no row by itself: another meaning of known inputs,
-rows of no known class.
-"""
+"""What people's labels prove of a window: a new meaning of known inputs, rows of no known class."""
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acclimate.learning.data import NONE_OF_THE_CLASSES, Integers, SeedSet, Window
+from acclimate.learning.data import NONE_OF_THE_CLASSES, Flags, Integers, SeedSet, Window
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.results import Effect
-from acclimate.learning.stats.betting import least_share, level_of_look, most_share
-
-if TYPE_CHECKING:
-    from acclimate.learning.models.network import Bundle
-
-Doubles = NDArray[np.float64]
-
-LEAST_LABELS = 10
-"""Fewer prove nothing of what version 1 gets right."""
-MOST_UNKNOWN = 0.05
-"""Share of rows of none of the classes that traffic may have."""
-LEAST_UNKNOWN = 3
-"""Labels that name none of the classes: fewer are slips of those who label."""
+from acclimate.learning.stats.betting import least_share, most_share
+from acclimate.learning.stats.random_features import Doubles
+from acclimate.learning.stats.significance import level_of_window, standard_errors
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 
-def effects(window: Window, seed: SeedSet, anchor: Bundle) -> dict[str, Effect]:
-    """`labels` and `unknown_class`, as far as labels of the window's own rows came; nothing without
-    any.
+def effects(
+    window: Window, seed: SeedSet, anchor: Bundle, limits: Thresholds = DEFAULT
+) -> dict[str, Effect]:
+    """`labels` and `unknown_class`, as far as labels of the window's own rows came.
 
-    The bounds hold whenever somebody looks, at however many labels, on rows that were drawn for it.
-    Labels that came late for earlier windows are left out: what their inputs were then is not
-    diagnosed here.
+    The bounds hold at any peek, at however many labels, on rows that were drawn for them. Labels
+    that came late for earlier windows are left out: their inputs are not diagnosed here.
     """
-    y, level = window.held_out_labels, level_of_look(window.number)
+    y, level = window.held_out_labels, level_of_window(window.number, limits)
     known, unknown = y >= 0, int((y == NONE_OF_THE_CLASSES).sum())
     labels = int(known.sum()) + unknown
     found = {}
-    if known.sum() >= LEAST_LABELS:
-        right = anchor.probabilities(window.held_out[known]).argmax(axis=1) == y[known]
-        found["labels"] = _fall(right, y[known], *_recalls(seed, anchor), level=level)
+    if known.sum() >= limits.label_rows:
+        answered = anchor.network_probabilities(window.held_out[known]).argmax(axis=1)
+        right = answered == y[known]
+        found["labels"] = _accuracy_fall(right, y[known], *_recalls(seed, anchor), level=level)
     if labels:
-        found["unknown_class"] = _unknown(unknown, labels, level)
+        found["unknown_class"] = _unknown_share(unknown, labels, level, limits)
     return found
 
 
-def said(name: str, effect: Effect) -> str:
+def describe(name: str, effect: Effect) -> str:
     """What the labels prove, in words."""
     if name == "unknown_class":
+        unknown = round(effect.value * effect.n)
         return (
-            f"people gave none of the classes to {round(effect.value * effect.n)} of "
-            f"{effect.n} labelled rows, "
-            f"which proves more than {MOST_UNKNOWN:.0%} of such rows"
+            f"people gave none of the classes to {unknown} of {effect.n} labelled rows: "
+            "proved to be more than ordinary traffic holds"
         )
     return (
         f"by {effect.n} labels version 1 is right {effect.value:.2f} less often than on the "
-        f"seed's rows of the same classes "
-        f"(limit {effect.threshold:.2f}), although the inputs are the seed's: their meaning "
-        f"changed, label more of them"
+        f"seed's rows of the same classes (limit {effect.threshold:.2f}), although the inputs are "
+        "the seed's: their meaning changed, label more of them"
     )
 
 
 def _recalls(seed: SeedSet, anchor: Bundle) -> tuple[Integers, Integers]:
-    """Of each class (C): how often the anchor is right on rows that it did not learn, and how many
-    there are.
-    """
+    """Of each class (C): right answers of the anchor on held-out seed rows, and how many rows."""
     held, classes = seed.held_out, len(anchor.input_spec.classes)
-    right = anchor.probabilities(held.x).argmax(axis=1) == held.y
+    right = anchor.network_probabilities(held.x).argmax(axis=1) == held.y
     hits, rows = (
         np.bincount(labels, minlength=classes).astype(np.int64)
         for labels in (held.y[right], held.y)
@@ -77,31 +62,30 @@ def _recalls(seed: SeedSet, anchor: Bundle) -> tuple[Integers, Integers]:
     return hits, rows
 
 
-def _fall(
-    right: NDArray[np.bool_],
+def _accuracy_fall(
+    right: Flags,
     y: Integers,
     seed_right: Integers,
     seed_rows: Integers,
     *,
     level: float,
 ) -> Effect:
-    """Accuracy expected minus accuracy seen.
+    """Accuracy expected minus accuracy observed.
 
-    Expected is the anchor's accuracy on the seed's rows in the classes that the labels have: what
-    it says of a class stays the same when only the shares of the classes move, which how often it
-    is right when it says so does not.
+    Expected is the anchor's recall on the seed's rows, weighted by the classes that the labels
+    have: recall stays the same when only the priors move; precision does not.
     """
     n, hits = len(y), int(right.sum())
     shares = np.bincount(y, minlength=len(seed_rows)) / n
     expected, seen = float(shares @ (seed_right / np.maximum(seed_rows, 1))), hits / n
 
-    def doubted(part: float) -> tuple[float, float, float, float]:
-        """Least and most of what is expected and of what is seen, each but for so much."""
+    def bounds(part: float) -> tuple[float, float, float, float]:
+        """Bounds of what is expected and of what is observed, each at this level."""
         low, high = _expected(shares, seed_right, seed_rows, level=part)
         return low, high, least_share(hits, n, alpha=part), most_share(hits, n, alpha=part)
 
-    least_expected, _, _, most_seen = doubted(level / 2)
-    low, high, worst, best = doubted(level / 4)
+    least_expected, _, _, most_seen = bounds(level / 2)
+    low, high, worst, best = bounds(level / 4)
     return Effect(
         value=expected - seen,
         threshold=expected - least_expected + most_seen - seen,
@@ -114,25 +98,25 @@ def _fall(
 def _expected(
     shares: Doubles, right: Integers, rows: Integers, *, level: float
 ) -> tuple[float, float]:
-    """Least and most accuracy in these shares of the classes.
+    """Bounds of the accuracy at these class priors.
 
-    Each class counts two rows more than it has, right as often as all are: otherwise a class of two
-    rows, both right, would promise never to be wrong (Agresti and Coull 1998).
+    Each class counts two rows more than it has, right as often as all are: otherwise two rows, both
+    right, would bound the recall at 1 (Agresti and Coull 1998).
     """
     recall = (right + 2 * (right.sum() + 1) / (rows.sum() + 2)) / (rows + 2)
     middle = float(shares @ recall)
-    doubt = NormalDist().inv_cdf(1 - level) * math.sqrt(
+    error = standard_errors(level) * math.sqrt(
         float(shares**2 @ (recall * (1 - recall) / (rows + 2)))
     )
-    return max(0.0, middle - doubt), min(1.0, middle + doubt)
+    return max(0.0, middle - error), min(1.0, middle + error)
 
 
-def _unknown(unknown: int, labels: int, level: float) -> Effect:
+def _unknown_share(unknown: int, labels: int, level: float, limits: Thresholds) -> Effect:
     share = unknown / labels
     proved = least_share(unknown, labels, alpha=level)
     return Effect(
         value=share,
-        threshold=max(MOST_UNKNOWN + share - proved, (LEAST_UNKNOWN - 1) / labels),
+        threshold=max(limits.unknown_share + share - proved, (limits.unknown_rows - 1) / labels),
         n=labels,
         lower=least_share(unknown, labels, alpha=level / 2),
         upper=most_share(unknown, labels, alpha=level / 2),

@@ -1,7 +1,6 @@
-"""How a version answered rows, without a label: mean confidence and the share of each class. No
-torch here.
+"""How a version answered rows, without labels: confidence and predicted classes. No torch here.
 
-N rows, C classes. What a watch, the drift trigger and the estimate compare.
+N rows, C classes. Compared by the rollback monitor, the drift trigger and the accuracy estimate.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning.data import Json
+from acclimate.learning.stats.significance import total_variation
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
-SURE = 3.0
-"""Standard errors beyond which chance is not believed, since looks are many."""
 BLOCK_ROWS = 100
 """Traffic comes in bursts: how far the classes of so many consecutive answers stray from those of
 all.
@@ -76,23 +75,25 @@ class Behaviour:
         return Behaviour(confidence=confidence, deviation=deviation, **plain)
 
 
-def confidence_fall(before: Behaviour, now: Behaviour) -> tuple[float, float]:
-    """How far the mean confidence fell, and how far chance alone lets it fall between so
-    many rows.
-    """
+def confidence_fall(
+    before: Behaviour, now: Behaviour, limits: Thresholds = DEFAULT
+) -> tuple[float, float]:
+    """How far the mean confidence fell, and how far chance lets it fall between so many rows."""
     error = math.sqrt(before.deviation**2 / before.rows + now.deviation**2 / now.rows)
-    return before.confidence - now.confidence, SURE * error
+    return before.confidence - now.confidence, limits.behaviour_errors * error
 
 
-def share_shift(before: Behaviour, now: Behaviour) -> tuple[float, float]:
-    """Total variation between the shares of the classes, and how much of it is nothing new.
+def class_shift(
+    before: Behaviour, now: Behaviour, limits: Thresholds = DEFAULT
+) -> tuple[float, float]:
+    """Total variation between the predicted classes, and how much of it is nothing new.
 
-    That is what chance alone shows between so many rows, or what bursts of traffic did, whichever
-    is more.
+    That is what chance shows between so many rows, or what bursts of traffic did, whichever is
+    more.
     """
     a, b = np.array(before.shares), np.array(now.shares)
-    limit = max(_chance(a, before.rows, b, now.rows), before.unrest, now.unrest)
-    return float(np.abs(a - b).sum()) / 2, limit
+    chance = _chance(a, before.rows, b, now.rows, limits.behaviour_errors)
+    return total_variation(a, b), max(chance, before.unrest, now.unrest)
 
 
 def _shares(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
@@ -105,12 +106,19 @@ def _unrest(labels: NDArray[np.integer[Any]], shares: NDArray[np.float64]) -> fl
     moves = [0.0]
     for start in range(0, len(labels) - BLOCK_ROWS + 1, BLOCK_ROWS):
         block = _shares(labels[start : start + BLOCK_ROWS], len(shares))
-        moved = float(np.abs(block - shares).sum()) / 2
-        moves.append(moved if moved > _chance(block, BLOCK_ROWS, shares, len(labels)) else 0.0)
+        moved = total_variation(block, shares)
+        chance = _chance(block, BLOCK_ROWS, shares, len(labels), DEFAULT.behaviour_errors)
+        moves.append(moved if moved > chance else 0.0)
     return max(moves)
 
 
-def _chance(a: NDArray[np.float64], rows_a: int, b: NDArray[np.float64], rows_b: int) -> float:
+def _chance(
+    a: NDArray[np.float64],
+    rows_a: int,
+    b: NDArray[np.float64],
+    rows_b: int,
+    errors: float,
+) -> float:
     """How far the shares of so many rows each may be apart (total variation) though nothing
     changed.
 
@@ -123,7 +131,7 @@ def _chance(a: NDArray[np.float64], rows_a: int, b: NDArray[np.float64], rows_b:
     total, varying = float(variance.sum()), _effective_number(variance)
     mean = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / 2
     deviation = math.sqrt((1 - 2 / math.pi) * total * varying / max(varying - 1, 1)) / 2
-    return max(mean + SURE * deviation, SURE * math.sqrt(float(variance.max())))
+    return max(mean + errors * deviation, errors * math.sqrt(float(variance.max())))
 
 
 def _effective_number(weights: NDArray[np.float64]) -> float:

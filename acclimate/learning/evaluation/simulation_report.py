@@ -1,6 +1,4 @@
-"""What a rehearsal found: a report that an owner reads before any traffic, kept with version 1. No
-torch here.
-"""
+"""What the simulation of version 1 found, kept with it and shown as `rehearsal`. No torch here."""
 
 from __future__ import annotations
 
@@ -8,28 +6,23 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from acclimate.learning.data import Json
+from acclimate.learning.thresholds import DEFAULT
 
-NEEDED_GAIN = 0.03
-"""Accuracy (in 0..1) that learning must win in the mean of all acts: noisy answers win up to 0.025,
-turning moons 0.036.
-"""
-WORST_ACT_GAIN = -0.10
-NOT_REHEARSED = (
-    "nothing is known of what version 1 could learn by itself: it was never rehearsed. Create "
-    "the model anew, or set "
-    "learnable in its policy"
+NOT_SIMULATED = (
+    "nothing is known of what version 1 could learn by itself: it was never simulated. "
+    "Create the model anew, or set learnable in its policy"
 )
+DriftName = Literal["inputs", "inputs and class shares"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """One made-up drift, played over windows without labels and read with the seed's: mean
-    accuracies in 0..1.
+    """One synthetic drift, played over windows without labels: mean accuracies in 0..1.
 
-    `frozen` is version 1 left alone, `served` the versions that learnt from window to window.
+    `frozen` is version 1 left alone, `served` the versions that were trained window by window.
     """
 
-    drift: Literal["inputs", "inputs and class shares"]
+    drift: DriftName
     frozen: float
     served: float
 
@@ -39,8 +32,8 @@ class Act:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
-    """All acts. `learnable` where learning pays in the mean and ruins in none."""
+class Simulation:
+    """All acts. `learnable` where learning gains in the mean and harms much in none."""
 
     acts: tuple[Act, ...]
 
@@ -50,31 +43,31 @@ class Rehearsal:
 
     @property
     def learnable(self) -> bool:
-        return self.gain >= NEEDED_GAIN and min(act.gain for act in self.acts) >= WORST_ACT_GAIN
+        worst = min(act.gain for act in self.acts)
+        return self.gain >= DEFAULT.simulated_gain and worst >= DEFAULT.simulated_worst
 
     @property
     def detail(self) -> str:
         """For an owner, in words and points."""
         if not self.acts:
-            return NOT_REHEARSED
+            return NOT_SIMULATED
         frozen = sum(act.frozen for act in self.acts) / len(self.acts)
         served = sum(act.served for act in self.acts) / len(self.acts)
         found = (
-            f"in {len(self.acts)} made-up drifts of the seed's held-out rows it answers "
-            f"{100 * served:.0f} % right by learning "
-            f"without labels, {100 * frozen:.0f} % left alone: {100 * self.gain:+.1f} points "
-            f"in the mean, "
+            f"in {len(self.acts)} simulated drifts of the seed's held-out rows it answers "
+            f"{100 * served:.0f} % right by learning without labels, "
+            f"{100 * frozen:.0f} % left alone: {100 * self.gain:+.1f} points in the mean, "
             f"{100 * min(act.gain for act in self.acts):+.1f} in the worst"
         )
         if self.learnable:
             can = (
-                "by itself this model can learn gradual drift of its inputs; a new meaning "
-                "of the classes needs labels"
+                "by itself this model can learn gradual drift of its inputs; "
+                "a new meaning of the classes needs labels"
             )
         else:
             can = (
-                "by itself this model cannot learn drift that can be relied on: it is served "
-                "and watched, labels are needed"
+                "by itself this model cannot learn drift that can be relied on: "
+                "it is served and watched, labels are needed"
             )
         return f"{can}; {found}"
 
@@ -88,9 +81,8 @@ class Rehearsal:
         }
 
     @staticmethod
-    def from_json(data: Json) -> Rehearsal:
+    def from_json(data: Json) -> Simulation:
         """The inverse of `as_json`."""
         names = ("drift", "frozen", "served")
-        return Rehearsal(
-            acts=tuple(Act(**{name: act[name] for name in names}) for act in data["acts"])
-        )
+        acts = (Act(**{name: act[name] for name in names}) for act in data["acts"])
+        return Simulation(acts=tuple(acts))

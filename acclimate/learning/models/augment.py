@@ -1,7 +1,6 @@
-"""Changed copies of rows that keep their class, in what networks read, and the opinions that a
-version has of them.
+"""Augmented copies of encoded rows, and the votes of a version on rows.
 
-Strong copies are trained on, weak ones are views of a row that a version without other members
+Strong copies are trained on. Weak ones are views of a row that a version without other members
 votes with. How strong is decided on the seed set alone: `strongest_kept`.
 """
 
@@ -9,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from acclimate.learning.data import Floats, Integers
+from acclimate.learning.data import Floats, Integers, Rows
+from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.encoding import Normalisation
+from acclimate.learning.models.mode_state import State
+from acclimate.learning.models.modes import Encoding
 from acclimate.learning.models.tokens import Tokens, pushed_forward
-
-if TYPE_CHECKING:
-    from acclimate.learning.models.network import Bundle, Encoding
+from acclimate.learning.thresholds import DEFAULT
 
 NOISE = 0.15
 """Standard deviations of Gaussian noise at full strength."""
@@ -32,10 +32,6 @@ DEGREES, ZOOM, MOVE = 15.0, 0.10, 0.08
 DROPPED = 0.20
 """Share of a row's tokens that are left out at full strength."""
 STRENGTHS = (1.0, 0.5, 0.25, 0.0)
-MOST_LOSS = 0.05
-"""Accuracy that a network may lose on strong copies of rows it did not learn: more, and they change
-what a row is.
-"""
 COPIES = 8
 WEAK = 0.3
 VIEWS = 3
@@ -69,43 +65,44 @@ def strongest_kept(
     encoding: Encoding,
     rng: np.random.Generator,
 ) -> float:
-    """The largest of `STRENGTHS` that rows z (N, ...) of the classes y (N,) stand.
+    """The largest of `STRENGTHS` that keeps the classes y (N,) of rows z (N, ...).
 
-    `answers_at(strength)` gives the answers (N, C) of a network that did not learn these rows, and
-    where it learns here learnt others at that strength: it must stay as right on copies as it is on
-    the rows, within `MOST_LOSS` and one standard error.
+    `answers_at(strength)` gives the answers (N, C) of a network that was not trained on these rows,
+    and where it is trained here was trained on others at that strength. It must stay as right on
+    copies as on the rows, within `augmentation_loss` and one standard error.
     """
     for strength in STRENGTHS:
         answers = answers_at(strength)
         plain = float((answers(z).argmax(axis=1) == y).mean())
         copies = [strong(z, encoding, strength=strength, rng=rng) for _ in range(COPIES)]
         kept = float(np.mean([(answers(copy).argmax(axis=1) == y).mean() for copy in copies]))
-        if kept >= plain - MOST_LOSS - math.sqrt(plain * (1 - plain) / len(y)):
+        if kept >= plain - DEFAULT.augmentation_loss - math.sqrt(plain * (1 - plain) / len(y)):
             return strength
     return 0.0
 
 
-def opinions(bundle: Bundle, x: Any, *, rng: np.random.Generator) -> Floats:
-    """Calibrated probabilities (V, N, C) whose agreement tells how sure a version is: those of its
-    members.
+def votes(
+    bundle: Bundle, x: Rows, state: State | None = None, *, rng: np.random.Generator
+) -> Floats:
+    """Calibrated probabilities (V, N, C) whose agreement tells how sure a version is.
 
-    A version of one member votes with `VIEWS` views of each row instead, the row itself and weakly
-    changed copies.
+    Those of its members. A version of one member votes with `VIEWS` views of each row instead: the
+    row itself and weakly augmented copies. Rows are read in `state`.
     """
     if len(bundle.members) > 1:
-        return bundle.member_probabilities(x)
-    z = bundle.encoding.apply(x)
+        return bundle.member_probabilities(x, state)
+    z = bundle.encode(x, state)
     views = [z, *(_weak(z, bundle, rng) for _ in range(VIEWS - 1))]
-    return np.concatenate([bundle.member_probabilities(view, encoded=True) for view in views])
+    return np.concatenate([bundle.calibrated(bundle.encoded_logits(view)) for view in views])
 
 
 def _weak(z: Encoded, bundle: Bundle, rng: np.random.Generator) -> Encoded:
     """A share of the strong change; of a vector only its noise: no column of another row."""
-    if isinstance(bundle.encoding, Tokens) or bundle.encoding.is_image:
-        return strong(
-            z, bundle.encoding, strength=WEAK * max(bundle.strength, STRENGTHS[-2]), rng=rng
-        )
-    return _noisy(z, bundle.encoding, WEAK * NOISE, rng)
+    encoding = bundle.encoding
+    if isinstance(encoding, Tokens) or encoding.is_image:
+        strength = WEAK * max(bundle.strength, STRENGTHS[-2])
+        return strong(z, encoding, strength=strength, rng=rng)
+    return _noisy(z, encoding, WEAK * NOISE, rng)
 
 
 def _noisy(

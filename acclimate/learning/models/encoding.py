@@ -1,6 +1,4 @@
-"""Raw numbers to the scale that the networks of a version learn on, decided on the seed's training
-part alone.
-"""
+"""Numbers as the networks of a version read them: scaled as fitted to the seed's training part."""
 
 from __future__ import annotations
 
@@ -74,6 +72,16 @@ class Normalisation:
         )  # of a raw number it would overflow
         flat = np.where(self.folded, unfolded, flat)
         return np.asarray(flat, dtype=np.float32).reshape(len(z), *self.shape)
+
+    @property
+    def rescalable(self) -> bool:
+        """Whether rows can be read in another scale: vectors that the version normalises itself."""
+        return self.kind == "vector" and not self.raw
+
+    @property
+    def folded_share(self) -> float:
+        """The share of columns that are read as logarithms."""
+        return float(self.folded.mean())
 
     @property
     def is_image(self) -> bool:

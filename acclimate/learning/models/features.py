@@ -1,28 +1,22 @@
-"""What a version sees in rows: the inputs of each member's last linear layer, in which classes lie
-apart.
-"""
+"""Penultimate features: the inputs of each member's last linear layer, where classes separate."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from acclimate.learning.data import Floats, Rows
-
-if TYPE_CHECKING:
-    from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
 
 BATCH = 1024
 
 
-def features(bundle: Bundle, x: Rows) -> Floats:
-    """One finite vector (N, F) a row: the penultimate layers of all members side by side, or logits
-    where none is linear.
+def penultimate_features(bundle: Bundle, x: Rows) -> Floats:
+    """One finite vector (N, F) a row: the penultimate layers of all members side by side.
 
-    Not for a version that serves: it listens to the members' layers while they answer.
+    Logits where a member has no linear layer. Not for a version that serves: it registers hooks on
+    the members' layers while they answer.
     """
     z = bundle.encoding.apply(x)
     columns = [_member_features(member, z, bundle.device) for member in bundle.members]
@@ -31,17 +25,18 @@ def features(bundle: Bundle, x: Rows) -> Floats:
 
 def _member_features(member: nn.Module, z: np.ndarray, device: torch.device) -> Floats:
     last = [module for module in member.modules() if isinstance(module, nn.Linear)][-1:]
-    heard: list[torch.Tensor] = []
+    captured: list[torch.Tensor] = []
     handles = [
-        layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0])) for layer in last
+        layer.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
+        for layer in last
     ]
     out = []
     try:
         with torch.inference_mode():
             for start in range(0, len(z), BATCH):
-                heard.clear()
+                captured.clear()
                 logits = member(torch.from_numpy(z[start : start + BATCH]).to(device))
-                seen = heard[-1] if heard else logits
+                seen = captured[-1] if captured else logits
                 out.append(seen.flatten(1).float().cpu().numpy())
     finally:
         for handle in handles:

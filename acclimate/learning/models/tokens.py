@@ -37,6 +37,11 @@ class Tokens:
     length: int
 
     @property
+    def rescalable(self) -> bool:
+        """Whether rows can be read in another scale: tokens have none."""
+        return False
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return (self.length,)
 

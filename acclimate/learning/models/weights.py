@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from acclimate.learning.models import network
-from acclimate.learning.models.network import Bundle, BundleError
+from acclimate.learning.models import networks
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.networks import BundleError
 from acclimate.learning.spec import ModelSpec, Problem
 
 POINTER = "#/weights"
@@ -28,7 +29,7 @@ def check(
     spec's network.
     """
     try:
-        expected = network.expected_weights(spec.input, spec.network, allowlist=allowlist)
+        expected = networks.expected_weights(spec.input, spec.network, allowlist=allowlist)
     except BundleError as error:
         return [Problem("#/model/network", str(error))]
     problems = []

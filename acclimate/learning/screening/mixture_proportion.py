@@ -1,13 +1,11 @@
-"""How much of a window may be the seed's own traffic, untouched, and which rows are too many for
-it. numpy only.
+"""How much of a window may be drawn as the seed set is, and which rows are too many. numpy only.
 
-Whoever sends less than half of a window cannot take the others' rows out of it: where these have
-not drifted, every set of rows that is frequent in the seed set is more than half as frequent in the
+A minority of the traffic cannot take the others' rows out of a window. Where these have not
+drifted, every set of rows that is frequent in the seed set is more than half as frequent in the
 window. Drift of the inputs empties such sets. The least ratio of the two frequencies bounds the
 share of the seed's traffic in the window (mixture proportion estimation: Blanchard, Lee and Scott,
 Semi-Supervised Novelty Detection, JMLR 2010). The sets are rows that a linear function of random
-features finds to be most like the seed's and least like the window's, each row said by a function
-that other rows were fitted to.
+features ranks most like the seed's; each row is ranked by a function fitted to other rows.
 """
 
 from __future__ import annotations
@@ -16,82 +14,76 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acclimate.learning.data import Floats, Integers
+from acclimate.learning.data import Flags, Floats, Integers
 from acclimate.learning.stats.random_features import Doubles, fourier
+from acclimate.learning.stats.significance import wilson_bound
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 FOLDS = 2
 RIDGE = 0.25
 """In units of the features' mean eigenvalue."""
-SURE = 2.0
-"""Standard errors that each frequency is given, to the side that says less."""
 SETS = np.arange(0.05, 1.0, 0.05)
 """Shares of the seed's rows that are in each set."""
-CROWDED = 2.0
-"""So many times as frequent as in the seed set are rows where the window is crowded."""
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Untouched:
-    """`share`: at most so much of the window is drawn as the seed's rows are.
+class MixtureProportion:
+    """`seed_share`: at most so much of the window is drawn as the seed's rows are.
 
-    `crowd` (N,) and `seed_crowd` (K,): the rows of window and seed set that lie where the window
-    has more than `CROWDED` times as many as the seed set, beyond chance.
+    `dense` (N,) and `seed_dense` (K,): rows of window and seed set where the window has more than
+    `contamination_ratio` times as many as the seed set, beyond chance.
     """
 
-    share: float
-    crowd: Flags
-    seed_crowd: Flags
+    seed_share: float
+    dense: Flags
+    seed_dense: Flags
 
 
-def look(seed: Floats, window: Floats) -> Untouched:
-    """Compares features of the window (N, F) with those of rows of the seed set (K, F) that nothing
-    was fitted to.
+def mixture_proportion(
+    seed: Floats, window: Floats, limits: Thresholds = DEFAULT
+) -> MixtureProportion:
+    """Compares features of the window (N, F) with those of seed rows (K, F) nothing was fitted to.
 
-    The same rows always give the same answer. With too few of either nothing speaks against the
-    whole window.
+    Deterministic. With too few rows of either, the whole window may be the seed's.
     """
     if min(len(seed), len(window)) < 2 * FOLDS:
-        return Untouched(
-            share=1.0,
-            crowd=np.zeros(len(window), dtype=bool),
-            seed_crowd=np.zeros(len(seed), dtype=bool),
-        )
+        nothing = (np.zeros(len(rows), dtype=bool) for rows in (window, seed))
+        dense, seed_dense = nothing
+        return MixtureProportion(seed_share=1.0, dense=dense, seed_dense=seed_dense)
     usual, found = _likeness(*fourier(seed, window, np.random.default_rng(0)))
-    limits = np.quantile(usual, 1 - SETS)
-    usually, often = (_share(-values, -limits) for values in (usual, found))
-    ratios = _bound(often, len(found), SURE) / np.maximum(_bound(usually, len(usual), -SURE), 1e-12)
-    limit = _crowd_limit(usual, found)
-    return Untouched(
-        share=min(1.0, float(ratios.min())), crowd=found <= limit, seed_crowd=usual <= limit
+    cuts = np.quantile(usual, 1 - SETS)
+    usually, often = (_share(-values, -cuts) for values in (usual, found))
+    errors = limits.contamination_errors
+    most = wilson_bound(often, len(found), errors)
+    least = np.maximum(wilson_bound(usually, len(usual), -errors), 1e-12)
+    cut = _density_cut(usual, found, limits)
+    return MixtureProportion(
+        seed_share=min(1.0, float((most / least).min())),
+        dense=found <= cut,
+        seed_dense=usual <= cut,
     )
 
 
-def _crowd_limit(usual: Doubles, found: Doubles) -> float:
-    """The largest likeness up to which the window has too many rows in all; below all where there
-    is none.
+def _density_cut(usual: Doubles, found: Doubles, limits: Thresholds) -> float:
+    """The largest likeness up to which the window has too many rows in all; -inf if there is none.
 
-    A limit that the rows next to it alone must keep would leave the fringe of a heap outside, which
-    moves the boundary as well.
+    A cut that only the rows next to it must keep would leave the fringe of a heap outside.
     """
-    limits = np.sort(found)
-    often, usually = _share(found, limits), _share(usual, limits)
-    crowded = _bound(often, len(found), -SURE) > CROWDED * _bound(usually, len(usual), SURE)
-    return float(limits[crowded].max(initial=-math.inf))
+    cuts, errors = np.sort(found), limits.contamination_errors
+    often, usually = _share(found, cuts), _share(usual, cuts)
+    least = wilson_bound(often, len(found), -errors)
+    dense = least > limits.contamination_ratio * wilson_bound(usually, len(usual), errors)
+    return float(cuts[dense].max(initial=-math.inf))
 
 
-def _share(values: Doubles, limits: Doubles) -> Doubles:
-    """Of the values, those up to each limit."""
-    return np.asarray(np.searchsorted(np.sort(values), limits, side="right") / len(values))
+def _share(values: Doubles, cuts: Doubles) -> Doubles:
+    """Of the values, those up to each cut."""
+    return np.asarray(np.searchsorted(np.sort(values), cuts, side="right") / len(values))
 
 
 def _likeness(seed: Doubles, window: Doubles) -> tuple[Doubles, Doubles]:
-    """How much like the seed's and unlike the window's each row of both is, as a rank in its fold;
-    said by the other folds.
-    """
+    """How much like the seed's each row of both is, as a rank in its fold; by the other folds."""
     rng = np.random.default_rng(0)
     folds: list[Integers] = [rng.permutation(len(rows)) % FOLDS for rows in (seed, window)]
     out = np.empty(len(seed)), np.empty(len(window))
@@ -101,19 +93,13 @@ def _likeness(seed: Doubles, window: Doubles) -> tuple[Doubles, Doubles]:
         spread = sum((rows - middle).T @ (rows - middle) / (2 * len(rows)) for rows in (a, b))
         ridge = RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
         direction = np.linalg.solve(spread + ridge, a.mean(axis=0) - middle)
-        said = [
+        scores = [
             rows[number == fold] @ direction
             for rows, number in zip((seed, window), folds, strict=True)
         ]
-        ranks = np.concatenate(said).argsort().argsort() / (len(said[0]) + len(said[1]))
-        for values, number, ranked in zip(out, folds, np.split(ranks, [len(said[0])]), strict=True):
+        rows = len(scores[0]) + len(scores[1])
+        ranks = np.concatenate(scores).argsort().argsort() / rows
+        parts = np.split(ranks, [len(scores[0])])
+        for values, number, ranked in zip(out, folds, parts, strict=True):
             values[number == fold] = ranked
     return out
-
-
-def _bound(share: Doubles, n: int, z: float) -> Doubles:
-    """Of frequencies seen on n rows, z standard errors above them (Wilson 1927); below them where z
-    is negative.
-    """
-    error = np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.asarray((share + z**2 / (2 * n) + z * error) / (1 + z**2 / n))

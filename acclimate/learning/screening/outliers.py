@@ -1,58 +1,45 @@
-"""Rows where almost nothing else lies: neither rows of their window nor trusted ones. numpy only.
+"""Rows without neighbours, neither in their window nor among trusted rows. numpy only.
 
-How far apart ordinary rows lie differs by the data more than ordinary and stray rows do: the
-trusted rows themselves tell how far the most distant of them lies from its neighbours, in units of
-the median one.
+How far apart ordinary rows lie differs between data sets by more than ordinary and stray rows do.
+So the trusted rows themselves set the limit: the largest distance to a neighbour among them, in
+units of their median distance.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acclimate.learning.data import Floats
+from acclimate.learning.data import Flags, Floats
+from acclimate.learning.stats.distances import distance_to_neighbour
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 NEIGHBOUR = 5
 COMPARED_ROWS = 500
-"""At most so many rows of the window, and as many trusted ones, are what rows can lie near to."""
-FEWEST_ROWS = 100
-"""Of fewer trusted rows the most distant one does not tell how distant ordinary rows may be."""
-CHUNK = 2048
-
-Distances = NDArray[np.float64]
+"""At most so many rows of the window, and as many trusted ones, can be neighbours."""
 
 
-def isolated(window: Floats, trusted: Floats, *, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Which rows (N, F) have their fifth neighbour, of window and trusted rows (K, F), farther away
-    than any trusted row's is.
+def outliers(
+    window: Floats,
+    trusted: Floats,
+    *,
+    rng: np.random.Generator,
+    limits: Thresholds = DEFAULT,
+) -> Flags:
+    """Which rows (N, F) have their fifth neighbour farther away than any trusted row (K, F) has.
 
-    Both in units of the median distance among their own, so that a window which drifted as a whole
-    is not isolated; where the window lies closer together than the trusted rows do (few classes),
-    theirs is the unit. With fewer than `FEWEST_ROWS` of either no row is.
+    Distances are in units of the median distance among their own, so that a window that drifted as
+    a whole has no outliers. Where the window lies closer together than the trusted rows do (few
+    classes), theirs is the unit. With fewer than `outlier_rows` of either no row is an outlier.
     """
     trusted = trusted[rng.permutation(len(trusted))[:COMPARED_ROWS]]
     drawn = rng.permutation(len(window))[:COMPARED_ROWS]
-    if min(len(trusted), len(window)) < FEWEST_ROWS:
+    if min(len(trusted), len(window)) < limits.outlier_rows:
         return np.zeros(len(window), dtype=bool)
-    usual = _to_neighbour(trusted, trusted, np.arange(len(trusted)))
-    found = _to_neighbour(window, np.concatenate([window[drawn], trusted]), drawn)
-    unit = max(float(np.median(found)), float(np.median(usual)))
-    limit = float(usual.max()) / max(float(np.median(usual)), 1e-12)
+    itself = np.arange(len(trusted))
+    usual = distance_to_neighbour(trusted, trusted, itself, neighbour=NEIGHBOUR)
+    others = np.concatenate([window[drawn], trusted])
+    found = distance_to_neighbour(window, others, drawn, neighbour=NEIGHBOUR)
+    median = float(np.median(usual))
+    unit = max(float(np.median(found)), median)
+    limit = float(usual.max()) / max(median, 1e-12)
     return np.asarray(found > limit * unit)
-
-
-def _to_neighbour(rows: Floats, others: Floats, same: NDArray[np.integer]) -> Distances:
-    """Distance (N,) from each row to its `NEIGHBOUR`-th among the others, of which the i-th is row
-    same[i] itself.
-    """
-    place = np.full(len(rows), -1)
-    place[same] = np.arange(len(same))
-    norms = (others**2).sum(axis=1)
-    out = np.empty(len(rows))
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        squares = (part**2).sum(axis=1)[:, None] + norms - 2 * part @ others.T
-        own = np.flatnonzero(place[start : start + CHUNK] >= 0)
-        squares[own, place[start + own]] = np.inf
-        out[start : start + CHUNK] = np.partition(squares, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
-    return np.sqrt(np.maximum(out, 0))

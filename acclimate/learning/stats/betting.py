@@ -1,11 +1,10 @@
-"""What audit labels prove, of a challenger or of a window: tests by betting, valid at whatever
-moment somebody looks. No torch.
+"""Bounds from labels by betting, valid at any peek. No torch here.
 
 Each audited row is a gain (the challenger is right and the champion is not), a loss, or neither:
-+1, -1, 0. A gambler bets that their mean is above some value. While it is not, what he owns does
-not grow in expectation, and ever exceeds 1/alpha with probability alpha at most (Ville 1939;
-Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 2024). He
-spreads his money over fixed bets, so the order of the rows does not matter.
++1, -1, 0. A bettor stakes that their mean is above some value. While it is not, the wealth does not
+grow in expectation, and ever exceeds 1/alpha with probability alpha at most (Ville 1939;
+Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 2024). The
+wealth is spread over fixed bets, so the order of the rows does not matter.
 """
 
 from __future__ import annotations
@@ -14,12 +13,6 @@ import math
 
 import numpy as np
 
-ALPHA = 0.05
-"""Over all looks at the labels of one window together, a challenger that is worse passes with at
-most this probability.
-"""
-FIRST_SHARE = 0.75
-"""The first look may spend so much of it, each later one so much of what is left."""
 BETS = np.array([0.25, 0.55, 0.90])
 """Shares of the largest bet that cannot ruin. Most of the money is on bold ones: few rows decide,
 and most of them are ties.
@@ -32,23 +25,6 @@ one on few.
 SHARE_MONEY = np.array([0.05, 0.10, 0.25, 0.35, 0.20, 0.05])
 HALVINGS = 50
 PASSES, TRIED = 5, 50
-SERIES = 0.05
-"""Of being wrong in a series of windows, however long."""
-
-
-def level_of_look(number: int) -> float:
-    """What the `number`-th window (from 1) of a series may spend of `SERIES`; all sum to it."""
-    return SERIES / (number * (number + 1))
-
-
-def alpha_of_look(looks: int) -> float:
-    """What this look may spend when challengers of so many earlier runs were judged on the same
-    labels; all sum to `ALPHA`.
-
-    Right for challengers that are made without a view to these labels, in any number, until
-    somebody stops.
-    """
-    return ALPHA * FIRST_SHARE * (1.0 - FIRST_SHARE) ** looks
 
 
 def log_evidence(gains: int, losses: int, n: int, *, mean: float) -> float:

@@ -1,4 +1,4 @@
-"""One temperature for all members, so that the mean of their probabilities means what it says."""
+"""Temperature scaling: one temperature for all members of a version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from acclimate.learning.data import Floats, Integers, Part, Rows
-from acclimate.learning.models.network import Bundle
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 COLDEST, HOTTEST = 0.05, 20.0
 SEARCH_STEPS = 40
@@ -23,11 +24,10 @@ def calibrate(
     rng: np.random.Generator,
     tick: Callable[[int, int], None],
 ) -> Bundle:
-    """The student with the temperature that makes the calibration rows most likely under its
-    answer, the members' mean.
+    """The student at the temperature of least negative log likelihood on the calibration rows.
 
-    Temperature scaling (Guo et al. 2017), fitted after averaging as Rahaman and Thiery (2021)
-    advise. A student whose logits are not finite keeps temperature 1: the gates refuse it.
+    Temperature scaling (Guo et al. 2017) of the members' mean, fitted after averaging (Rahaman and
+    Thiery 2021). A student whose logits are not finite keeps temperature 1: gates refuse it.
     """
     logits = student.member_logits(calibration.x).astype(np.float64)
     temperature = fit_temperature(logits, calibration.y) if np.isfinite(logits).all() else 1.0
@@ -43,23 +43,23 @@ def calibrate_student(
     *,
     rng: np.random.Generator,
     tick: Callable[[int, int], None],
+    limits: Thresholds = DEFAULT,
 ) -> Bundle:
-    """The student calibrated as `calibrate` does, and on the rows of its window no surer than it
-    agrees with its teacher.
+    """The student calibrated, and on rows of its window no surer than it agrees with its teacher.
 
     Trusted rows have not drifted: the temperature that fits them is too sure of rows that have.
     Where teacher and student differ on a row, one of them is wrong, and what moved the teacher's
-    answers since will move the student's until the next window. docs/decisions/0025.
+    answers since will move the student's until the next window.
     """
     fitted = calibrate(student, calibration, rng=rng, tick=tick)
-    logits = fitted.member_logits(rows).astype(np.float64)
+    if not limits.on("agreement_temperature"):
+        return fitted
+    logits = fitted.member_logits(rows, fitted.start).astype(np.float64)
     if not len(rows) or not np.isfinite(logits).all():
         return fitted
-    agreed = float(
-        (
-            fitted.probabilities(rows).argmax(axis=1) == teacher.probabilities(rows).argmax(axis=1)
-        ).mean()
-    )
+    answers = fitted.network_probabilities(rows, fitted.start).argmax(axis=1)
+    taught = teacher.network_probabilities(rows, teacher.start).argmax(axis=1)
+    agreed = float((answers == taught).mean())
     return replace(fitted, temperature=max(fitted.temperature, temperature_at(logits, agreed)))
 
 

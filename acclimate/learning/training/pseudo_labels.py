@@ -1,76 +1,113 @@
-"""The teachers' labels of a window: what deserves trust is kept, and every refusal has a reason."""
+"""The teachers' labels of a window: what deserves trust is kept, every refusal has a reason."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from acclimate.learning.data import Floats, Integers, Part, PseudoLabels, Rows, Window
+from acclimate.learning.data import Flags, Floats, Integers, Part, PseudoLabels, Window
 from acclimate.learning.models import augment
-from acclimate.learning.models.network import Bundle
-from acclimate.learning.screening import client_quota, outliers
-from acclimate.learning.screening.duplicates import repeated
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.screening import client_quota
+from acclimate.learning.screening.duplicates import duplicates
+from acclimate.learning.screening.outliers import outliers
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
-NEEDED_SHARE = 0.1
-NEEDED_ROWS = 8
+Tick = Callable[[int, int], None]
+Relabel = Callable[[Bundle, np.random.Generator], PseudoLabels]
 
 
-def choose(
-    window: Window,
-    champion: Bundle,
-    trusted: Part,
-    client_share: float = 1.0,
-    as_served: Integers | None = None,
-    unvouched: NDArray[np.bool_] | None = None,
-    *,
-    isolated: NDArray[np.bool_] | None = None,
-    rng: np.random.Generator,
-    tick: Callable[[int, int], None],
-) -> PseudoLabels:
-    """Hard labels from the mean of the champion's calibrated members, of which those all members
-    agree on and are sure of stay.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """What is known of the rows to learn from (N,) whoever labels them.
 
-    Refusals, the first that holds: `duplicate` (the row stands in the window already, or is held
-    out, so that a repeated row teaches once and what judges never trains), `few_senders`
-    (`Window.apart`: nothing is measured on those), `isolated` (almost no other row of the window
-    lies near it, and no trusted one: `density.isolated`, or as the caller knows already),
-    `unvouched` (as the caller says: `crowd.unvouched`), `disagreement` (of the members, or with the
-    labels `as_served` (N,) of another reading of the rows), `low_confidence` (below the
-    class-relative threshold of `thresholds`, measured on the rows that the first two reasons left),
-    `client_share` (accepted otherwise, but one client would teach more than that share of what is
-    accepted: `clients.surplus`).
+    `duplicate`: copies. `set_aside`: unsupported by most clients. `refused`: suspect or
+    contradicted (`contamination.refused_rows`). `isolated`: without neighbours; None where that was
+    not measured yet. `as_served`: the champion's labels in the scale it serves in, where the
+    teacher reads rows in another. One client teaches at most `client_share` of what is accepted.
     """
-    opinions_VNC = augment.opinions(champion, window.x, rng=rng)
-    mean_NC = opinions_VNC.mean(axis=0)
+
+    duplicate: Flags
+    set_aside: Flags
+    refused: Flags
+    isolated: Flags | None = None
+    as_served: Integers | None = None
+    client_share: float = 1.0
+
+    @staticmethod
+    def of(
+        window: Window,
+        *,
+        refused: Flags | None = None,
+        as_served: Integers | None = None,
+        client_share: float = 1.0,
+        limits: Thresholds = DEFAULT,
+    ) -> Candidates:
+        duplicate = duplicates(window.x, window.held_out)
+        nothing = np.zeros_like(duplicate)
+        rows = len(duplicate)
+        return Candidates(
+            duplicate=duplicate if limits.on("duplicate") else nothing,
+            set_aside=nothing if window.set_aside is None else window.set_aside[:rows],
+            refused=nothing if refused is None else refused,
+            as_served=as_served if limits.on("as_served") else None,
+            client_share=client_share,
+        )
+
+    @property
+    def counted(self) -> Flags:
+        """Rows that confidence is measured on."""
+        return ~(self.duplicate | self.set_aside)
+
+
+def select(
+    window: Window,
+    teacher: Bundle,
+    trusted: Part,
+    candidates: Candidates,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+    limits: Thresholds = DEFAULT,
+) -> PseudoLabels:
+    """Hard labels from the mean of the teacher's calibrated members, and which of them teach.
+
+    Rows are read in the teacher's starting state. Refusals, the first that holds: `duplicate`;
+    `few_senders` (set aside); `isolated` (no neighbours, neither in the window nor trusted);
+    `unvouched` (refused by screening); `disagreement` (of the members, or of both readings of the
+    rows); `low_confidence` (below the adaptive threshold of the class); `client_share` (one client
+    would teach more than that share of what is accepted).
+    """
+    state = teacher.start
+    votes_VNC = augment.votes(teacher, window.x, state, rng=rng)
+    mean_NC = votes_VNC.mean(axis=0)
     label = mean_NC.argmax(axis=1).astype(np.int64)
     confidence = mean_NC.max(axis=1)
-    votes = (opinions_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
-    duplicate = repeated(window.x, window.held_out)
-    apart = np.zeros_like(duplicate) if window.apart is None else window.apart[: len(duplicate)]
-    counted = ~(duplicate | apart)
-    limit = thresholds(mean_NC[counted])[label]
+    votes = (votes_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
+    needed_confidence = adaptive_thresholds(mean_NC[candidates.counted])[label]
+    isolated = candidates.isolated
     if isolated is None:
-        isolated = _isolated(window.x, counted, champion, trusted, rng)
-    disputed = votes < len(opinions_VNC)
-    if as_served is not None:
-        disputed |= as_served != label
-    refusal = np.select(
-        [
-            duplicate,
-            apart,
-            isolated,
-            np.zeros_like(duplicate) if unvouched is None else unvouched,
-            disputed,
-            ~(confidence >= limit),
-        ],
-        ["duplicate", "few_senders", "isolated", "unvouched", "disagreement", "low_confidence"],
-        "",
-    )
-    if window.client is not None:
-        surplus = client_quota.surplus(window.client, refusal == "", client_share, rng=rng)
+        isolated = _isolated(window, candidates.counted, teacher, trusted, rng, limits)
+    disputed = votes < len(votes_VNC) if limits.on("disagreement") else np.zeros_like(isolated)
+    if candidates.as_served is not None:
+        disputed |= candidates.as_served != label
+    unsure = ~(confidence >= needed_confidence)
+    reasons = {
+        "duplicate": candidates.duplicate,
+        "few_senders": candidates.set_aside,
+        "isolated": isolated,
+        "unvouched": candidates.refused,
+        "disagreement": disputed,
+        "low_confidence": unsure if limits.on("low_confidence") else np.zeros_like(unsure),
+    }
+    refusal = np.select(list(reasons.values()), list(reasons), "")
+    if window.client is not None and limits.on("client_share"):
+        accepted = refusal == ""
+        share = candidates.client_share
+        surplus = client_quota.surplus(window.client, accepted, share, rng=rng)
         refusal = np.where(surplus, "client_share", refusal)
     tick(len(label), len(label))
     return PseudoLabels(
@@ -78,16 +115,32 @@ def choose(
         confidence=confidence.astype(np.float32),
         votes=votes,
         refusal=refusal,
-        needed=max(NEEDED_ROWS, math.ceil(NEEDED_SHARE * len(label))),
+        needed=max(limits.accepted_rows, math.ceil(limits.accepted_share * len(label))),
     )
 
 
-def thresholds(probabilities_NC: Floats) -> Floats:
-    """The confidence (C,) that a row of each class needs: FreeMatch (Wang et al. 2023), over one
-    window.
+def relabeller(
+    window: Window,
+    trusted: Part,
+    candidates: Candidates,
+    labels: PseudoLabels,
+    limits: Thresholds = DEFAULT,
+) -> Relabel:
+    """Selects again with later students' labels; rows found isolated by the teacher stay so."""
+    isolated = labels.refusal == "isolated"
+    known = replace(candidates, isolated=isolated, as_served=None)
 
-    The global threshold is the mean confidence; a class that the teachers see less, or less surely,
-    than the one they see most needs proportionally less.
+    def relabel(student: Bundle, rng: np.random.Generator) -> PseudoLabels:
+        return select(window, student, trusted, known, rng=rng, tick=_silent, limits=limits)
+
+    return relabel
+
+
+def adaptive_thresholds(probabilities_NC: Floats) -> Floats:
+    """The confidence (C,) that a row of each class needs: FreeMatch (Wang et al. 2023), one window.
+
+    The global threshold is the mean confidence. A class that is predicted less, or less surely,
+    than the most predicted one needs proportionally less.
     """
     if not len(probabilities_NC):
         return np.zeros(probabilities_NC.shape[1], dtype=np.float32)
@@ -97,16 +150,24 @@ def thresholds(probabilities_NC: Floats) -> Floats:
 
 
 def _isolated(
-    x: Rows, counted: NDArray[np.bool_], champion: Bundle, trusted: Part, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Of the counted rows those that `density.isolated` finds, in the inputs as the version reads
-    them.
+    window: Window,
+    counted: Flags,
+    teacher: Bundle,
+    trusted: Part,
+    rng: np.random.Generator,
+    limits: Thresholds,
+) -> Flags:
+    """Which of the counted rows have no neighbours, in the inputs as the teacher reads them.
 
-    Not in what its members say of the rows: where they know nothing they say what they say of known
-    rows.
+    Not in its answers: to rows that it knows nothing of it gives answers of known rows.
     """
-    out = np.zeros(len(x), dtype=bool)
-    if counted.any():
-        features = champion.encoding.features
-        out[counted] = outliers.isolated(features(x[counted]), features(trusted.x), rng=rng)
+    out = np.zeros(len(window.x), dtype=bool)
+    if counted.any() and limits.on("isolated"):
+        z = teacher.features(window.x[counted], teacher.start)
+        trusted_z = teacher.encoding.features(trusted.x)
+        out[counted] = outliers(z, trusted_z, rng=rng, limits=limits)
     return out
+
+
+def _silent(done: int, total: int) -> None:
+    """Selection between two rounds is too short to report."""

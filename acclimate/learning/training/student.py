@@ -1,13 +1,10 @@
-"""A student: the members of a version learn from what was kept of a window and from replay, or from
-the seed set alone.
-"""
+"""Training of a version: a student of pseudo-labelled rows and replay, or version 1 of the seed."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,14 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from acclimate.learning.data import Floats, Integers, Part, PseudoLabels, Window
-from acclimate.learning.models import augment, network
+from acclimate.learning.models import augment, networks
 from acclimate.learning.models.augment import Encoded
-from acclimate.learning.models.network import Array, Bundle, Encoding
+from acclimate.learning.models.bundle import Bundle
+from acclimate.learning.models.modes import Encoding
+from acclimate.learning.models.networks import Array
 from acclimate.learning.spec import InputSpec, NetworkSpec
-
-if TYPE_CHECKING:
-    from acclimate.learning.training.recipes import Recipe
-    from acclimate.learning.training.replay import Replay
+from acclimate.learning.training.recipes import Recipe
+from acclimate.learning.training.replay import Replay
 
 Tick = Callable[[int, int], None]
 Batch = tuple[Encoded, Integers]
@@ -30,15 +27,13 @@ Answers = Callable[[Encoded], Floats]
 
 TICK_STEPS = 10
 PROBED_SHARE = 1 / 3
-"""Of the trusted rows: what a network that learnt the others is shown in changed copies, to decide
-how strong they may be.
+"""Of the trusted rows: on augmented copies of these, a network trained on the others is tested, to
+decide how strong augmentation may be.
 """
 
 
 class NonFiniteLoss(ArithmeticError):
-    """Training met a loss that is NaN or infinite and stopped before the step that would have
-    spread it.
-    """
+    """The loss became NaN or infinite; training stopped before the step."""
 
     def __init__(self, *, step: int, member: int) -> None:
         super().__init__(
@@ -49,7 +44,7 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def train(
-    champion: Bundle,
+    teacher: Bundle,
     window: Window,
     labels: PseudoLabels,
     replay: Replay,
@@ -58,15 +53,17 @@ def train(
     rng: np.random.Generator,
     tick: Tick,
 ) -> Bundle:
-    """A new bundle, warm started from the champion's members, trained on the accepted rows and
-    replay; not yet calibrated.
+    """A new bundle, warm started from the teacher's members, on accepted rows and replay.
 
-    Self-training with hard labels and strong augmentation on both parts (Xie et al. 2020, Kumar et
-    al. 2020). A champion of one member, whose weights were brought, starts as many as the spec
-    wants. The champion is left as it was; its encoding is kept. Raises `NonFiniteLoss`.
+    Self-training with hard labels and strong augmentation of both parts (Xie et al. 2020, Kumar et
+    al. 2020). A teacher of one member, whose weights were brought, starts as many as the spec
+    wants. Rows are read in the teacher's starting state. The teacher is left as it was; the student
+    is not calibrated. Raises `NonFiniteLoss`.
     """
-    encoding, strength = champion.encoding, champion.strength
-    kept = Part(x=encoding.apply(window.x[labels.accepted]), y=labels.label[labels.accepted])
+    encoding, strength = teacher.encoding, teacher.strength
+    accepted = labels.accepted
+    z_kept = teacher.encode(window.x[accepted], teacher.start)
+    kept = Part(x=z_kept, y=labels.label[accepted])
 
     def batches(rng: np.random.Generator) -> Iterator[Batch]:
         for rows in _shuffled(len(kept), recipe.window_rows, rng):
@@ -77,17 +74,12 @@ def train(
                 np.concatenate([kept.y[rows], trusted.y]),
             )
 
-    wanted = range(champion.network_spec.members)
+    wanted = range(teacher.network_spec.members)
     members = tuple(
-        copy.deepcopy(champion.members[index % len(champion.members)]) for index in wanted
+        copy.deepcopy(teacher.members[index % len(teacher.members)]) for index in wanted
     )
     _fit(members, batches, recipe, rng=rng, tick=tick)
-    return replace(
-        champion,
-        members=members,
-        selftest_x=champion.selftest_x[:0],
-        selftest_probabilities=_nothing(champion),
-    )
+    return replace(teacher, members=members).without_self_test()
 
 
 def train_anchor(
@@ -100,17 +92,15 @@ def train_anchor(
     rng: np.random.Generator,
     tick: Tick,
 ) -> Bundle:
-    """Version 1: encoding and differently drawn members, fitted to the seed's training part; not
-    yet calibrated.
+    """Version 1: encoding and members, fitted to the seed's training part; not calibrated.
 
-    How strongly rows are augmented is found before, on these rows alone.
-
-    Raises `NonFiniteLoss`, and `network.BundleError` where the network cannot be made.
+    How strongly rows are augmented is decided before, on these rows alone. Raises `NonFiniteLoss`,
+    and `networks.BundleError` where the network cannot be made.
     """
-    members = network.initialise(input_spec, network_spec, rng=rng, allowlist=allowlist)
+    members = networks.initialise(input_spec, network_spec, rng=rng, allowlist=allowlist)
     for member in members:
-        member.to(network.default_device())
-    encoding = network.fit_encoding(trusted.x, input_spec, network_spec)
+        member.to(networks.default_device())
+    encoding = networks.fit_encoding(trusted.x, input_spec, network_spec)
     encoded = Part(x=encoding.apply(trusted.x), y=trusted.y)
     bundle = _new(input_spec, network_spec, members, encoding, trusted)
     strength = _kept_strength(bundle, encoded, recipe, rng=rng, tick=tick)
@@ -128,14 +118,13 @@ def bring(
     rng: np.random.Generator,
     tick: Tick,
 ) -> Bundle:
-    """Version 1 from weights that somebody trained elsewhere: one member, which reads numbers as
-    they come; not yet calibrated.
+    """Version 1 from brought weights: one member, which reads raw numbers; not calibrated.
 
-    Raises `network.BundleError` where the weights are not those of the network.
+    Raises `networks.BundleError` where the weights are not those of the networks.
     """
-    member = network.load(input_spec, network_spec, weights, allowlist=allowlist)
-    encoding = network.fit_encoding(trusted.x, input_spec, network_spec, raw=True)
-    bundle = _new(input_spec, network_spec, network.seal((member,)), encoding, trusted)
+    member = networks.load(input_spec, network_spec, weights, allowlist=allowlist)
+    encoding = networks.fit_encoding(trusted.x, input_spec, network_spec, raw=True)
+    bundle = _new(input_spec, network_spec, networks.seal((member,)), encoding, trusted)
     z = encoding.apply(trusted.x)
     strength = augment.strongest_kept(
         lambda strength: _answers(bundle), z, trusted.y, encoding, rng
@@ -166,8 +155,9 @@ def _new(
 def _kept_strength(
     bundle: Bundle, encoded: Part, recipe: Recipe, *, rng: np.random.Generator, tick: Tick
 ) -> float:
-    """What the rows stand, found with a member that learns two thirds of them in half the steps and
-    is shown the others.
+    """The strongest augmentation that keeps classes, tested with a member on held-out rows.
+
+    The member is trained on two thirds of the rows in half the steps.
     """
     order = rng.permutation(len(encoded))
     out = round(PROBED_SHARE * len(encoded))
@@ -191,7 +181,7 @@ def _kept_strength(
 
 
 def _answers(bundle: Bundle) -> Answers:
-    return lambda z: bundle.member_logits(z, encoded=True)[0]
+    return lambda z: bundle.encoded_logits(z)[0]
 
 
 def _augmented(
@@ -239,7 +229,7 @@ def _fit(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    network.seal(members)
+    networks.seal(members)
     tick(total, total)
 
 
@@ -251,7 +241,3 @@ def _shuffled(rows: int, size: int, rng: np.random.Generator) -> Iterator[Intege
             queue = np.concatenate([queue, rng.permutation(rows)])
         yield queue[:size]
         queue = queue[size:]
-
-
-def _nothing(bundle: Bundle) -> Floats:
-    return bundle.selftest_probabilities[:0]

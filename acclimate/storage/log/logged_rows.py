@@ -190,22 +190,24 @@ class JournalSchema:
     def of_arrow(schema: pa.Schema) -> JournalSchema:
         """The inverse of `arrow`. Raises `UnknownFormat`."""
         try:
-            said = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-            if said["format"] not in (FORMAT, FORMAT_WITH_STATES):
+            metadata = {
+                key.decode(): value.decode() for key, value in (schema.metadata or {}).items()
+            }
+            if metadata["format"] not in (FORMAT, FORMAT_WITH_STATES):
                 known = f"{FORMAT!r} and {FORMAT_WITH_STATES!r}"
-                raise UnknownFormat(f"the format is {said['format']!r}, this reads {known}")
+                raise UnknownFormat(f"the format is {metadata['format']!r}, this reads {known}")
             found = JournalSchema(
-                kind=said["kind"],
-                shape=tuple(int(side) for side in said["shape"].split(",")),
+                kind=metadata["kind"],
+                shape=tuple(int(side) for side in metadata["shape"].split(",")),
                 classes=schema.field("probabilities").type.list_size,
-                model=said["model"],
-                replica=said["replica"],
-                states=said["format"] == FORMAT_WITH_STATES,
+                model=metadata["model"],
+                replica=metadata["replica"],
+                states=metadata["format"] == FORMAT_WITH_STATES,
             )
         except (KeyError, AttributeError, ValueError) as error:
             raise UnknownFormat(f"not the schema of a journal: {error}") from error
         if not schema.equals(found.arrow):
-            raise UnknownFormat(f"the columns are not those of {said['format']!r}")
+            raise UnknownFormat(f"the columns are not those of {metadata['format']!r}")
         return found
 
     def batch(self, rows: LoggedRows) -> pa.RecordBatch:
@@ -272,7 +274,7 @@ def _strings(column: str, values: Sequence[str | None]) -> pa.Array:
     try:
         return pa.array(values, pa.string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
-        # The value itself is not repeated: it is somebody's data.
+        # The value itself is not repeated: it may be personal data.
         raise ValueError(
             f"{column} holds what is not text in UTF-8 ({type(error).__name__})"
         ) from None

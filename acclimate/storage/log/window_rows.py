@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping
 
-from acclimate.learning.data import Integers, Snapshot, Window
+from acclimate.learning.data import Integers, Senders, Snapshot, Window
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import Segments, deduplicate
 
@@ -59,9 +58,8 @@ def assemble(
     rows, total = _sample(segments, lines, tick, sampling)
     snapshot = snapshot_of(rows)
     # The same draw over positions says which rows the window has to learn from.
-    positions = Window.split(np.arange(len(rows)), snapshot.labels, rng=copy.deepcopy(rng))
-    known = {**clients(rows), **snapshot.known}
-    window = Window.split(rows.x, snapshot.labels, rng=rng, **known)
+    positions = Window.split(np.arange(len(rows)), snapshot, rng=copy.deepcopy(rng))
+    window = Window.split(rows.x, snapshot, rng=rng, senders=senders(rows))
     return AssembledWindow(
         window=window, rows=rows, snapshot=snapshot, learnt=positions.x, total=total
     )
@@ -76,13 +74,10 @@ def read(segments: Segments, lines: Lines, tick: Tick) -> LoggedRows:
     return deduplicate(LoggedRows.concatenate(parts))
 
 
-def clients(rows: LoggedRows) -> dict[str, Any]:
-    """Who sent the rows, as arguments of `Window.split`.
-
-    `client` (N,) is the number of each row's sender, `senders` the sender of each number.
-    """
+def senders(rows: LoggedRows) -> Senders:
+    """The keys that sent the rows."""
     names, numbers = np.unique(np.array(rows.client, dtype=np.str_), return_inverse=True)
-    return {"client": numbers.astype(np.int64), "senders": tuple(names.tolist())}
+    return Senders(client=numbers.astype(np.int64), names=tuple(names.tolist()))
 
 
 def _sample(

@@ -6,8 +6,8 @@ Every function works inside the caller's transaction.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
@@ -62,8 +62,9 @@ def close(connection: Connection, model_id: str, *, closed_by: str, needed: int)
         "rows": rows,
         "digest": digest,
     }
-    connection.execute(_window(update(windows), model_id, number).values(**closed))
-    connection.execute(insert(windows).values(model_id=model_id, number=number + 1, state="open"))
+    _update(connection, model_id, number, closed)
+    next_window = insert(windows).values(model_id=model_id, number=number + 1, state="open")
+    connection.execute(next_window)
     return get(connection, model_id, number)
 
 
@@ -76,7 +77,8 @@ def open_rows(connection: Connection, model_id: str) -> int:
     """Rows of the open window: in segments, and in the journals of live replicas."""
     query = select(func.coalesce(func.sum(segments.c.rows), 0)).where(in_open_window(model_id))
     sealed = int(connection.execute(query).scalar_one())
-    return sealed + sum(row["open_rows"] or 0 for row in replicas.list_live(connection, model_id))
+    live = replicas.list_live(connection, model_id)
+    return sealed + sum(replica["open_rows"] or 0 for replica in live)
 
 
 def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
@@ -87,8 +89,14 @@ def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
 
 def newest_closed(connection: Connection, model_id: str) -> RowMapping | None:
     """The newest window that is not open, if any."""
-    query = select(windows).where(windows.c.model_id == model_id, windows.c.state != "open")
-    return connection.execute(query.order_by(windows.c.number.desc()).limit(1)).mappings().first()
+    query = (
+        select(windows)
+        .where(windows.c.model_id == model_id)
+        .where(windows.c.state != "open")
+        .order_by(windows.c.number.desc())
+        .limit(1)
+    )
+    return connection.execute(query).mappings().first()
 
 
 def open_window(connection: Connection, model_id: str) -> RowMapping:
@@ -125,8 +133,8 @@ def closed_window(connection: Connection, model_id: str, number: int) -> RowMapp
 def runs_by_window(connection: Connection, model_id: str) -> dict[int, list[str]]:
     """The ids of the runs over each window, oldest first."""
     found: dict[int, list[str]] = {}
-    query = select(runs.c.id, runs.c.windows).where(runs.c.model_id == model_id).order_by(runs.c.id)
-    for run_id, numbers in connection.execute(query):
+    query = select(runs.c.id, runs.c.windows).where(runs.c.model_id == model_id)
+    for run_id, numbers in connection.execute(query.order_by(runs.c.id)):
         for number in numbers:
             found.setdefault(number, []).append(run_id)
     return found
@@ -136,7 +144,7 @@ def set_state(connection: Connection, model_id: str, number: int, state: str) ->
     """Quarantine or release a closed window. Raises `UnknownWindow`, `WindowOpen`."""
     if get(connection, model_id, number)["state"] == "open":
         raise WindowOpen(f"window w-{number} is still open")
-    connection.execute(_window(update(windows), model_id, number).values(state=state))
+    _update(connection, model_id, number, {"state": state})
     return get(connection, model_id, number)
 
 
@@ -153,9 +161,8 @@ class Findings:
 
 def note(connection: Connection, model_id: str, number: int, found: Findings) -> None:
     """Write what a run found in the window."""
-    known = {field.name: getattr(found, field.name) for field in fields(found)}
-    values = {name: value for name, value in known.items() if value is not None}
-    connection.execute(_window(update(windows), model_id, number).values(**values))
+    values = {name: value for name, value in asdict(found).items() if value is not None}
+    _update(connection, model_id, number, values)
 
 
 def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
@@ -164,12 +171,18 @@ def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
     Only windows older than `before` count: a window that is learnt from again is not compared with
     itself.
     """
-    older = (windows.c.model_id == model_id, windows.c.number < before)
-    query = select(windows.c.drift, windows.c.state).where(*older).order_by(windows.c.number.desc())
-    found = [(drift, state) for drift, state in connection.execute(query) if drift is not None]
-    standing = bool(found) and found[0][1] == "quarantined"
-    good = (drift for drift, state in found if state in ("closed", "released"))
-    return next((Past.of(drift, standing=standing) for drift in good), None)
+    query = (
+        select(windows.c.drift, windows.c.state)
+        .where(windows.c.model_id == model_id)
+        .where(windows.c.number < before)
+        .order_by(windows.c.number.desc())
+    )
+    diagnosed = [row for row in connection.execute(query) if row.drift is not None]
+    standing = bool(diagnosed) and diagnosed[0].state == "quarantined"
+    for row in diagnosed:
+        if row.state in ("closed", "released"):
+            return Past.of(row.drift, standing=standing)
+    return None
 
 
 def recount(
@@ -206,6 +219,7 @@ def in_open_window(model_id: str) -> ColumnElement[bool]:
     )
 
 
-def _window(statement: Any, model_id: str, number: int) -> Any:
-    """The statement, for this window alone."""
-    return statement.where(windows.c.model_id == model_id, windows.c.number == number)
+def _update(connection: Connection, model_id: str, number: int, values: Mapping[str, Any]) -> None:
+    """Write columns of one window."""
+    of_window = update(windows).where(windows.c.model_id == model_id, windows.c.number == number)
+    connection.execute(of_window.values(**values))

@@ -40,20 +40,19 @@ def delete_version(connection: Connection, model: RowMapping, number: int, *, ac
     row = versions.get(connection, model["id"], number)
     if row["deleted_at"] is not None:
         return
-    names = [
-        alias
-        for alias, named in promotions.aliases(connection, model["id"]).items()
-        if named == number
-    ]
+    aliases = promotions.aliases(connection, model["id"])
+    names = sorted(alias for alias, named in aliases.items() if named == number)
     if names:
-        raise VersionAliased(f"version {number} is {' and '.join(sorted(names))}")
+        raise VersionAliased(f"version {number} is {' and '.join(names)}")
     active = runs.active(connection, model["id"])
     if active is not None and active["parent_version"] == number:
         raise runs.RunActive(active["id"])
-    where = (tables.versions.c.model_id == model["id"], tables.versions.c.number == number)
-    connection.execute(update(tables.versions).where(*where).values(deleted_at=now()))
+    of_model = update(tables.versions).where(tables.versions.c.model_id == model["id"])
+    of_version = of_model.where(tables.versions.c.number == number)
+    connection.execute(of_version.values(deleted_at=now()))
     # Weights that it shares may be left of a version that was deleted before.
-    artifacts = [digest for digest in (row["digest"], row["weights_digest"]) if digest is not None]
+    digests = (row["digest"], row["weights_digest"])
+    artifacts = [digest for digest in digests if digest is not None]
     content = {"model": model["id"], "version": number, "artifacts": artifacts}
     audit_log.write(connection, actor=actor, action=VERSION, target=model["name"], content=content)
 
@@ -69,24 +68,12 @@ def delete_model(connection: Connection, model: RowMapping, *, actor: str) -> li
     active = runs.active(connection, model_id)
     if active is not None:
         raise runs.RunActive(active["id"])
-    mine = all_runs.c.model_id == model_id
-    stored = select(run_stages.c.digest).where(
-        run_stages.c.run_id.in_(select(all_runs.c.id).where(mine))
-    )
-    digests = {model["seed_digest"], model["weights_digest"], *connection.execute(stored).scalars()}
-    digests |= {*connection.execute(select(all_runs.c.pseudo_labels).where(mine)).scalars()}
-    digests |= {
-        *connection.execute(
-            select(tables.versions.c.digest).where(tables.versions.c.model_id == model_id)
-        ).scalars()
-    }
-    ran = connection.execute(
-        select(all_runs.c.id, all_runs.c.attempt, all_runs.c.ended_at).where(mine)
-    ).all()
+    query = select(all_runs.c.id, all_runs.c.attempt, all_runs.c.ended_at)
+    ran = connection.execute(query.where(all_runs.c.model_id == model_id)).all()
     late = clock(connection) - LATE_SECONDS
     content = {
         "model": model_id,
-        "artifacts": sorted(digest for digest in digests if digest is not None),
+        "artifacts": _artifacts(connection, model),
         "logs": [[run.id, run.attempt] for run in ran if (run.ended_at or late) >= late],
         "versions": _count(connection, tables.versions, model_id),
         "runs": len(ran),
@@ -140,6 +127,21 @@ def sweep(database: Database, segments: Segments, artifacts: Artifacts, logs: Ru
             segments.delete_all(entry.content["model"])
             for run_id, attempts in entry.content["logs"]:
                 logs.delete(run_id, attempts)
+
+
+def _artifacts(connection: Connection, model: RowMapping) -> list[str]:
+    """The digests of all artifacts that the model, its versions and its runs refer to, sorted."""
+    of_model = all_runs.c.model_id == model["id"]
+    runs_of_model = select(all_runs.c.id).where(of_model)
+    queries = (
+        select(run_stages.c.digest).where(run_stages.c.run_id.in_(runs_of_model)),
+        select(all_runs.c.pseudo_labels).where(of_model),
+        select(tables.versions.c.digest).where(tables.versions.c.model_id == model["id"]),
+    )
+    digests = {model["seed_digest"], model["weights_digest"]}
+    for query in queries:
+        digests |= set(connection.execute(query).scalars())
+    return sorted(digest for digest in digests if digest is not None)
 
 
 def _count(connection: Connection, table: Table, model_id: str) -> int:

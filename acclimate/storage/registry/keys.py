@@ -43,11 +43,14 @@ def create(
     """Create a key; returns it with its secret, which is not stored."""
     secret = secret or f"acc_{secrets.token_urlsafe(32)}"
     key = Key(id=str(ULID()), name=name, scopes=frozenset(scopes))
-    connection.execute(
-        insert(keys).values(
-            id=key.id, name=name, scopes=sorted(scopes), hash=fingerprint(secret), created_at=now()
-        )
+    statement = insert(keys).values(
+        id=key.id,
+        name=name,
+        scopes=sorted(scopes),
+        hash=fingerprint(secret),
+        created_at=now(),
     )
+    connection.execute(statement)
     return key, secret
 
 
@@ -63,8 +66,9 @@ def find_all(connection: Connection, hashes: Sequence[str]) -> dict[str, Key]:
     """
     found = {}
     for start in range(0, len(hashes), AT_ONCE):
-        here = (keys.c.hash.in_(hashes[start : start + AT_ONCE]), keys.c.revoked_at.is_(None))
-        for row in connection.execute(select(keys).where(*here)):
+        some = hashes[start : start + AT_ONCE]
+        query = select(keys).where(keys.c.hash.in_(some)).where(keys.c.revoked_at.is_(None))
+        for row in connection.execute(query):
             found[row.hash] = Key(id=row.id, name=row.name, scopes=frozenset(row.scopes))
     return found
 
@@ -77,10 +81,8 @@ def list_all(connection: Connection) -> list[RowMapping]:
 
 def revoke(connection: Connection, id: str) -> bool:
     """Revoke the key; whether it existed and was not revoked before."""
-    query = (
-        update(keys).where(keys.c.id == id, keys.c.revoked_at.is_(None)).values(revoked_at=now())
-    )
-    return connection.execute(query).rowcount == 1
+    valid = update(keys).where(keys.c.id == id).where(keys.c.revoked_at.is_(None))
+    return connection.execute(valid.values(revoked_at=now())).rowcount == 1
 
 
 def fingerprint(secret: str) -> str:

@@ -5,7 +5,7 @@ Every function works inside the caller's transaction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, RowMapping, func, insert, select
 
@@ -47,7 +47,7 @@ def add(connection: Connection, model_id: str, version: NewVersion) -> int:
     """
     query = select(func.max(versions.c.number)).where(versions.c.model_id == model_id)
     number = (connection.execute(query).scalar() or 0) + 1
-    values = {field.name: getattr(version, field.name) for field in fields(version)}
+    values = asdict(version)
     values["state"] = "promoted" if values.pop("promoted") else "rejected"
     connection.execute(
         insert(versions).values(model_id=model_id, number=number, **values, created_at=now())

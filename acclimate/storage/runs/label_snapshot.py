@@ -154,8 +154,8 @@ def snapshot(segments: Segments, known: SnapshotInputs, rows: LoggedRows) -> Sna
     return Snapshot(
         labels=own,
         past=known.past,
-        vouched=known.released,
-        looks=len(
+        released=known.released,
+        peeks=len(
             known.judged - {(known.origin, int((own >= 0).sum()) + len(parts["late"] or ()))}
         ),
         number=known.number,

@@ -8,7 +8,7 @@ late messages are harmless. Every change is appended to the run's events in the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, not_, or_, select, update
@@ -101,8 +101,7 @@ class RunResults:
     @property
     def columns(self) -> dict[str, Any]:
         """The columns to write, by name."""
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in known.items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 NOTHING = RunResults()
@@ -115,7 +114,6 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
     if active_run is not None:
         raise RunActive(active_run["id"])
     run_id = str(ULID())
-    values = {field.name: getattr(run, field.name) for field in fields(run)}
     connection.execute(
         insert(runs).values(
             id=run_id,
@@ -123,7 +121,7 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
             state="queued",
             stage="snapshot",
             created_at=now(),
-            **values,
+            **asdict(run),
         )
     )
     run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
@@ -202,7 +200,7 @@ def claim(connection: Connection, run_id: str, *, owner: str) -> Claim | None:
     exhausted = {
         "state": "failed",
         "ended_at": now(),
-        "detail": f"no attempt of {MOST_ATTEMPTS} came to an end",
+        "detail": f"none of {MOST_ATTEMPTS} attempts finished",
     }
     exhausted_runs = (
         update(runs)

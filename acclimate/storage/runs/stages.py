@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, FromClause, RowMapping, delete, insert, or_, select
 
 from acclimate.storage.database import now
 from acclimate.storage.runs.runs import Claim, lock_claim
@@ -11,49 +11,54 @@ from acclimate.storage.tables import ENDED, models, run_stages, runs, versions
 
 def finished(connection: Connection, run_id: str) -> dict[str, str]:
     """The digest of the stored result of each finished stage."""
-    query = select(run_stages.c.stage, run_stages.c.digest).where(run_stages.c.run_id == run_id)
-    return {row.stage: row.digest for row in connection.execute(query)}
+    query = select(run_stages.c.stage, run_stages.c.digest)
+    rows = connection.execute(query.where(run_stages.c.run_id == run_id))
+    return {row.stage: row.digest for row in rows}
 
 
 def finish(connection: Connection, claim: Claim, stage: str, digest: str) -> None:
     """Record the artifact that holds the stage's result. Raises `LeaseLost`."""
     lock_claim(connection, claim)
-    connection.execute(
-        delete(run_stages).where(run_stages.c.run_id == claim.run_id, run_stages.c.stage == stage)
+    delete_stage(connection, claim.run_id, stage)
+    statement = insert(run_stages).values(
+        run_id=claim.run_id,
+        stage=stage,
+        digest=digest,
+        at=now(),
     )
-    connection.execute(
-        insert(run_stages).values(run_id=claim.run_id, stage=stage, digest=digest, at=now())
-    )
+    connection.execute(statement)
 
 
 def left_over(connection: Connection) -> list[RowMapping]:
     """The stored stages of runs that have ended: no attempt will continue from them."""
-    joined = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
-    query = select(run_stages).select_from(joined).where(runs.c.state.in_(ENDED))
+    query = select(run_stages).select_from(_with_runs()).where(runs.c.state.in_(ENDED))
     return list(connection.execute(query).mappings())
 
 
 def is_needed(connection: Connection, digest: str) -> bool:
     """Whether a stored version, a model, a run that has not ended, or pseudo-labels refer to it."""
-    going_on = run_stages.join(runs, runs.c.id == run_stages.c.run_id)
-    references = (
-        select(versions.c.number).where(
-            (versions.c.digest == digest) | (versions.c.weights_digest == digest),
-            versions.c.deleted_at.is_(None),
-        ),
+    queries = (
+        select(versions.c.number)
+        .where(or_(versions.c.digest == digest, versions.c.weights_digest == digest))
+        .where(versions.c.deleted_at.is_(None)),
         select(runs.c.id).where(runs.c.pseudo_labels == digest),
         select(models.c.id).where(
-            (models.c.seed_digest == digest) | (models.c.weights_digest == digest)
+            or_(models.c.seed_digest == digest, models.c.weights_digest == digest)
         ),
         select(run_stages.c.stage)
-        .select_from(going_on)
-        .where(run_stages.c.digest == digest, runs.c.state.not_in(ENDED)),
+        .select_from(_with_runs())
+        .where(run_stages.c.digest == digest)
+        .where(runs.c.state.not_in(ENDED)),
     )
-    return any(connection.execute(query.limit(1)).first() is not None for query in references)
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def delete_stage(connection: Connection, run_id: str, stage: str) -> None:
     """Delete the record of one stage."""
-    connection.execute(
-        delete(run_stages).where(run_stages.c.run_id == run_id, run_stages.c.stage == stage)
-    )
+    of_run = delete(run_stages).where(run_stages.c.run_id == run_id)
+    connection.execute(of_run.where(run_stages.c.stage == stage))
+
+
+def _with_runs() -> FromClause:
+    """The stages, joined with their runs."""
+    return run_stages.join(runs, runs.c.id == run_stages.c.run_id)

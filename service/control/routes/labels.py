@@ -1,0 +1,64 @@
+"""Labels of logged rows: give feedback, and get the rows to label next."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from service.control import labels
+from service.control.routes.parameters import FeedbackKey, State
+from service.errors import Refusal
+
+router = APIRouter(prefix="/api/v1/models/{name}", tags=["labels"])
+MOST_LABELS = 10_000
+
+
+@router.post("/feedback", operation_id="give_feedback")
+async def give_feedback(
+    name: str, request: Request, state: State, key: FeedbackKey
+) -> dict[str, Any]:
+    """Store labels of logged rows: a class name, its index, or null for none of the classes.
+
+    The newest label of a row counts, whichever source sent it. A source that sends the same label
+    again is a duplicate and changes nothing. Accepted labels count for every run that is started
+    afterwards.
+    """
+    state.rate_limit.admit(key.id)
+    try:
+        entries = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise Refusal("bad-request", f"not JSON: {error}") from None
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_LABELS:
+        raise Refusal("invalid", f"send a list of 1 to {MOST_LABELS} labels")
+    state.rate_limit.charge(key.id, len(entries))
+    model = state.slots.model(name)
+    return await run_in_threadpool(labels.accept, state.database, state.segments, model, entries)
+
+
+@router.get("/label-queue", operation_id="get_label_queue", response_class=Response)
+def get_label_queue(
+    name: str,
+    state: State,
+    key: FeedbackKey,
+    limit: Annotated[int, Query(ge=1, le=500)] = 25,
+    include: Literal["input"] | None = None,
+) -> Response:
+    """Rows of the open window to label, drawn uniformly at random. Concurrent requests get the same
+    rows.
+
+    `propensity` is the probability with which any row of the window was drawn, over all rows drawn
+    so far. `value` is its inverse: the number of rows that a label represents. Needs the scope
+    feedback, because it shows rows.
+    """
+    document = labels.to_label(
+        state.database,
+        state.label_queue,
+        name,
+        limit=limit,
+        with_input=include == "input",
+    )
+    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, media_type="application/json")
