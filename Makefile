@@ -73,7 +73,7 @@ soak: setup ## twenty minutes of swaps under load: memory, descriptors, threads,
 bench-streams: setup ## what learning gains and harms on drifting streams (QUICK=1 under ten minutes, ONLY=digits,gas, ABLATE=rule,... without each rule, FLAGS="--seeds 0"); resumes
 	@exec $(VENV)/bin/python -m benchmarks.streams $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(ABLATE),--ablate "$(ABLATE)") $(FLAGS)
 
-surfaces: setup ## write down anew what others rely on (tests/house/surfaces); the difference belongs into the review
+surfaces: setup ## rewrite tests/house/surfaces (routes, settings, metrics); review the difference
 	@PYTHONPATH=. $(VENV)/bin/python tests/house/surfaces.py
 
 lint: setup ## ruff and mypy alone (the tests run them too)

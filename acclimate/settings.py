@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     """Longest time for a request body to arrive; at least 10 min for a model with its seed set."""
 
     rate_limit_rows: float | None = Field(default=None, gt=0)
-    """Rows or labels a second for one key, over all replicas, with bursts of ten seconds' worth.
+    """Rows or labels a second for one key, over all replicas, with bursts of ten seconds' worth or
+    of one largest request.
 
     None is no limit.
     """

@@ -45,6 +45,7 @@ from service.inference.rate_limit import RateLimit
 from service.inference.recorder import Recorder
 from service.inference.running_state import States
 from service.metrics import ServingMetrics, count_in_files, serve_openly
+from service.release import RELEASE
 from service.state import ServiceState
 from service.sync.heartbeat import Heartbeat
 from service.sync.log_shipping import LogShipper
@@ -67,7 +68,7 @@ def build(settings: Settings) -> FastAPI:
     """The application. It uses the database and the disk only while its lifespan runs."""
     app = FastAPI(
         title="acclimate",
-        version="0.1.0",
+        version=RELEASE,
         summary="A served classifier that keeps learning from its own unlabeled traffic.",
         lifespan=partial(lifespan, settings),
         redirect_slashes=False,

@@ -22,11 +22,11 @@ from acclimate.storage.log import windows
 from acclimate.storage.registry import models, periodic_tasks, promotions, versions
 from acclimate.storage.runs import runs
 from acclimate.storage.tables import ENDED
+from service.release import RELEASE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-VERSION = "0.1.0"
 TRIGGERS = ("create", "operator", "schedule", "rows", "drift", "retry")
 PROMOTIONS = (
     ("first", "none"),
@@ -134,7 +134,7 @@ class LearningCollector:
         """The metrics. Raises `Unavailable`."""
         found = families()
         with self._database.read() as connection:
-            found["build_info"].add_metric((VERSION,), 1)
+            found["build_info"].add_metric((RELEASE,), 1)
             found["queue_oldest_task_age_seconds"].add_metric(
                 (), runs.oldest_waiting_seconds(connection)
             )

@@ -27,7 +27,7 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
     Each task opens the database in its own process, after the fork. `owner` names this worker in
     claims; `stopping()` says whether it was told to stop.
     """
-    seen = LastChecked()
+    checked_by_trigger, checked_by_reconcile = LastChecked(), LastChecked()
 
     def notify(run_id: str) -> None:
         app.send_task("run", args=[run_id], queue="train", retry=False)
@@ -40,8 +40,6 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
             finally:
                 database.close()
 
-    counted = LastChecked()
-
     def reconcile() -> None:
         with metrics.counted("reconcile"):
             database = Database(settings.database_address)
@@ -49,12 +47,14 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
                 reconciler.notify_waiting(database, notify)
                 store = Store(settings.store_address, settings.cache)
                 reconciler.bound_logs(database, Segments(store))
-                reconciler.repeat_erasures(database, Segments(store), Artifacts(store), counted)
+                reconciler.repeat_erasures(
+                    database, Segments(store), Artifacts(store), checked_by_reconcile
+                )
                 reconciler.purge_runs(database, Artifacts(store), RunLogs(store))
                 pseudo_label_checks.forget_outdated(database, Artifacts(store))
                 deletion.sweep(database, Segments(store), Artifacts(store), RunLogs(store))
                 copies.purge(database, Segments(store), Artifacts(store))
-                pseudo_label_checks.recount(database, Artifacts(store), counted)
+                pseudo_label_checks.recount(database, Artifacts(store), checked_by_reconcile)
                 note_done(database, "reconcile")
             finally:
                 database.close()
@@ -66,9 +66,9 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
                 segments = Segments(Store(settings.store_address, settings.cache))
                 try:
                     # First: starting a run may wait for a replica, and a rollback must not.
-                    rollback_watch.poll(database, segments, seen)
+                    rollback_watch.poll(database, segments, checked_by_trigger)
                 finally:
-                    triggers.start_due_runs(database, segments, seen, notify)
+                    triggers.start_due_runs(database, segments, checked_by_trigger, notify)
                 note_done(database, "trigger")
             finally:
                 database.close()

@@ -114,7 +114,7 @@ class Client:
         """The champion's predictions for rows (N, *shape).
 
         Args:
-            rows: lists or an array; a row of text is a string. N is at most 512 by default.
+            rows: lists or an array; a row of text is a string. N is at most 4096 by default.
             log: False keeps the rows out of the log.
             subject: the data subject of the rows, for a later erasure.
         """

@@ -32,7 +32,7 @@ RULES = {
     # training
     "agreement_temperature": "a student is no surer than it agrees with its teacher",
     "simulation": "only what a simulated drift of the seed set gained is learnt",
-    # gates: each gate is a rule of its own name (`gates.NAMES`); these change gates
+    # gates: each gate is a rule of its own name (`GATES` below); these change gates
     "drift_margin": "margins of gates against the anchor widen with drift",
     # estimate
     "second_opinion": "an estimate that a second estimator contradicts is refused",

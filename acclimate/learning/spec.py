@@ -27,7 +27,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """What one row is, and what it can be called."""
+    """Kind, shape and classes of a row."""
 
     kind: Literal["vector", "image", "text", "sequence"]
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class InputSpec:
 
     @property
     def datatype(self) -> Literal["FP32", "BYTES", "INT64"]:
-        """What its numbers or strings are called in the Open Inference Protocol."""
+        """The datatype of the Open Inference Protocol."""
         if self.kind == "text":
             return "BYTES"
         return "INT64" if self.kind == "sequence" else "FP32"
@@ -57,7 +57,7 @@ class InputSpec:
         return np.asarray(values, dtype=kinds[self.datatype])
 
     def blank(self, count: int) -> Rows:
-        """So many rows that say nothing: zeros, or empty strings."""
+        """`count` blank rows: zeros, or empty strings."""
         if self.kind == "text":
             return np.full((count, 1), "", dtype=object)
         return self.rows(np.zeros((count, *self.shape)))

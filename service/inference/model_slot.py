@@ -129,7 +129,7 @@ class ModelSlots:
             }
             return served | {version for id, version in self._held if id == model_id}
 
-    def load(self, model_id: str, version: int, digest: str, *, epoch: int = 0) -> Served:
+    def load(self, model_id: str, version: int, digest: str) -> Served:
         """Load a version, verify it and warm it up.
 
         Raises `ArtifactError`, `BundleError`, `StoreError`.
@@ -138,7 +138,7 @@ class ModelSlots:
         bundle = bundle_format.build(manifest, arrays, allowlist=self._allowlist)
         bundles.self_test(bundle)
         bundles.warm_up(bundle)
-        return Served(model_id=model_id, version=version, digest=digest, bundle=bundle, epoch=epoch)
+        return Served(model_id=model_id, version=version, digest=digest, bundle=bundle)
 
     def get_or_load(self, model_id: str, version: int, digest: str) -> Served:
         """The version by number, loaded when it is not in memory.

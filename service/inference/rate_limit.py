@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from service.errors import Refusal
 
 BURST_SECONDS = 10.0
-"""The capacity of a bucket, in seconds of its rate."""
+"""The capacity of a bucket, in seconds of its rate; at least one largest request."""
 
 
 @dataclass

@@ -48,7 +48,7 @@ class Entry:
     rows: LoggedRows
     bytes: int
     loop: asyncio.AbstractEventLoop
-    logged: asyncio.Future[str]
+    logged: asyncio.Future[None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +336,7 @@ def _resolve(entries: Iterable[Entry], error: Exception | None) -> None:
             if entry.logged.done():
                 continue
             if error is None:
-                entry.logged.set_result("written")
+                entry.logged.set_result(None)
             else:
                 entry.logged.set_exception(_refusal(error))
 

@@ -174,7 +174,7 @@ class RunningState:
         """Advance the state by logged rows; a new state gets a new id.
 
         Args:
-            seen: what `answers.answer` returned as seen, for the logged rows.
+            seen: `seen` of what `Bundle.predict` returned, for the logged rows.
         """
         before, self._memory = self._memory, self._mode.advance(self._memory, seen)
         if self._memory.state is before.state:

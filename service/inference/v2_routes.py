@@ -17,6 +17,7 @@ from service.inference.model_slot import Model
 from service.inference.parsing import requests
 from service.inference.prediction import Answered, measured, predict
 from service.inference.running_state import POINTER
+from service.release import RELEASE
 from service.state import ServiceState, service_state
 
 router = APIRouter()
@@ -93,7 +94,7 @@ async def infer_version(
 @router.get("/v2/", include_in_schema=False, dependencies=[Depends(Scope("predict"))])
 async def server_metadata(state: State) -> dict[str, Any]:
     """Name, version and extensions of this server."""
-    return {"name": "acclimate", "version": "0.1.0", "extensions": []}
+    return {"name": "acclimate", "version": RELEASE, "extensions": []}
 
 
 @router.get("/v2/health/live", tags=["health"], operation_id="live")

@@ -10,7 +10,6 @@ import time
 import structlog
 
 from acclimate.storage.database import Database, Unavailable
-from acclimate.storage.log import barrier
 from acclimate.storage.log.journal import SealedFile
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.shipment import ship
@@ -98,7 +97,7 @@ class LogShipper:
             return False
         if acknowledge is not None:
             with self._database.write() as connection:
-                barrier.acknowledge_seal(connection, self._replica, model_id, acknowledge)
+                replicas.note_sealed(connection, self._replica, model_id, acknowledge)
         return True
 
     def ship_waiting(self) -> None:

@@ -132,7 +132,7 @@ class ModelSync:
             # A version in memory needs no store: a rollback is fast, and works without the store.
             served = self._slots.held(model.id, version)
             if served is None:
-                served = self._slots.load(model.id, version, digest, epoch=epoch)
+                served = self._slots.load(model.id, version, digest)
             running = self._running_state(model, served)
             served = replace(served, epoch=epoch, running=running)
         except Exception as error:  # a user's network or a broken store may raise anything

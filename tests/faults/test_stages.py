@@ -96,7 +96,7 @@ def gone_on(http: httpx.Client, run: dict[str, Any]) -> list[str]:
 
     told = wait_for(lines)
     assert {line["attempt"] for line in told} == {run["attempt"]}
-    return [line["stage"] for line in told if line["event"] == "going on from the kept result"]
+    return [line["stage"] for line in told if line["event"] == "continuing from the stored result"]
 
 
 def test_a_run_whose_trainer_is_killed_at_any_stage_ends_bit_equal(service, unbroken):

@@ -34,7 +34,7 @@ PLANTED = {
         "acclimate/learning/evaluation/gates.py",
         "import httpx",
     ),
-    "learning imports nothing else of ours but the spec": (
+    "learning imports nothing else of ours": (
         "acclimate/learning/evaluation/gates.py",
         "import acclimate.settings",
     ),
@@ -42,7 +42,7 @@ PLANTED = {
         "acclimate/learning/drift/detector.py",
         "import acclimate.learning.evaluation.gates",
     ),
-    "evaluation knows neither training nor drift; the simulation alone trains": (
+    "evaluation knows neither training, drift nor screening; the simulation alone trains": (
         "acclimate/learning/evaluation/gates.py",
         "import acclimate.learning.drift.detector",
     ),

@@ -13,6 +13,8 @@ import pytest
 from running import Service, wait_for
 from small_model import SPEC, create, post, seed_file, tensor
 
+from service.release import RELEASE
+
 NAME = "protocol"
 MODEL = f"/v2/models/{NAME}"
 INFER = f"{MODEL}/infer"
@@ -57,7 +59,7 @@ def sent(**changes: Any) -> bytes:
 
 def test_the_server_says_what_it_is_and_that_it_lives(service, http):
     for path in ("/v2", "/v2/"):
-        assert answer(http.get(path)) == {"name": "acclimate", "version": "0.1.0", "extensions": []}
+        assert answer(http.get(path)) == {"name": "acclimate", "version": RELEASE, "extensions": []}
     assert answer(httpx.get(f"{service.url}/v2/health/live")) == {"live": True}
     assert answer(httpx.get(f"{service.url}/v2/health/ready")) == {"live": True, "ready": True}
     assert NAME in answer(http.get("/v2/models"))["models"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections import Counter
@@ -249,6 +250,15 @@ def test_labels_of_unknown_rows_are_rejected_with_the_reason(service, http):
         for index in range(4)
     ]
     problem(http.post(f"{URL}/feedback", json=[{}] * 10_001), 422)
+
+
+def test_labels_may_be_compressed_and_other_encodings_are_refused(http):
+    [(prediction, row)] = send(http, MIDDLE[:1])
+    entries = json.dumps([{"prediction_id": prediction, "row": row, "label": "middle"}]).encode()
+    url = f"{URL}/feedback"
+    packed = http.post(url, content=gzip.compress(entries), headers={"Content-Encoding": "gzip"})
+    assert packed.json()["accepted"] == 1
+    problem(http.post(url, content=entries, headers={"Content-Encoding": "br"}), 415)
 
 
 def test_the_same_labels_from_many_at_once_are_accepted_once(http):

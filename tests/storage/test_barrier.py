@@ -23,7 +23,7 @@ def test_a_seal_waits_for_each_live_replica_and_no_dead_one(database):
             "api-1",
             "api-2",
         ]
-        barrier.acknowledge_seal(connection, "api-0", model_id, number)
+        replicas.note_sealed(connection, "api-0", model_id, number)
         assert barrier.unsealed_replicas(connection, model_id, number) == ["api-1", "api-2"]
         assert windows.open_rows(connection, model_id) == 10
     let_die(database, "api-1", seconds=8)
@@ -53,7 +53,7 @@ def test_an_acknowledgement_of_an_earlier_seal_does_not_count_for_a_later_one(da
         first = barrier.request_seal(connection, model_id)
         second = barrier.request_seal(connection, model_id)
         assert second == first + 1
-        barrier.acknowledge_seal(connection, "api-0", model_id, first)
+        replicas.note_sealed(connection, "api-0", model_id, first)
         assert barrier.unsealed_replicas(connection, model_id, second) == ["api-0"]
-        barrier.acknowledge_seal(connection, "api-0", model_id, second)
+        replicas.note_sealed(connection, "api-0", model_id, second)
         assert barrier.unsealed_replicas(connection, model_id, second) == []

@@ -282,7 +282,7 @@ def test_what_comes_for_a_deleted_model_says_so_or_changes_nothing(database, fil
             deed(connection)
     with database.write() as connection:
         replicas.heartbeat(connection, "api-0", {model_id: 3})
-        barrier.acknowledge_seal(connection, "api-0", model_id, 1)
+        replicas.note_sealed(connection, "api-0", model_id, 1)
         replicas.report_problem(connection, "api-0", model_id, "cannot load")
         assert left(connection)["replica_models"] == 0
 

@@ -13,7 +13,7 @@ from stored_models import (
     new_version,
 )
 
-from acclimate.storage.log import barrier, windows
+from acclimate.storage.log import windows
 from acclimate.storage.registry import models, replicas
 from acclimate.storage.runs import run_start, runs
 
@@ -32,7 +32,7 @@ def test_a_run_waits_for_the_rows_of_a_replica_that_seals_late(database):
                 number = models.get(connection, model_id)["seal"]
         log_segment(database, model_id, rows=200)
         with database.write() as connection:
-            barrier.acknowledge_seal(connection, "api-0", model_id, number)
+            replicas.note_sealed(connection, "api-0", model_id, number)
 
     with ThreadPoolExecutor(1) as pool:
         sealed = pool.submit(seal_late)

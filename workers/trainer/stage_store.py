@@ -45,7 +45,7 @@ class StageStore:
                 error=str(error),
             )
             return None
-        log.info("going on from the kept result", stage=stage)
+        log.info("continuing from the stored result", stage=stage)
         return manifest["content"], arrays
 
     def save(self, stage: str, packed: Packed) -> None:

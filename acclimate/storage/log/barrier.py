@@ -35,11 +35,6 @@ def request_seal(connection: Connection, model_id: str) -> int:
     return int(number)
 
 
-def acknowledge_seal(connection: Connection, replica: str, model_id: str, number: int) -> None:
-    """Record that the replica has sealed and registered all rows logged before seal `number`."""
-    replicas.note_sealed(connection, replica, model_id, number)
-
-
 def unsealed_replicas(connection: Connection, model_id: str, number: int) -> list[str]:
     """The live replicas that have not acknowledged the seal."""
     return [

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from service.body_limit import whole_body
 from service.control import labels
 from service.control.routes.parameters import FeedbackKey, State
 from service.errors import Refusal
@@ -28,7 +29,7 @@ async def give_feedback(
     """
     state.rate_limit.admit(key.id)
     try:
-        entries = orjson.loads(await request.body())
+        entries = orjson.loads(await whole_body(request, most=state.settings.body_limit))
     except orjson.JSONDecodeError as error:
         raise Refusal("bad-request", f"not JSON: {error}") from None
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_LABELS:
