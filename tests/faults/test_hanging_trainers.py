@@ -150,7 +150,7 @@ def test_a_run_fails_after_three_killed_trainers(two_workers, http, drill):
         "18 killed each time", "SIGKILL in train, three times", published=published(http) - before
     )
     assert (run["state"], run["attempt"], published(http)) == ("failed", 3, before), run
-    assert "no attempt of 3" in run["detail"]
+    assert "none of 3 attempts" in run["detail"]
 
 
 def test_a_worker_that_is_told_to_leave_hands_the_run_over(two_workers, http, drill):
