@@ -113,6 +113,7 @@ def begin(
     step: Step,
     allowlist: tuple[str, ...] = (),
     weights: dict[str, NDArray[Any]] | None = None,
+    limits: Thresholds = DEFAULT,
 ) -> FirstVersion:
     """Version 1, the anchor, from the seed set alone, or from brought weights.
 
@@ -127,7 +128,7 @@ def begin(
         anchor = step("train", bring, spec.input, spec.network, seed.train, weights, allowlist)
     anchor = step("calibrate", calibrate, anchor, seed.calibration)
     anchor = anchor.with_self_test(seed.judging.x)
-    verdict = step("judge", _judge_and_simulate, anchor, seed, spec)
+    verdict = step("judge", _judge_and_simulate, anchor, seed, spec, limits)
     simulated = verdict.simulation
     return FirstVersion(
         student=anchor,
@@ -348,14 +349,20 @@ def _not_learnable(inputs: RunInputs) -> Reason | None:
 
 
 def _judge_and_simulate(
-    anchor: Bundle, seed: SeedSet, spec: ModelSpec, *, rng: np.random.Generator, tick: Tick
+    anchor: Bundle,
+    seed: SeedSet,
+    spec: ModelSpec,
+    limits: Thresholds,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
 ) -> Verdict:
     """The gates of version 1 and, unless the policy decides it, what it could learn by itself."""
     verdict = judge_anchor(anchor, seed.judging, spec.gates, rng=rng, tick=tick)
     if spec.policy.learnable != "auto" or not verdict.passed:
         return verdict
     recipe = recipes.named(spec.policy.recipe)
-    simulation = simulate(anchor, seed, recipe, rng=rng, tick=tick)
+    simulation = simulate(anchor, seed, recipe, rng=rng, tick=tick, limits=limits)
     return replace(verdict, simulation=simulation.as_json())
 
 

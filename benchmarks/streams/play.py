@@ -82,7 +82,8 @@ class Ours:
         self.diagnosed: dict[int, tuple[Json, bool]] = {}
         self.waiting: list[tuple[Rows, Integers, Floats]] = []
         self.labelled: list[Part] = []
-        begun = pipeline.begin(task.spec, task.parts, step=step(task, run_number(task.seed, 0)))
+        walk = step(task, run_number(task.seed, 0))
+        begun = pipeline.begin(task.spec, task.parts, step=walk, limits=limits)
         self.begun, self.anchor = begun, begun.student
         self.serving = Serving(
             version=1,

@@ -1,6 +1,7 @@
 """The simulation before any traffic tells models that can learn by themselves from others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from acclimate.learning.evaluation.simulation_report import Act, Simulation
 from acclimate.learning.models import encoding, tokens
 from acclimate.learning.outcomes import FirstVersion
 from acclimate.learning.spec import InputSpec, ModelSpec, NetworkSpec, Policy
+from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 NOISY = InputSpec(kind="vector", shape=(8,), classes=("dry", "rain"))
 
@@ -23,7 +25,7 @@ def noisy(n: int, draw: int):
     return x.astype(np.float32), y
 
 
-def begun(policy: Policy) -> FirstVersion:
+def begun(policy: Policy, limits: Thresholds = DEFAULT) -> FirstVersion:
     x, y = noisy(600, 0)
     spec = ModelSpec(
         name="rain",
@@ -33,7 +35,7 @@ def begun(policy: Policy) -> FirstVersion:
         policy=policy,
     )
     parts = seed_split.split(x, y, NOISY, rng=np.random.default_rng(0))
-    return pipeline.begin(spec, parts, step=pipeline.plain_step(0))
+    return pipeline.begin(spec, parts, step=pipeline.plain_step(0), limits=limits)
 
 
 def test_digits_are_found_learnable_and_the_report_says_by_how_much(first):
@@ -47,6 +49,14 @@ def test_a_noisy_binary_model_is_found_not_learnable():
     simulation = begun(Policy()).simulation
     assert not simulation.learnable
     assert "cannot learn drift" in simulation.detail
+
+
+def test_the_simulation_selects_rows_under_the_limits_of_the_loop():
+    nothing_accepted = replace(DEFAULT, accepted_share=1.01)
+    acts = begun(Policy(), nothing_accepted).simulation.acts
+    assert [act.served for act in acts] == [act.frozen for act in acts]
+    acts = begun(Policy()).simulation.acts
+    assert [act.served for act in acts] != [act.frozen for act in acts]
 
 
 @pytest.mark.parametrize("decided", ["yes", "no"])

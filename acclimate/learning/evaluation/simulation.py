@@ -60,7 +60,8 @@ def simulate(
                 windows.append(Part(x=drift(held.x[rows], part), y=held.y[rows]))
             windows.append(Part(x=drift(held.x, strength), y=held.y))
             name: DriftName = "inputs" if swing is None else "inputs and class shares"
-            acts.append(_play(anchor, seed, windows, name, short, rng=rng, tick=tick))
+            played = _play(anchor, seed, windows, name, short, rng=rng, tick=tick, limits=limits)
+            acts.append(played)
     return Simulation(acts=tuple(acts))
 
 
@@ -73,6 +74,7 @@ def _play(
     *,
     rng: np.random.Generator,
     tick: Tick,
+    limits: Thresholds,
 ) -> Act:
     """Each window is answered before it is trained on; the first does not count."""
     champion, frozen, served = anchor, [], []
@@ -83,10 +85,10 @@ def _play(
         if number + 1 == len(windows):
             break
         window = Window(x=part.x, held_out=part.x[:0], held_out_labels=part.y[:0])
-        candidates = Candidates.of(window)
-        labels = select(window, champion, seed.train, candidates, rng=rng, tick=tick)
+        candidates = Candidates.of(window, limits=limits)
+        labels = select(window, champion, seed.train, candidates, rng=rng, tick=tick, limits=limits)
         if not labels.too_few:
-            relabel = relabeller(window, seed.train, candidates, labels)
+            relabel = relabeller(window, seed.train, candidates, labels, limits)
             student = self_train(
                 champion, window, labels, seed, recipe, relabel, rng=rng, tick=tick
             )
