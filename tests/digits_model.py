@@ -63,8 +63,8 @@ def create(
     max_rows: int = 0,
     policy: str = "on_drift = false",
 ) -> dict[str, Any]:
-    """The ended run that trained version 1 of a new model, which serves when this returns; `policy`
-    has its other lines.
+    """The ended run that trained version 1 of a new model, with which every live replica answers
+    when this returns; `policy` has its other lines.
     """
     spec = SPEC.format(name=name, durability=durability, schedule=schedule, max_rows=max_rows)
     spec = spec.replace("on_drift = false", policy)
@@ -73,7 +73,7 @@ def create(
     assert reply.status_code == 202, reply.text
     run = ended(http, reply.json()["id"])
     assert run["state"] == "succeeded", run
-    wait_for(lambda: http.get(f"/v2/models/{name}/ready").status_code == 200)
+    wait_for(lambda: http.get(f"/api/v1/runs/{run['id']}").json()["served_at"])
     return run
 
 

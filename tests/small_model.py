@@ -51,17 +51,16 @@ def post(
 
 
 def create(http: httpx.Client, name: str, spec: str = SPEC, seed: bytes | None = None) -> None:
-    """Create the model; returns when version 1 answers."""
+    """Create the model; returns when every live replica answers with version 1."""
     reply = post(http, spec.format(name=name), seed_file() if seed is None else seed)
     assert reply.status_code == 202, reply.text
 
-    def ended() -> Any:
-        run = http.get(f"/api/v1/runs/{reply.json()['id']}", params={"wait": 20}).json()
-        return run if run["ended_at"] else None
+    def run(**wait: int) -> Any:
+        return http.get(f"/api/v1/runs/{reply.json()['id']}", params=wait).json()
 
-    run = wait_for(ended, 90)
-    assert run["state"] == "succeeded", run
-    wait_for(lambda: http.get(f"/v2/models/{name}/ready").status_code == 200)
+    wait_for(lambda: run(wait=20)["ended_at"], 90)
+    assert run()["state"] == "succeeded", run()
+    wait_for(lambda: run()["served_at"])
 
 
 def tensor(**changes: Any) -> dict[str, Any]:
