@@ -24,6 +24,8 @@ FAMILIES = {
     "event": "Events",
     "fresh": "Written after the rules",
     "unseen": "Written after all rules",
+    "played": "Real streams played from outside",
+    "held": "Written before the guard of serving",
 }
 SHOWN = ("frozen", "one_shot", "naive", "kumar", "tent", "ours", "ours_audited", "oracle")
 HEADINGS = {

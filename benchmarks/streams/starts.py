@@ -160,7 +160,7 @@ def _kept(task: Task, call: Callable[[], Bundle]) -> Bundle:
 def _stream_modules() -> tuple[str, ...]:
     return tuple(
         f"benchmarks.streams.{name}"
-        for name in ("gradual", "still", "prior", "events", "fresh", "unseen")
+        for name in ("gradual", "still", "prior", "events", "fresh", "unseen", "played", "held")
     )
 
 

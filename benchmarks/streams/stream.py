@@ -14,7 +14,9 @@ from acclimate.learning.data import Integers, Rows
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.settings import client_settings
 
-Family = Literal["gradual", "real", "still", "axis", "prior", "event", "fresh", "unseen"]
+Family = Literal[
+    "gradual", "real", "still", "axis", "prior", "event", "fresh", "unseen", "played", "held"
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
