@@ -161,6 +161,8 @@ runs = Table(
     Column("refused", JSON),
     Column("drift", JSON),
     Column("gates", JSON),
+    # How the versions that could serve compare on the window, and who serves.
+    Column("serving", JSON),
     Column("detail", Text),
     # The artifact of the accepted pseudo-labels, while it is kept; how many of them have a label
     # by now, and how many it contradicts.
@@ -244,14 +246,17 @@ versions = Table(
     Column("rehearsal", JSON),
     # The artifact of another version that holds the weights, where only the serving mode differs.
     Column("weights_digest", String(71)),
+    # When labels proved it better than the version proved before, and the comparison.
+    Column("proved_at", Float),
+    Column("proof", JSON),
     Column("created_at", Float, nullable=False),
     # The number stays taken; the artifact is gone.
     Column("deleted_at", Float),
     CheckConstraint("state IN ('promoted', 'rejected')", name="state"),
 )
 
-# Append-only. The newest epoch names the champion; a rollback is a new epoch that points at an
-# earlier version.
+# Append-only. The newest epoch names the champion, the newest one that is no switch the learner; a
+# rollback is a new epoch that points at an earlier version.
 promotions = Table(
     "promotions",
     metadata,
@@ -268,7 +273,9 @@ promotions = Table(
     Column("served_at", Float),
     # Findings of the watch over the next rows; NULL before the watch began.
     Column("watch", JSON),
-    CheckConstraint("kind IN ('first', 'promote', 'rollback', 'override')", name="kind"),
+    # What a switch follows from.
+    Column("comparison", JSON),
+    CheckConstraint("kind IN ('first', 'promote', 'switch', 'rollback', 'override')", name="kind"),
 )
 
 # Erased data subjects, by a pseudonym derived from model and subject; the subject is not stored.
@@ -290,9 +297,13 @@ labels = Table(
     Column("prediction_id", String(128), primary_key=True),
     Column("row", Integer, primary_key=True),
     Column("source", String(63), primary_key=True),
-    # NULL: none of the classes.
+    # NULL: none of the classes, or not the class `wrong`.
     Column("label", Integer),
+    # The class that somebody said the row is not.
+    Column("wrong", Integer),
     Column("accepted_at", Float, nullable=False),
+    # When the label was known, as the sender says.
+    Column("label_time", Float),
 )
 
 keys = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,12 @@ def test_a_database_of_the_first_release_comes_up_with_all_it_holds(database):
         for table, column in (
             ("models", "weights_digest"),
             ("promotions", "watch"),
+            ("promotions", "comparison"),
+            ("versions", "proved_at"),
+            ("versions", "proof"),
+            ("runs", "serving"),
+            ("labels", "wrong"),
+            ("labels", "label_time"),
             ("versions", "expected"),
             ("versions", "deleted_at"),
             ("versions", "mode"),
@@ -103,6 +110,9 @@ def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database():
         "batch_alter_table",
         "add_column",
         "f",
+        # Of a check that allows more: the next test.
+        "drop_constraint",
+        "create_check_constraint",
     }
     for path in sorted((ROOT / "migrations" / "versions").glob("*.py")):
         for call in (
@@ -119,6 +129,23 @@ def test_migrations_only_add_so_that_older_code_goes_on_with_a_newer_database():
                 assert "nullable=True" in said or "server_default=" in said, (
                     f"{path.name}: older code cannot insert"
                 )
+
+
+def test_a_check_that_a_migration_replaces_allows_all_that_it_allowed_before():
+    allowed: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "migrations" / "versions").glob("*.py")):
+        text_of = path.read_text()
+        for name, constants in re.findall(
+            r'"kind IN \(([^)]*)\)", name=op.f\("(ck_\w+)"\)', text_of
+        ):
+            allowed[constants] = set(re.findall(r"'(\w+)'", name))
+        dropped = re.findall(r'drop_constraint\(op.f\("(ck_\w+)"\)', text_of)
+        for name in dropped:
+            assert f'create_check_constraint(op.f("{name}"), KINDS)' in text_of
+            wider = set(re.findall(r"'(\w+)'", re.search(r'KINDS = "(.*)"', text_of)[1]))
+            assert allowed[name] < wider, f"{path.name}: {name} no longer allows all"
+            allowed[name] = wider
+    assert allowed["ck_promotions_kind"] >= {"first", "promote", "rollback", "override", "switch"}
 
 
 def test_a_database_of_a_newer_release_is_left_as_it_is(database):

@@ -173,8 +173,38 @@ def test_the_champion_is_not_made_champion_again(database):
         assert promotions.aliases(connection, model_id) == {
             "champion": 2,
             "previous": 1,
+            "learner": 2,
+            "proved": 1,
             "anchor": 1,
         }
+
+
+def test_a_switch_changes_who_answers_and_leaves_the_learner_alone(database):
+    model_id = new_model(database)
+    with database.write() as connection:
+        new_version(connection, model_id)
+        new_version(connection, model_id)
+        told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {"n": 9}}
+        promotions.switch(connection, model_id, 1, **told)
+        named = promotions.aliases(connection, model_id)
+        assert (named["champion"], named["learner"], named["previous"]) == (1, 2, 2)
+        assert promotions.list_all(connection, model_id)[-1]["comparison"] == {"n": 9}
+        new_version(connection, model_id)
+        assert promotions.learner(connection, model_id) == 3
+        promotions.roll_back(connection, model_id, to=2, actor="a", reason="r")
+        assert promotions.learner(connection, model_id) == 2
+
+
+def test_the_version_proved_last_is_the_proved_one_and_version_1_before_any(database):
+    model_id = new_model(database)
+    with database.write() as connection:
+        for _ in range(3):
+            new_version(connection, model_id)
+        assert versions.proved(connection, model_id) == 1
+        versions.set_proved(connection, model_id, 3, {"gains": 8})
+        versions.set_proved(connection, model_id, 2, {"gains": 9})
+        assert versions.proved(connection, model_id) == 2
+        assert versions.get(connection, model_id, 2)["proof"] == {"gains": 9}
 
 
 def test_an_override_of_a_version_that_passed_is_an_ordinary_promotion(database):

@@ -87,7 +87,7 @@ def publish(
         _note_window(connection, task, ended, estimates)
     found = _results(task, ended)
     promoted = isinstance(ended, Trained) and ended.promoted and published.digest is not None
-    if promoted and not _parent_still_serves(connection, task):
+    if promoted and not _parent_still_learns(connection, task):
         promoted = False
         found = replace(found, detail="another version was promoted while this run worked")
     version = _new_version(task, ended, published, estimates)
@@ -99,11 +99,9 @@ def publish(
     return state, found
 
 
-def _parent_still_serves(connection: Connection, task: Task) -> bool:
-    """Whether the champion is still the run's parent version."""
-    champion = promotions.champion(connection, task.model["id"])
-    serving: int | None = champion.to_version if champion is not None else None
-    return bool(serving == task.run["parent_version"])
+def _parent_still_learns(connection: Connection, task: Task) -> bool:
+    """Whether learning still goes on from the run's parent version."""
+    return promotions.learner(connection, task.model["id"]) == task.run["parent_version"]
 
 
 def _new_version(

@@ -28,7 +28,7 @@ NEWEST_ENTRIES = 1000
 
 
 class VersionAliased(Exception):
-    """The version is champion, previous or anchor: it cannot be deleted."""
+    """An alias names the version (champion, learner, proved, ...): it cannot be deleted."""
 
 
 def delete_version(connection: Connection, model: RowMapping, number: int, *, actor: str) -> None:

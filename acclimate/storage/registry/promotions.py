@@ -1,6 +1,7 @@
 """Promotions: append-only; the one with the highest epoch names the champion.
 
-Every function works inside the caller's transaction.
+A switch changes who answers and leaves the learner alone: learning goes on from the version of the
+newest promotion of another kind. Every function works inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, RowMapping, insert, select, update
 
+from acclimate.learning.data import Json
 from acclimate.storage import tables
 from acclimate.storage.database import now
 from acclimate.storage.registry import models, versions
@@ -36,28 +38,31 @@ def promote(
     run_id: str | None = None,
     evidence: str | None = None,
 ) -> int:
-    """Append a promotion that makes the version champion; returns the new epoch.
+    """Append a promotion that makes the version champion and learner; returns the new epoch.
 
     `kind` is "first", "promote", "rollback" or "override"; `evidence` "audited", "label_free" or
     None. Call under `models.lock`.
     """
-    current = champion(connection, model_id)
-    epoch = current.epoch + 1 if current else 1
-    connection.execute(
-        insert(promotions).values(
-            model_id=model_id,
-            epoch=epoch,
-            kind=kind,
-            from_version=current.to_version if current else None,
-            to_version=version,
-            run_id=run_id,
-            evidence=evidence,
-            actor=actor,
-            reason=reason,
-            at=now(),
-        )
-    )
-    return epoch
+    values = {"kind": kind, "actor": actor, "reason": reason}
+    return _append(connection, model_id, version, **values, run_id=run_id, evidence=evidence)
+
+
+def switch(
+    connection: Connection,
+    model_id: str,
+    version: int,
+    *,
+    actor: str,
+    reason: str,
+    run_id: str | None,
+    comparison: Json,
+) -> int:
+    """Append a switch: the version answers, learning goes on as before; returns the new epoch.
+
+    `comparison` is what it follows from. Call under `models.lock`.
+    """
+    values = {"kind": "switch", "actor": actor, "reason": reason}
+    return _append(connection, model_id, version, **values, run_id=run_id, comparison=comparison)
 
 
 def make_champion(
@@ -135,6 +140,18 @@ def champion(connection: Connection, model_id: str) -> Row[Any] | None:
     return connection.execute(query).first()
 
 
+def learner(connection: Connection, model_id: str) -> int | None:
+    """The version that learning goes on from; None before version 1."""
+    query = (
+        select(promotions.c.to_version)
+        .where(promotions.c.model_id == model_id, promotions.c.kind != "switch")
+        .order_by(promotions.c.epoch.desc())
+        .limit(1)
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found
+
+
 def previous(connection: Connection, model_id: str) -> int | None:
     """The version that was champion before the current one; None where there was none.
 
@@ -151,11 +168,29 @@ def list_all(connection: Connection, model_id: str) -> list[RowMapping]:
 
 
 def aliases(connection: Connection, model_id: str) -> dict[str, int | None]:
-    """The versions that `champion`, `previous` and `anchor` name; empty before version 1."""
+    """The versions that `champion`, `previous`, `learner`, `proved` and `anchor` name; empty
+    before version 1.
+    """
     current = champion(connection, model_id)
     if current is None:
         return {}
-    return {"champion": current.to_version, "previous": current.from_version, "anchor": 1}
+    return {
+        "champion": current.to_version,
+        "previous": current.from_version,
+        "learner": learner(connection, model_id),
+        "proved": versions.proved(connection, model_id),
+        "anchor": 1,
+    }
+
+
+def _append(connection: Connection, model_id: str, version: int, **values: Any) -> int:
+    """The epoch of a new promotion of the version."""
+    current = champion(connection, model_id)
+    epoch = current.epoch + 1 if current else 1
+    before = current.to_version if current else None
+    line = {"epoch": epoch, "from_version": before, "to_version": version, "at": now()}
+    connection.execute(insert(promotions).values(model_id=model_id, **line, **values))
+    return epoch
 
 
 def _not_yet(current: Row[Any] | None, number: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, RowMapping, func, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from acclimate.learning.data import Json
 from acclimate.storage.database import now
@@ -76,3 +76,28 @@ def get_stored(connection: Connection, model_id: str, number: int) -> RowMapping
     if row["deleted_at"] is not None:
         raise UnknownVersion(f"version {number} was deleted")
     return row
+
+
+def proved(connection: Connection, model_id: str) -> int:
+    """The version that labels proved last; version 1, which the seed set judged, where none did."""
+    query = (
+        select(versions.c.number)
+        .where(
+            versions.c.model_id == model_id,
+            versions.c.proved_at.is_not(None),
+            versions.c.deleted_at.is_(None),
+        )
+        .order_by(versions.c.proved_at.desc(), versions.c.number.desc())
+        .limit(1)
+    )
+    return int(connection.execute(query).scalar() or 1)
+
+
+def set_proved(connection: Connection, model_id: str, number: int, proof: Json) -> None:
+    """Record that labels proved the version. Call under `models.lock`."""
+    of_model = versions.c.model_id == model_id
+    last = connection.execute(select(func.max(versions.c.proved_at)).where(of_model)).scalar()
+    # Later than every proof before, whatever the clock says.
+    at = now() if last is None else max(now(), last + 1e-6)
+    here = update(versions).where(of_model, versions.c.number == number)
+    connection.execute(here.values(proved_at=at, proof=proof))

@@ -74,8 +74,8 @@ def _new_run(connection: Connection, model_id: str, request: RunRequest) -> NewR
     """The run of this request, over the windows that it names, or over the open one, closed now."""
     policy_revision, policy = revisions.policy(connection, model_id)
     gates_revision, _ = revisions.gates(connection, model_id)
-    champion = promotions.champion(connection, model_id)
-    if champion is None:
+    learner = promotions.learner(connection, model_id)
+    if learner is None:
         raise NothingServed(f"model {request.model!r} has no version yet")
     needed = policy.min_window_rows
     closed = _windows(
@@ -90,7 +90,7 @@ def _new_run(connection: Connection, model_id: str, request: RunRequest) -> NewR
         data_digest=windows.digest_of([window["digest"] for window in closed]),
         policy_revision=policy_revision,
         gates_revision=gates_revision,
-        parent_version=champion.to_version,
+        parent_version=learner,
         slot=request.slot,
     )
 
