@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from acclimate.learning.data import Json
-from acclimate.storage.database import now
+from acclimate.storage.database import clock, now
 from acclimate.storage.tables import versions
 
 
@@ -98,6 +98,6 @@ def set_proved(connection: Connection, model_id: str, number: int, proof: Json) 
     of_model = versions.c.model_id == model_id
     last = connection.execute(select(func.max(versions.c.proved_at)).where(of_model)).scalar()
     # Later than every proof before, whatever the clock says.
-    at = now() if last is None else max(now(), last + 1e-6)
+    at = max(clock(connection), 0.0 if last is None else last + 1e-6)
     here = update(versions).where(of_model, versions.c.number == number)
     connection.execute(here.values(proved_at=at, proof=proof))
