@@ -1,4 +1,7 @@
-"""How a run can end, as typed values. No torch here."""
+"""How a run can end, as typed values. No torch here.
+
+`serving` of an outcome: who answers from here on, where versions were compared.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from acclimate.learning.data import PseudoLabels
 from acclimate.learning.evaluation.behaviour import Behaviour
+from acclimate.learning.evaluation.serving_guard import Serving
 from acclimate.learning.evaluation.simulation_report import NOT_SIMULATED, Simulation
 from acclimate.learning.results import Diagnosis, Lineage, Opinion, Verdict
 
@@ -56,6 +60,7 @@ class Judged(Trained):
     diagnosis: Diagnosis
     labels: PseudoLabels | None = None
     opinion: Opinion | None = None
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +72,7 @@ class NothingToLearn:
     labels: PseudoLabels | None = None
     opinion: Opinion | None = None
     simulation: Simulation | None = None
+    serving: Serving | None = None
 
     @property
     def detail(self) -> str:
@@ -87,6 +93,7 @@ class Quarantined:
 
     diagnosis: Diagnosis
     opinion: Opinion | None = None
+    serving: Serving | None = None
 
     @property
     def detail(self) -> str:

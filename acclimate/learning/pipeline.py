@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning.data import (
-    Integers,
+    UNLABELLED,
     PseudoLabels,
     Rows,
     SeedSet,
     Window,
 )
 from acclimate.learning.drift.detector import detect
-from acclimate.learning.drift.scale_shift import in_own_scale
-from acclimate.learning.evaluation import lineage, second_opinion
+from acclimate.learning.evaluation import lineage, second_opinion, serving_guard
 from acclimate.learning.evaluation.behaviour import Behaviour
-from acclimate.learning.evaluation.gates import Trial, judge, judge_anchor, judge_mode
+from acclimate.learning.evaluation.gates import judge, judge_anchor, judge_mode
 from acclimate.learning.evaluation.simulation import simulate
 from acclimate.learning.evaluation.simulation_report import Simulation
 from acclimate.learning.models import prior_estimation
@@ -37,13 +36,14 @@ from acclimate.learning.outcomes import (
     Quarantined,
     Reason,
 )
-from acclimate.learning.results import STAGES, Diagnosis, DriftKind, Verdict
+from acclimate.learning.results import STAGES, Comparison, Diagnosis, DriftKind, Verdict
+from acclimate.learning.run_inputs import Lesson, RunInputs, trial
 from acclimate.learning.screening import contamination
-from acclimate.learning.spec import Gates, ModelSpec, Policy
+from acclimate.learning.spec import ModelSpec, Policy
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 from acclimate.learning.training import recipes
 from acclimate.learning.training.calibration import calibrate, calibrate_student
-from acclimate.learning.training.pseudo_labels import Candidates, relabeller, select
+from acclimate.learning.training.pseudo_labels import relabeller, select
 from acclimate.learning.training.recipes import Recipe
 from acclimate.learning.training.self_training import self_train
 from acclimate.learning.training.student import bring, train_anchor
@@ -57,20 +57,6 @@ class Step(Protocol):
     def __call__(self, stage: str, verb: Callable[..., Any], /, *args: Any) -> Any: ...
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunInputs:
-    """What one run works on. `simulation` is version 1's; None where nobody simulated it."""
-
-    window: Window
-    seed: SeedSet
-    champion: Bundle
-    anchor: Bundle
-    policy: Policy
-    gates: Gates
-    simulation: Simulation | None = None
-    limits: Thresholds = DEFAULT
-
-
 def run(inputs: RunInputs, step: Step) -> Outcome:
     """Learns from one window what the champion can teach about it, and judges the student.
 
@@ -79,6 +65,17 @@ def run(inputs: RunInputs, step: Step) -> Outcome:
     where training breaks down. The same inputs and random states of `step` give the same outcome,
     bit for bit on a CPU.
     """
+    outcome = _turn(inputs, step)
+    found = outcome.diagnosis.comparison
+    if found is None:
+        return outcome
+    number = inputs.window.number
+    serving = serving_guard.decide(inputs.standing, found, window=number, limits=inputs.limits)
+    return replace(outcome, serving=serving)
+
+
+def _turn(inputs: RunInputs, step: Step) -> Outcome:
+    """The outcome, before who serves is decided."""
     recipe = recipes.named(inputs.policy.recipe)
     found, lesson = _plan(inputs, step)
     if isinstance(found, Quarantined):
@@ -162,60 +159,9 @@ def plain_step(seed: int) -> Step:
     return step
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Lesson:
-    """Who teaches about a window and how it is read; computed once for all stages.
-
-    `served` is the champion once it has followed the traffic to these rows. `window` is without
-    labelled rows of earlier windows where the teacher reads in the window's scale: theirs was
-    another. `candidates` are its rows, whoever labels them.
-    """
-
-    teacher: Bundle
-    served: Bundle
-    window: Window
-    candidates: Candidates
-
-    @staticmethod
-    def of(inputs: RunInputs, diagnosis: Diagnosis) -> _Lesson:
-        """The champion teaches; where drift is one of scale, the anchor in the window's scale.
-
-        What a champion learnt in the seed's scale does not hold in another; a champion that follows
-        the scale continues in it.
-        """
-        champion, limits = inputs.champion, inputs.limits
-        window = replace(inputs.window, set_aside=diagnosis.screening.set_aside)
-        measured = window.measured.rows
-        served = champion.caught_up(measured)
-        teacher = served
-        of_scale = diagnosis.drift.of_scale and limits.on("scale")
-        if of_scale and not champion.mode.adapts_scale:
-            teacher = in_own_scale(inputs.anchor, measured)
-        as_served = None
-        if teacher.mode.adapts_scale:
-            # Rows are surer on which the window's scale and the served one give the same label.
-            as_served = _labels(champion, window.x)
-            window = replace(window, taught=None, late=None)
-        refused = contamination.refused_rows(
-            window, diagnosis.screening, inputs.anchor, _labels(teacher, window.x), limits
-        )
-        candidates = Candidates.of(
-            window,
-            refused=refused,
-            as_served=as_served,
-            client_share=inputs.policy.client_share,
-            limits=limits,
-        )
-        return _Lesson(teacher=teacher, served=served, window=window, candidates=candidates)
-
-    def trial(self, inputs: RunInputs, diagnosis: Diagnosis) -> Trial:
-        """What the student is judged against."""
-        return _trial(inputs, diagnosis, self.served, self.window.measured)
-
-
 def _plan(
     inputs: RunInputs, step: Step
-) -> tuple[Learnable | NothingToLearn | Quarantined, _Lesson | None]:
+) -> tuple[Learnable | NothingToLearn | Quarantined, Lesson | None]:
     """`plan`, with the lesson where one was made."""
     diagnosis = step("diagnose", _diagnose, inputs)
     drift, window = diagnosis.drift, inputs.window
@@ -229,7 +175,7 @@ def _plan(
     if reason is not None:
         simulation = inputs.simulation
         return NothingToLearn(diagnosis=diagnosis, reason=reason, simulation=simulation), None
-    lesson = _Lesson.of(inputs, diagnosis)
+    lesson = Lesson.of(inputs, diagnosis)
     labels = step("pseudo_label", _pseudo_label, lesson, inputs)
     if labels.too_few:
         too_few = NothingToLearn(diagnosis=diagnosis, reason="too_few_labels", labels=labels)
@@ -246,11 +192,33 @@ def _diagnose(inputs: RunInputs, *, rng: np.random.Generator, tick: Tick) -> Dia
     )
     window = replace(window, set_aside=screening.set_aside)
     drift = detect(window, seed, champion, anchor, screening, rng=rng, tick=tick, limits=limits)
-    return Diagnosis(screening=screening, drift=drift)
+    comparison = _compare(inputs, window.measured) if limits.on("serving_guard") else None
+    return Diagnosis(screening=screening, drift=drift, comparison=comparison)
+
+
+def _compare(inputs: RunInputs, window: Window) -> Comparison | None:
+    """The learner beside the proved version on the measured rows; None where they are the same."""
+    proved = inputs.anchor if inputs.proved is None else inputs.proved
+    if inputs.champion is proved or not len(window):
+        return None
+    labels = np.full(len(window), UNLABELLED, dtype=np.int64)
+    labels[len(window.x) :] = window.held_out_labels
+    learner, reference = Running(inputs.champion), Running(proved)
+    rows = window.rows
+    found = serving_guard.compare(
+        learner.answer(rows), reference.answer(rows), labels, inputs.limits
+    )
+    late = window.late
+    if late is None:
+        return found
+    gains, losses = serving_guard.won_and_lost(
+        learner.answer(late.x), reference.answer(late.x), late.y
+    )
+    return replace(found, gains=found.gains + gains, losses=found.losses + losses)
 
 
 def _pseudo_label(
-    lesson: _Lesson, inputs: RunInputs, *, rng: np.random.Generator, tick: Tick
+    lesson: Lesson, inputs: RunInputs, *, rng: np.random.Generator, tick: Tick
 ) -> PseudoLabels:
     return select(
         lesson.window,
@@ -264,7 +232,7 @@ def _pseudo_label(
 
 
 def _train(
-    lesson: _Lesson,
+    lesson: Lesson,
     labels: PseudoLabels,
     inputs: RunInputs,
     recipe: Recipe,
@@ -280,7 +248,7 @@ def _train(
 
 
 def _calibrate(
-    student: Bundle, lesson: _Lesson, inputs: RunInputs, *, rng: np.random.Generator, tick: Tick
+    student: Bundle, lesson: Lesson, inputs: RunInputs, *, rng: np.random.Generator, tick: Tick
 ) -> Bundle:
     return calibrate_student(
         student,
@@ -314,8 +282,8 @@ def _return_to_anchor(found: NothingToLearn, inputs: RunInputs, step: Step) -> O
     priors = prior_estimation.class_priors(inputs.seed.train.y, len(anchor.input_spec.classes))
     challenger = anchor.with_mode(PriorAdapted.of(priors) if follows else PLAIN)
     challenger = challenger.with_self_test(inputs.seed.judging.x)
-    trial = _trial(inputs, found.diagnosis, served, window.measured)
-    verdict = step("judge", judge_mode, challenger, trial)
+    against = trial(inputs, found.diagnosis, served, window.measured)
+    verdict = step("judge", judge_mode, challenger, against)
     return Judged(
         diagnosis=found.diagnosis,
         student=challenger,
@@ -323,18 +291,6 @@ def _return_to_anchor(found: NothingToLearn, inputs: RunInputs, step: Step) -> O
         expected=_expected(window, student=challenger, champion=served),
         opinion=found.opinion,
         lineage=lineage.trace(challenger, anchor, inputs.seed),
-    )
-
-
-def _trial(inputs: RunInputs, diagnosis: Diagnosis, champion: Bundle, window: Window) -> Trial:
-    return Trial(
-        champion=champion,
-        anchor=inputs.anchor,
-        judging=inputs.seed.judging,
-        window=window,
-        drift=diagnosis.drift,
-        gates=inputs.gates,
-        limits=inputs.limits,
     )
 
 
@@ -364,12 +320,6 @@ def _judge_and_simulate(
     recipe = recipes.named(spec.policy.recipe)
     simulation = simulate(anchor, seed, recipe, rng=rng, tick=tick, limits=limits)
     return replace(verdict, simulation=simulation.as_json())
-
-
-def _labels(bundle: Bundle, x: Rows) -> Integers:
-    """The labels (N,) of the networks, reading rows as the version starts to."""
-    answers = bundle.network_probabilities(x, bundle.start)
-    return np.asarray(answers.argmax(axis=1), dtype=np.int64)
 
 
 def _expected(window: Window, **bundles: Bundle) -> dict[str, Behaviour]:

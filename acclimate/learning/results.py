@@ -141,12 +141,33 @@ class Drift:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The learner beside the proved version on the same rows.
+
+    `advantage`: mean over rows of the learner's confidence less the other's, as an effect at the
+    limit at which the learner may begin to serve. `divergence`: the share of rows that get another
+    label; no accuracy can differ by more. `evidence`: log e-value against "the learner is no surer
+    than the other" on such rows. `gains` and `losses`: labelled rows that the learner alone, or the
+    other alone, has right.
+    """
+
+    advantage: Effect
+    divergence: Effect
+    evidence: float
+    gains: int = 0
+    losses: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Diagnosis:
-    """The result of the first stage: which rows are suspect, and what drifted in the others."""
+    """The result of the first stage: which rows are suspect, what drifted in the others, and how
+    the versions that could serve compare on them.
+    """
 
     screening: Screening
     drift: Drift
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

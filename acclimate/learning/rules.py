@@ -34,6 +34,8 @@ RULES = {
     "simulation": "only what a simulated drift of the seed set gained is learnt",
     # gates: each gate is a rule of its own name (`GATES` below); these change gates
     "drift_margin": "margins of gates against the anchor widen with drift",
+    # serving
+    "serving_guard": "the proved version serves while the learner is not ahead of it",
     # estimate
     "second_opinion": "an estimate that a second estimator contradicts is refused",
     "frozen_fall": "no estimate for version 1 where its confidence fell",

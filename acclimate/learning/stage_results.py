@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from acclimate.learning.data import Json, Part, Past, PseudoLabels, Snapshot
 from acclimate.learning.models import bundle_format
 from acclimate.learning.models.bundle import Bundle
-from acclimate.learning.results import Diagnosis, Drift, Effect, Gate, Screening, Verdict
+from acclimate.learning.results import (
+    Comparison,
+    Diagnosis,
+    Drift,
+    Effect,
+    Gate,
+    Screening,
+    Verdict,
+)
 
 Array = NDArray[Any]
 StageResult = Snapshot | Diagnosis | PseudoLabels | Bundle | Verdict
-FORMAT = 2
+FORMAT = 3
 """One more when a stage keeps something else. What another release kept is done again."""
 
 
@@ -54,7 +62,12 @@ def pack(result: StageResult) -> tuple[Json, dict[str, Array]]:
         case Diagnosis():
             screening = result.screening
             arrays = {name: getattr(screening, name) for name in SCREENED}
-            text = {"drift": asdict(result.drift), "drifted": asdict(screening.drifted)}
+            compared = result.comparison
+            text = {
+                "drift": asdict(result.drift),
+                "drifted": asdict(screening.drifted),
+                "comparison": None if compared is None else asdict(compared),
+            }
             return _kept("diagnosis", text=_text(text)), arrays
         case Verdict():
             return _kept("verdict", text=_text(asdict(result))), {}
@@ -105,7 +118,12 @@ def _diagnosis(found: Json, arrays: dict[str, Array]) -> Diagnosis:
     drift["effects"] = {name: Effect(**effect) for name, effect in drift["effects"].items()}
     flags = {name: arrays[name] for name in SCREENED}
     screening = Screening(drifted=Effect(**found["drifted"]), **flags)
-    return Diagnosis(screening=screening, drift=Drift(**drift))
+    compared: Json | None = found["comparison"]
+    if compared is not None:
+        effects: Json = {name: Effect(**compared[name]) for name in ("advantage", "divergence")}
+        compared |= effects
+    comparison = None if compared is None else Comparison(**compared)
+    return Diagnosis(screening=screening, drift=Drift(**drift), comparison=comparison)
 
 
 def _kept(result: str, **content: Any) -> Json:

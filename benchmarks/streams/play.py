@@ -3,7 +3,8 @@
 A window is learnt from as the service does it when `acclimate play` asks for a run after each. Too
 few rows wait for the next window. Held-out rows and stages draw from the run's own random states. A
 version answers in its mode and carries its own running state. A label judges once and then teaches.
-The rollback monitor may take a new version back. Policy and gates are the defaults.
+The serving guard decides who answers; learning goes on from the learner. Policy and gates are the
+defaults.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from acclimate.learning.data import (
     Snapshot,
     Window,
 )
-from acclimate.learning.evaluation import rollback_monitor
+from acclimate.learning.evaluation import serving_guard
 from acclimate.learning.evaluation.accuracy_estimate import estimate
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.running import Running
 from acclimate.learning.outcomes import Judged, NothingToLearn, Outcome, Quarantined
-from acclimate.learning.pipeline import RunInputs
+from acclimate.learning.run_inputs import RunInputs
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
@@ -45,31 +46,16 @@ TAUGHT_WINDOWS = 8
 
 
 @dataclass(kw_only=True, eq=False)
-class Serving:
-    """A version that serves: its answers when it was judged, and those since."""
+class Held:
+    """A version with its running state, and how it answered when it was judged."""
 
     version: int
     bundle: Bundle
     expected: Behaviour | None
-    learnt_from: int | None
     running: Running = field(init=False)
-    answered: list[Floats] = field(default_factory=list)
-    watched: bool = True
-    """Whether the rollback monitor still compares; never for version 1."""
 
     def __post_init__(self) -> None:
         self.running = Running(self.bundle)
-        self.watched = self.learnt_from is not None
-
-    def worse(self, needed: int, limits: Thresholds) -> str | None:
-        """What the rollback monitor finds against its answers so far."""
-        if not self.watched or self.expected is None:
-            return None
-        live = np.concatenate(self.answered)[:needed] if self.answered else None
-        behaviour = None if live is None else Behaviour.of(live)
-        found = rollback_monitor.judge(self.expected, behaviour, needed=needed, limits=limits)
-        self.watched = found.state == "watching"
-        return found.reason
 
 
 class Ours:
@@ -85,30 +71,28 @@ class Ours:
         walk = step(task, run_number(task.seed, 0))
         begun = pipeline.begin(task.spec, task.parts, step=walk, limits=limits)
         self.begun, self.anchor = begun, begun.student
-        self.serving = Serving(
-            version=1,
-            bundle=begun.student,
-            expected=begun.expected.get("student"),
-            learnt_from=None,
-        )
-        self.previous: Serving | None = None
+        first = Held(version=1, bundle=begun.student, expected=begun.expected.get("student"))
+        self.learner = self.proved = first
+        self.standing = serving_guard.STARTING
         self.versions = 1
 
+    @property
+    def serving(self) -> Held:
+        """The version that answers."""
+        return self.learner if self.standing.serves == "learner" else self.proved
+
     def answers(self, x: Rows) -> Floats:
-        given = self.serving.running.answer(x)
-        self.serving.answered.append(given)
-        return given
+        return self.serving.running.answer(x)
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
-        undone = self.watch()
         self.waiting.append((x, y, answers))
         x, y, answers = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
         if len(x) < self.task.spec.policy.min_window_rows:
-            return Learnt(outcome="w", detail=undone, told={"rolled_back": bool(undone)})
+            return Learnt(outcome="w")
         self.waiting = []
         self.number += 1
         number = run_number(self.task.seed, self.number)
-        labels = self.labels(y, number)
+        labels = self.labels(x, y, number)
         window = Window.split(
             x,
             self.snapshot(labels),
@@ -117,20 +101,15 @@ class Ours:
         )
         outcome = self.run(window, number)
         self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
-        told = {
-            **_told(outcome),
-            "estimate": self.estimated(outcome, y, answers),
-            "rolled_back": bool(undone),
-        }
+        told = {**_told(outcome), "estimate": self.estimated(outcome, y, answers)}
         drift = outcome.diagnosis.drift
         self.diagnosed[self.number] = drift.document, not drift.alarms
-        replaced = None
-        if isinstance(outcome, Judged) and outcome.promoted:
-            replaced = self.promote(outcome)
+        before = self.serving
+        self.decide(outcome)
         return Learnt(
             outcome=letter(outcome),
-            detail="; ".join(part for part in (undone, outcome.detail) if part),
-            replaced=None if replaced is None else replaced.running.answer,
+            detail=outcome.detail or "",
+            replaced=None if self.serving is before else before.running.answer,
             told={**told, "mode": self.serving.bundle.serving_mode},
         )
 
@@ -139,8 +118,10 @@ class Ours:
         inputs = RunInputs(
             window=window,
             seed=self.task.parts,
-            champion=self.serving.bundle,
+            champion=self.learner.bundle,
             anchor=self.anchor,
+            proved=self.proved.bundle,
+            standing=self.standing,
             policy=spec.policy,
             gates=spec.gates,
             simulation=self.begun.simulation,
@@ -148,29 +129,19 @@ class Ours:
         )
         return pipeline.run(inputs, step(self.task, number))
 
-    def promote(self, outcome: Judged) -> Serving:
-        """Serves the student from here on; returns what served before."""
-        replaced = self.serving
-        self.versions += 1
-        self.previous = replaced
-        self.serving = Serving(
-            version=self.versions,
-            bundle=outcome.student,
-            expected=outcome.expected.get("student"),
-            learnt_from=self.number,
-        )
-        return replaced
-
-    def watch(self) -> str:
-        """Rolls back a new version whose answers are not as expected; returns why."""
-        reason = self.serving.worse(self.task.spec.policy.watch_rows, self.limits)
-        if reason is None or self.previous is None:
-            return ""
-        undone, self.serving, self.previous = self.serving, self.previous, None
-        self.serving.watched = False
-        if undone.learnt_from is not None:
-            self.diagnosed[undone.learnt_from] = self.diagnosed[undone.learnt_from][0], False
-        return f"rolled back: {reason}"
+    def decide(self, outcome: Outcome) -> None:
+        """Takes up what the guard says of the version compared, and the student where promoted."""
+        if outcome.serving is not None:
+            self.standing = outcome.serving.standing
+            if outcome.serving.proves:
+                self.proved = self.learner
+        if isinstance(outcome, Judged) and outcome.promoted:
+            self.versions += 1
+            self.learner = Held(
+                version=self.versions,
+                bundle=outcome.student,
+                expected=outcome.expected.get("student"),
+            )
 
     def snapshot(self, labels: Integers) -> Snapshot:
         """What a run knows of its rows' labels and of earlier windows."""
@@ -191,10 +162,22 @@ class Ours:
         """Who sent the rows; None where nobody knows."""
         return None
 
-    def labels(self, y: Integers, number: int) -> Integers:
-        """The audit labels of a window: of `audit` rows drawn uniformly."""
+    def labels(self, x: Rows, y: Integers, number: int) -> Integers:
+        """The labels of a window, as the label queue asks for `audit` of them.
+
+        Half of them where learner and proved version differ, the others uniformly.
+        """
+        rng = np.random.default_rng([number, 25])
         labels = np.full(len(y), UNLABELLED, dtype=np.int64)
-        rows = np.random.default_rng([number, 25]).permutation(len(y))[: self.audit]
+        if not self.audit:
+            return labels
+        order = rng.permutation(len(y))
+        ours, theirs = (
+            Running(held.bundle).answer(x).argmax(axis=1) for held in (self.learner, self.proved)
+        )
+        judge = order[(ours != theirs)[order]][: self.audit // 2]
+        teach = order[~np.isin(order, judge)][: self.audit - len(judge)]
+        rows = np.concatenate([judge, teach])
         labels[rows] = y[rows]
         return labels
 
@@ -236,6 +219,8 @@ def _told(outcome: Outcome) -> Json:
     if not isinstance(outcome, Quarantined) and outcome.labels is not None:
         told["accepted"] = int(outcome.labels.accepted.sum())
         told["refused"] = outcome.labels.refused
+    if outcome.serving is not None:
+        told["serving"] = outcome.serving.document
     if isinstance(outcome, Judged):
         told["evidence"] = outcome.verdict.evidence
         told["failed"] = [

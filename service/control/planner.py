@@ -13,13 +13,13 @@ from acclimate.learning import pipeline
 from acclimate.learning.data import UNLABELLED, SeedSet, Window
 from acclimate.learning.evaluation.simulation_report import Simulation
 from acclimate.learning.outcomes import Learnable, NothingToLearn, Quarantined
-from acclimate.learning.pipeline import RunInputs
+from acclimate.learning.run_inputs import RunInputs
 from acclimate.learning.spec import Gates, Policy
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, window_rows, windows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.log.window_rows import Sampling
-from acclimate.storage.registry import models, revisions, versions
+from acclimate.storage.registry import models, promotions, revisions, versions
 from acclimate.storage.registry.artifacts import ArtifactError, Artifacts
 from acclimate.storage.runs import label_snapshot
 from acclimate.storage.runs.label_snapshot import SnapshotInputs
@@ -38,9 +38,10 @@ MOST_ROWS = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """The inputs of a run, read in one transaction."""
+    """The inputs of a run, read in one transaction; it would go on from `learner`."""
 
     model: RowMapping
+    learner: int
     policy: Policy
     gates: Gates
     numbers: list[int]
@@ -94,13 +95,14 @@ class Planner:
         try:
             rows, window = self._draw(basis, seed)
             parts = SeedSet.of(self._artifacts.read(basis.model["seed_digest"])[1])
-            anchor = self._anchor(champion)
+            anchor = self._version(champion, 1)
+            learner = self._version(champion, basis.learner)
         except (ArtifactError, StoreError, SegmentDamaged) as error:
             raise Refusal("unavailable", f"an input of the plan cannot be read: {error}") from error
         inputs = RunInputs(
             window=window,
             seed=parts,
-            champion=champion.bundle,
+            champion=learner.bundle,
             anchor=anchor.bundle,
             policy=basis.policy,
             gates=basis.gates,
@@ -123,6 +125,7 @@ class Planner:
                 ]
             return Basis(
                 model=model,
+                learner=promotions.learner(connection, model["id"]) or 1,
                 policy=policy,
                 gates=gates,
                 numbers=numbers,
@@ -146,12 +149,12 @@ class Planner:
         )
         return found.total, found.window
 
-    def _anchor(self, champion: Served) -> Served:
-        if champion.version == 1:
+    def _version(self, champion: Served, number: int) -> Served:
+        if champion.version == number:
             return champion
         with self._database.read() as connection:
-            digest = versions.get(connection, champion.model_id, 1)["digest"]
-        return self._slots.get_or_load(champion.model_id, 1, digest)
+            digest = versions.get(connection, champion.model_id, number)["digest"]
+        return self._slots.get_or_load(champion.model_id, number, digest)
 
 
 def _simulation(first: RowMapping) -> Simulation | None:

@@ -13,8 +13,8 @@ from torch import nn
 from acclimate.learning.data import Floats, Integers, Part, SeedSet, Window
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.encoding import Normalisation
-from acclimate.learning.pipeline import RunInputs
 from acclimate.learning.results import Diagnosis, Drift, DriftKind, Effect, Screening
+from acclimate.learning.run_inputs import RunInputs
 from acclimate.learning.spec import Gates, InputSpec, NetworkSpec, Policy
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 

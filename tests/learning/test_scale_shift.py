@@ -10,8 +10,8 @@ from acclimate.learning.data import Part, SeedSet, Window
 from acclimate.learning.drift.scale_shift import in_own_scale, may_age
 from acclimate.learning.models import encoding, networks
 from acclimate.learning.models.modes import PLAIN
-from acclimate.learning.pipeline import RunInputs, _Lesson
 from acclimate.learning.results import Diagnosis, Drift, Effect, Screening
+from acclimate.learning.run_inputs import Lesson, RunInputs
 from acclimate.learning.spec import Gates, InputSpec, NetworkSpec, Policy
 from acclimate.learning.training.student import bring
 
@@ -131,4 +131,4 @@ def _lesson(champion, *, of_scale, anchor=None):
     )
     effects = {"scale": Effect(value=of_scale, threshold=0.5, n=30)}
     drift = Drift(kind="covariate", amount=1.0, effects=effects, agreement=0.9)
-    return _Lesson.of(inputs, Diagnosis(screening=screening, drift=drift))
+    return Lesson.of(inputs, Diagnosis(screening=screening, drift=drift))

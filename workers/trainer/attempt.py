@@ -17,7 +17,8 @@ from acclimate.learning.models import bundle_format
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.networks import BundleError
 from acclimate.learning.outcomes import FirstVersion, Judged, Outcome, Trained
-from acclimate.learning.pipeline import RunInputs, begin, run, run_seed, stage_rng
+from acclimate.learning.pipeline import begin, run, run_seed, stage_rng
+from acclimate.learning.run_inputs import RunInputs
 from acclimate.learning.spec import ModelSpec
 from acclimate.learning.stage_results import StageResult
 from acclimate.learning.training.student import NonFiniteLoss
@@ -32,7 +33,7 @@ from acclimate.storage.runs import label_snapshot, pseudo_labels, runs
 from acclimate.storage.runs.runs import Claim, RunCancelled
 from acclimate.storage.store import Store, StoreError
 from workers import pseudo_label_checks
-from workers.trainer import outcome, shared_weights, window_estimates
+from workers.trainer import outcome, serving_standing, shared_weights, window_estimates
 from workers.trainer.heartbeat import Heartbeat
 from workers.trainer.outcome import Published, Task
 from workers.trainer.stage_store import Packed, StageStore
@@ -55,8 +56,17 @@ class Trainer:
             model = models.get(connection, run["model_id"])
             _, policy = revisions.policy(connection, model["id"], run["policy_revision"])
             _, gates = revisions.gates(connection, model["id"], run["gates_revision"])
+            proved = versions.proved(connection, model["id"])
         spec = ModelSpec.from_json(model["spec"])
-        self.task = Task(claim=claim, run=run, model=model, spec=spec, policy=policy, gates=gates)
+        self.task = Task(
+            claim=claim,
+            run=run,
+            model=model,
+            spec=spec,
+            policy=policy,
+            gates=gates,
+            proved=proved,
+        )
         self.seed = run_seed(policy, run["windows"])
         self.stages = StageStore(self.database, self.artifacts, claim)
         self.heartbeat = Heartbeat(
@@ -93,11 +103,16 @@ class Trainer:
         task = self.task
         with self.database.read() as connection:
             document = versions.get(connection, task.model["id"], 1)["rehearsal"]
+            standing = serving_standing.of_run(connection, task.run, task.proved)
+        champion, anchor = self.version(task.run["parent_version"]), self.version(1)
+        known = {1: anchor, task.run["parent_version"]: champion}
         inputs = RunInputs(
             seed=self.read_seed(),
             window=self.read_window(),
-            champion=self.version(task.run["parent_version"]),
-            anchor=self.version(1),
+            champion=champion,
+            anchor=anchor,
+            proved=known.get(task.proved) or self.version(task.proved),
+            standing=standing,
             policy=task.policy,
             gates=task.gates,
             simulation=None if document is None else Simulation.from_json(document),

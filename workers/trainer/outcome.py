@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from acclimate.learning.data import Json, PseudoLabels
+from acclimate.learning.evaluation.serving_guard import Serving
 from acclimate.learning.outcomes import FirstVersion, Outcome, Quarantined, Trained
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.learning.thresholds import DEFAULT
@@ -23,9 +24,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 
+GUARD = "guard"
+"""The actor of switches."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one attempt works on: its claim, the run and its model, and the rules the run obeys."""
+    """What one attempt works on: its claim, the run and its model, and the rules the run obeys.
+
+    `proved` is the version that the learner is compared with.
+    """
 
     claim: Claim
     run: RowMapping
@@ -33,6 +41,7 @@ class Task:
     spec: ModelSpec
     policy: Policy
     gates: Gates
+    proved: int = 1
 
     @property
     def first(self) -> bool:
@@ -90,18 +99,53 @@ def publish(
     if promoted and not _parent_still_learns(connection, task):
         promoted = False
         found = replace(found, detail="another version was promoted while this run worked")
+    serving = None if isinstance(ended, FirstVersion) else ended.serving
+    if serving is not None and serving.proves:
+        proved = task.run["parent_version"]
+        versions.set_proved(connection, task.model["id"], proved, serving.document)
     version = _new_version(task, ended, published, estimates)
     if version is not None:
         number = _add_version(connection, task, replace(version, promoted=promoted))
         found = replace(found, version=number)
+    if serving is not None:
+        found = replace(found, serving=_serve(connection, task, serving, found.version))
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, results=replace(found, promoted=promoted))
     return state, found
 
 
+def _serve(connection: Connection, task: Task, serving: Serving, student: int | None) -> Json:
+    """Switch to the version that the guard says, unless it answers already; what the run keeps.
+
+    `student` is the number of the version that this run made. An operator who meanwhile chose
+    another learner is not overruled.
+    """
+    model_id, parent = task.model["id"], task.run["parent_version"]
+    document = {**serving.document, "compared": parent, "proved": task.proved}
+    learner = promotions.learner(connection, model_id)
+    champion = promotions.champion(connection, model_id)
+    if champion is None or learner is None or learner not in (parent, student):
+        return document
+    wanted = learner if serving.standing.serves == "learner" else task.proved
+    if champion.to_version == wanted:
+        return document
+    run_id = task.run["id"]
+    told = {"actor": GUARD, "reason": serving.reason, "run_id": run_id, "comparison": document}
+    promotions.switch(connection, model_id, wanted, **told)
+    audit_log.write(
+        connection,
+        actor=GUARD,
+        action="version.switch",
+        target=task.model["name"],
+        content={"version": wanted, "from": champion.to_version, "run": run_id},
+    )
+    return document
+
+
 def _parent_still_learns(connection: Connection, task: Task) -> bool:
     """Whether learning still goes on from the run's parent version."""
-    return promotions.learner(connection, task.model["id"]) == task.run["parent_version"]
+    parent: int | None = task.run["parent_version"]
+    return promotions.learner(connection, task.model["id"]) == parent
 
 
 def _new_version(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 BETS = np.array([0.25, 0.55, 0.90])
 """Shares of the largest bet that cannot ruin. Most of the money is on bold ones: few rows decide,
@@ -37,6 +38,15 @@ def log_evidence(gains: int, losses: int, n: int, *, mean: float) -> float:
     tie = np.log1p(-BETS * mean / (1.0 + mean))
     loss = np.log1p(-BETS)
     wealth = np.log(MONEY) + gains * gain + (n - gains - losses) * tie + losses * loss
+    return float(np.logaddexp.reduce(wealth))
+
+
+def log_evidence_of(values: NDArray[np.float64], *, mean: float) -> float:
+    """The same of paired differences (N,) in -1..1 that are not only gains, losses and ties."""
+    if not len(values):
+        return 0.0
+    stakes = (values - mean) / (1.0 + mean)
+    wealth = np.log(MONEY) + np.log1p(BETS[:, None] * stakes).sum(axis=1)
     return float(np.logaddexp.reduce(wealth))
 
 

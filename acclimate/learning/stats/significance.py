@@ -60,6 +60,14 @@ def wilson_bound(share: Doubles, n: int, errors: float) -> Doubles:
     return np.asarray((share + z**2 / (2 * n) + z * error) / (1 + z**2 / n))
 
 
+def wilson_interval(share: float, n: int, errors: float) -> tuple[float, float]:
+    """Bounds of a share seen on n rows, so many standard errors apart on each side."""
+    upper, missing = (
+        float(wilson_bound(np.array(value), n, errors)) for value in (share, 1.0 - share)
+    )
+    return max(0.0, 1.0 - missing), min(1.0, upper)
+
+
 def paired_lower_bound(difference: Doubles, errors: float = DEFAULT.gate_errors) -> float:
     """Lower bound of the mean of paired differences (N,), by the normal approximation."""
     deviation = float(difference.std(ddof=1)) if len(difference) > 1 else math.inf

@@ -90,6 +90,7 @@ class RunResults:
     detail: str | None = None
     drift: Json | None = None
     gates: list[Json] | None = None
+    serving: Json | None = None
     rows: int | None = None
     rows_pseudo_labelled: int | None = None
     rows_labelled: int | None = None
@@ -104,6 +105,8 @@ class RunResults:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+SERVING_RUNS = 50
+"""Newest runs among which the last comparison is looked for."""
 NOTHING = RunResults()
 """No results."""
 
@@ -126,6 +129,17 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
     )
     run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
     return run_id
+
+
+def last_serving(connection: Connection, model_id: str, *, before: str) -> Json | None:
+    """What the newest run before this one kept of who serves; None where none compared versions."""
+    query = (
+        select(runs.c.serving)
+        .where(runs.c.model_id == model_id, runs.c.id < before, runs.c.ended_at.is_not(None))
+        .order_by(runs.c.id.desc())
+    )
+    found: list[Json | None] = list(connection.execute(query.limit(SERVING_RUNS)).scalars())
+    return next((serving for serving in found if serving is not None), None)
 
 
 def active(connection: Connection, model_id: str) -> RowMapping | None:

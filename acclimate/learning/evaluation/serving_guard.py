@@ -1,0 +1,144 @@
+"""Who answers next: the learner, or the version that was proved last. No torch here.
+
+The gates decide what learning goes on from; this decides who serves. Both versions answered the
+same rows, so they are compared row by row: without labels by how sure they are, with labels by who
+is right. A learner that is no longer ahead is shadowed, not thrown away: it goes on learning, and
+serves again when it is ahead. Version 1 counts as proved until labels prove another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from acclimate.learning.data import Floats, Integers, Json
+from acclimate.learning.results import Comparison, Effect
+from acclimate.learning.stats import betting
+from acclimate.learning.stats.significance import level_of_window, wilson_interval
+from acclimate.learning.thresholds import DEFAULT, Thresholds
+
+Server = Literal["learner", "proved"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Who serves, and what labels said since they last decided: rows that one alone had right."""
+
+    serves: Server = "learner"
+    gains: int = 0
+    losses: int = 0
+
+
+STARTING = Standing()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Who answers from here on, and why.
+
+    `proves`: labels proved the learner that was compared. `refutes`: they refuted it.
+    """
+
+    standing: Standing
+    comparison: Comparison
+    reason: str
+    proves: bool = False
+    refutes: bool = False
+
+    @property
+    def document(self) -> Json:
+        """As runs and switches show it."""
+        found = asdict(self.comparison)
+        names = ("advantage", "divergence", "evidence")
+        return {
+            **asdict(self.standing),
+            **{name: found[name] for name in names},
+            "reason": self.reason,
+            "proves": self.proves,
+            "refutes": self.refutes,
+        }
+
+
+def compare(
+    learner: Floats, proved: Floats, y: Integers, limits: Thresholds = DEFAULT
+) -> Comparison:
+    """Two versions' answers (N, C) to the same rows, at least one.
+
+    y (N,) is the label of a row, below 0 where none is known.
+    """
+    ahead = learner.max(axis=1).astype(np.float64) - proved.max(axis=1)
+    share, n = float((learner.argmax(axis=1) != proved.argmax(axis=1)).mean()), len(y)
+    error = limits.estimate_errors * float(ahead.std()) / math.sqrt(n)
+    advantage = Effect(value=float(ahead.mean()), threshold=limits.guard_entry, n=n)
+    lower, upper = wilson_interval(share, n, limits.estimate_errors)
+    gains, losses = won_and_lost(learner, proved, y)
+    return Comparison(
+        advantage=advantage.give_or_take(error),
+        divergence=Effect(value=share, threshold=0.0, n=n, lower=lower, upper=upper),
+        evidence=betting.log_evidence_of(ahead, mean=0.0),
+        gains=gains,
+        losses=losses,
+    )
+
+
+def won_and_lost(learner: Floats, proved: Floats, y: Integers) -> tuple[int, int]:
+    """How many labelled rows (N,) the learner alone has right, and how many the other alone."""
+    ours, theirs = learner.argmax(axis=1), proved.argmax(axis=1)
+    known = (y >= 0) & (ours != theirs)
+    return int((known & (ours == y)).sum()), int((known & (theirs == y)).sum())
+
+
+def decide(
+    before: Standing, found: Comparison, *, window: int, limits: Thresholds = DEFAULT
+) -> Serving:
+    """Who answers after this comparison, the `window`-th of the model.
+
+    Labels decide where they suffice: the e-value of a bet on the rows that one version alone had
+    right, valid at any peek. Else a learner that serves goes on while it is not behind, and one
+    that does not begins to when it is ahead by the margin, beyond chance, and claims to be right on
+    enough of the rows on which they differ.
+    """
+    gains, losses = before.gains + found.gains, before.losses + found.losses
+    needed = math.log(1.0 / limits.audit_error)
+    told = f"{gains} of {gains + losses} labelled rows that one version alone had right"
+    if betting.log_evidence(losses, gains, gains + losses, mean=0.0) >= needed:
+        standing = Standing(serves="proved")
+        reason = f"labels refute the learner: it had {told}"
+        return Serving(standing=standing, comparison=found, reason=reason, refutes=True)
+    if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
+        reason = f"labels prove the learner: it had {told}"
+        return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
+    standing = replace(before, gains=gains, losses=losses)
+    if before.serves == "learner":
+        stays = found.divergence.value == 0 or found.advantage.value >= limits.guard_exit
+        serves: Server = "learner" if stays else "proved"
+    else:
+        serves = "learner" if _ahead(found, gains, losses, window, limits) else "proved"
+    reason = _reason(before.serves, serves, found)
+    return Serving(standing=replace(standing, serves=serves), comparison=found, reason=reason)
+
+
+def _ahead(found: Comparison, gains: int, losses: int, window: int, limits: Thresholds) -> bool:
+    """Whether a learner that does not serve begins to."""
+    advantage, divergence = found.advantage.value, found.divergence.value
+    beyond_chance = found.evidence >= math.log(1.0 / level_of_window(window, limits))
+    claims = advantage >= limits.guard_claim * divergence
+    return found.advantage.detected and beyond_chance and claims and gains >= losses
+
+
+def _reason(before: Server, serves: Server, found: Comparison) -> str:
+    """The decision without labels, in words."""
+    figures = (
+        f"on {found.advantage.n} rows the learner is surer by {found.advantage.value:+.3f} than "
+        f"the proved version, and {found.divergence.value:.0%} get another label"
+    )
+    said = {
+        ("learner", "learner"): "the learner serves",
+        ("learner", "proved"): "the learner is no longer ahead: the proved version serves",
+        ("proved", "proved"): "the proved version serves until the learner is clearly ahead",
+        ("proved", "learner"): "the learner is clearly ahead and serves again",
+    }
+    return f"{said[before, serves]}; {figures}"

@@ -1,0 +1,30 @@
+"""Which of learner and proved version serves when a run begins, and what labels said so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acclimate.learning.evaluation.serving_guard import STARTING, Server, Standing
+from acclimate.storage.registry import promotions
+from acclimate.storage.runs import runs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
+
+
+def of_run(connection: Connection, run: RowMapping, proved: int) -> Standing:
+    """The standing before this run, which compares its parent with the `proved` version.
+
+    Who serves is read from the registry, so an operator's promotion or rollback counts. What labels
+    said counts while the same version is the proved one.
+    """
+    champion = promotions.champion(connection, run["model_id"])
+    learner = promotions.learner(connection, run["model_id"])
+    assert champion is not None, "a run that is not the first has a champion"
+    last = runs.last_serving(connection, run["model_id"], before=run["id"])
+    gains, losses = STARTING.gains, STARTING.losses
+    if last is not None and last["proved"] == proved and not (last["proves"] or last["refutes"]):
+        gains, losses = last["gains"], last["losses"]
+    serves_learner = champion.to_version == learner or champion.to_version != proved
+    serves: Server = "learner" if serves_learner else "proved"
+    return Standing(serves=serves, gains=gains, losses=losses)
