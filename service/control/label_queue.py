@@ -107,7 +107,7 @@ class _Draw:
             position: (row.prediction_id[0], int(row.row[0])) for position, row in rows.items()
         }
         with self._database.read() as connection:
-            known = labels.labelled(
+            known = labels.answered(
                 connection, self._model["id"], {id for id, _ in addresses.values()}
             )
         # A row that no longer exists counts as labelled: it cannot be labelled.
