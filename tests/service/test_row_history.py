@@ -234,6 +234,24 @@ def test_labels_count_at_once_for_the_window_their_rows_are_in(http):
     assert gained == [1, *[0] * (len(before) - 2), 3]
 
 
+def test_entries_that_say_whether_the_answer_was_right_are_stored_for_the_answered_class(http):
+    rows = send(http, MIDDLE[:3])
+    before = windows(http)[-1]["rows_labelled"]
+    entries = [
+        {"prediction_id": id, "row": row, "right": right, "label_time": "2026-01-01T00:00:00Z"}
+        for (id, row), right in zip(rows, (True, False, True), strict=True)
+    ]
+    entries.append({"prediction_id": rows[0][0], "row": 0, "right": True, "label": "middle"})
+    said = http.post(f"{URL}/feedback", json=entries).json()
+    assert (said["accepted"], said["rejected"][0]["index"]) == (3, 3)
+    assert windows(http)[-1]["rows_labelled"] == before + 2
+    assert feedback(http, [(rows[0], "middle"), (rows[1], None)]) == {
+        "accepted": 1,
+        "duplicates": 1,
+        "rejected": [],
+    }
+
+
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)  # the database has no part in this
 def test_labels_of_unknown_rows_are_rejected_with_the_reason(service, http):
     if "other" not in [model["name"] for model in http.get("/api/v1/models").json()["items"]]:

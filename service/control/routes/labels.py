@@ -23,6 +23,11 @@ async def give_feedback(
 ) -> dict[str, Any]:
     """Store labels of logged rows: a class name, its index, or null for none of the classes.
 
+    Instead of `label`, `right` says whether the label of the answer was right. `right: true` stores
+    the class that was answered. `right: false` stores the other one of two classes; of more
+    classes it stores that the row is not the one that was answered, which neither judges nor
+    trains. `label_time` is when the label was known.
+
     The newest label of a row counts, whichever source sent it. A source that sends the same label
     again is a duplicate and changes nothing. Accepted labels count for every run that is started
     afterwards.
