@@ -72,6 +72,7 @@ class Live:
         first: bool = False,
         gates: tuple[Json, ...] = (PASSED,),
         windows: tuple[int, ...] = (),
+        digest: str = DIGEST,
     ) -> int:
         """Promote a new version that learnt from these windows; returns its number.
 
@@ -86,7 +87,7 @@ class Live:
                 connection,
                 self.model_id,
                 versions.NewVersion(
-                    digest=DIGEST,
+                    digest=digest,
                     promoted=True,
                     parent=current.to_version if current else None,
                     run_id=run_id,

@@ -302,7 +302,7 @@ def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_ro
     assert {row for _, row in first} != set(range(25))
     items = queue(http, include="input")["items"]
     for item in items:
-        assert item["why"] == "random" and item["value"] == pytest.approx(1 / item["propensity"])
+        assert item["why"] in ("judge", "teach") and item["value"] == pytest.approx(1 / item["propensity"])
         if item["prediction_id"] == "asked-about":
             assert np.array_equal(np.array(item["input"], dtype=np.float32), x[item["row"]])
             assert item["label"] in ("low", "middle", "high") and 0 < item["confidence"] <= 1
