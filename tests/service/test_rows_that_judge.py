@@ -132,7 +132,7 @@ def test_where_one_version_is_served_proved_and_newest_no_row_judges_and_none_is
     assert (asked.passes, asked.slots.versions(asked.live.model_id)) == ([], set())
 
 
-def test_half_of_a_list_are_rows_on_which_the_served_the_proved_and_the_newest_version_differ(
+def test_half_of_a_list_are_rows_on_which_served_proved_and_newest_version_differ(
     asked,
 ):
     asked.add(20, proved=True)
