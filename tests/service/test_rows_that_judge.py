@@ -14,6 +14,7 @@ from stored_models import DIGEST, close_window
 from acclimate.learning.models import bundle_format, networks
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.encoding import Normalisation
+from acclimate.learning.models.modes import PLAIN, Mode, Standardised
 from acclimate.learning.spec import InputSpec, NetworkSpec
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog
@@ -82,9 +83,9 @@ class Asked:
 
         monkeypatch.setattr(Bundle, "network_probabilities", counted)
 
-    def add(self, b_from: int, *, proved: bool = False) -> int:
+    def add(self, b_from: int, *, proved: bool = False, mode: Mode = PLAIN) -> int:
         """Make a version champion and learner, and the proved one if asked for."""
-        made = bundle(b_from)
+        made = bundle(b_from).with_mode(mode)
         number = self.live.add_version(digest=self.artifacts.write(*bundle_format.pack(made)))
         if proved:
             with self.database.write() as connection:
@@ -132,9 +133,7 @@ def test_where_one_version_is_served_proved_and_newest_no_row_judges_and_none_is
     assert (asked.passes, asked.slots.versions(asked.live.model_id)) == ([], set())
 
 
-def test_half_of_a_list_are_rows_on_which_served_proved_and_newest_version_differ(
-    asked,
-):
+def test_half_of_a_list_are_rows_on_which_served_proved_and_newest_version_differ(asked):
     asked.add(20, proved=True)
     asked.add(5)
     asked.serve(1)
@@ -155,6 +154,21 @@ def test_a_row_answered_by_an_earlier_version_is_compared_on_the_answer_of_the_s
     asked.add(30)
     asked.serve(2)
     assert asked.judge() == [("p", row) for row in range(20, 30)]
+
+
+def test_a_version_whose_mode_has_running_state_is_compared_in_its_starting_state(asked):
+    # It reads a row as the one five rows before.
+    asked.add(20, mode=Standardised.of(2, mean=np.array([0.0, 0.05])))
+    assert asked.judge() == [("p", row) for row in range(10, 25)]
+
+
+def test_rows_that_judge_are_drawn_by_another_key_than_rows_that_teach(asked):
+    differing = range(10, ROWS)
+    teaches = [item["row"] for item in asked.items(ROWS) if item["row"] in differing]
+    asked.add(100)
+    items = asked.items(30)
+    assert [item["why"] for item in items[::2]] == ["judge"] * 15
+    assert {item["row"] for item in items[::2]} != set(teaches[:15])
 
 
 def test_a_version_answers_a_row_of_the_log_once_while_the_window_grows(asked):
