@@ -144,7 +144,7 @@ def build_state(settings: Settings) -> ServiceState:
         model_sync=model_sync,
         log_shipper=log_shipper,
         notifier=RunNotifier(settings.broker_address),
-        label_queue=LabelQueue(database, segments),
+        label_queue=LabelQueue(database, segments, slots),
         metrics=metrics,
         rate_limit=RateLimit(
             settings.rate_limit_rows,

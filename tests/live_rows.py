@@ -42,10 +42,11 @@ EXPECTED: Json = {"student": USUAL.as_json(), "champion": USUAL.as_json()}
 
 
 class Live:
-    """A model whose version 1 is champion, and its log."""
+    """A model whose version 1 is champion, and its log; its answers have so many classes."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, *, classes: int = 2) -> None:
         self.database = database
+        self.classes = classes
         self.segments = Segments(Store(f"file://{folder / 'store'}", folder / "cache"))
         self.folder = folder
         self.model_id = new_model(database)
@@ -71,6 +72,7 @@ class Live:
         first: bool = False,
         gates: tuple[Json, ...] = (PASSED,),
         windows: tuple[int, ...] = (),
+        digest: str = DIGEST,
     ) -> int:
         """Promote a new version that learnt from these windows; returns its number.
 
@@ -85,7 +87,7 @@ class Live:
                 connection,
                 self.model_id,
                 versions.NewVersion(
-                    digest=DIGEST,
+                    digest=digest,
                     promoted=True,
                     parent=current.to_version if current else None,
                     run_id=run_id,
@@ -127,7 +129,11 @@ class Live:
         with self.database.read() as connection:
             at = clock(connection) - behind_seconds
         schema = JournalSchema(
-            kind="vector", shape=(2,), classes=2, model=self.model_id, replica="api-0"
+            kind="vector",
+            shape=(2,),
+            classes=self.classes,
+            model=self.model_id,
+            replica="api-0",
         )
         journal = Journal.open(self.folder / "journal", schema, at)
         journal.append(self._request(version, given, at, request))

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ SUFFIXES = (".csv", ".npy", ".npz", ".parquet", ".jsonl")
 NOT_INPUT = ("y", "t", "label", "class")
 """Columns of a table that are not part of a row."""
 TEXT_COLUMNS = ("x", "text")
-LABEL_KEYS = ("prediction_id", "row", "label", "source")
+LABEL_KEYS = ("prediction_id", "row", "label", "right", "source", "label_time")
+TRUTHS = {"true": True, "false": False}
 
 
 def read_rows(path: Path, kind: str = "vector") -> list[Any]:
@@ -59,8 +61,9 @@ def read_rows(path: Path, kind: str = "vector") -> list[Any]:
 def read_labels(path: Path) -> list[dict[str, Any]]:
     """The labels of a file, each `{"prediction_id", "row", "label", "source"}`.
 
-    `source` is "file" where the file has none. A whole number is a class index; an empty label
-    (null) means none of the classes. Raises `FileError`.
+    `source` is "file" where the file has none; `label_time` is kept where it has one. A whole
+    number is a class index; an empty label (null) means none of the classes. An entry may have
+    `right` (true or false) instead of `label`. Raises `FileError`.
     """
     suffix = _suffix(path)
     if suffix == ".npy":
@@ -256,20 +259,44 @@ def _records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _label(path: Path, number: int, record: Any) -> dict[str, Any]:
-    if not isinstance(record, Mapping) or not {"prediction_id", "row", "label"} <= set(record):
-        raise FileError(f"{path}: entry {number} lacks prediction_id, row or label")
+    if not isinstance(record, Mapping) or not (
+        {"prediction_id", "row"} <= set(record) and {"label", "right"} & set(record)
+    ):
+        raise FileError(f"{path}: entry {number} lacks prediction_id, row, or label or right")
     try:
         row = int(record["row"])
     except (TypeError, ValueError):
         raise FileError(
             f"{path}: entry {number}: row {record['row']!r} is not a whole number"
         ) from None
-    label = record["label"]
-    if isinstance(label, str) and path.suffix.lower() == ".csv":
-        label = None if label == "" else int(label) if label.isdecimal() else label
-    return {
+    found = {
         "prediction_id": str(record["prediction_id"]),
         "row": row,
-        "label": label,
+        **_says(path, number, record),
         "source": str(record.get("source") or "file"),
     }
+    when = record.get("label_time")
+    if when:
+        found["label_time"] = when.isoformat() if isinstance(when, datetime) else str(when)
+    return found
+
+
+def _says(path: Path, number: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry's label, or whether the answer was right. Raises `FileError`.
+
+    An empty label means none of the classes only where the entries have no `right`.
+    """
+    label, right = record.get("label"), record.get("right")
+    if right in (None, ""):
+        if "right" in record and label in (None, ""):
+            raise FileError(f"{path}: entry {number} has neither label nor right: leave it out")
+        if isinstance(label, str) and path.suffix.lower() == ".csv":
+            label = None if label == "" else int(label) if label.isdecimal() else label
+        return {"label": label}
+    if label not in (None, ""):
+        raise FileError(f"{path}: entry {number} has label and right: give one of them")
+    if isinstance(right, str) and right.lower() in TRUTHS:
+        right = TRUTHS[right.lower()]
+    if not isinstance(right, bool):
+        raise FileError(f"{path}: entry {number}: right {right!r} is not true or false")
+    return {"right": right}

@@ -66,8 +66,8 @@ def feedback(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send the labels in a file with the columns prediction_id, row, label and optionally source.
-    Exit 1 when some were refused.
+    """Send the labels in a file with the columns prediction_id, row, label or right (true, false),
+    and optionally source and label_time. Exit 1 when some were refused.
     """
     from acclimate.cli import files
 

@@ -155,8 +155,9 @@ class Client:
         )
 
     def feedback(self, model: str, labels: Sequence[Mapping[str, Any]]) -> Json:
-        """Send labels `{"prediction_id", "row", "label", "source"}`, at most 10,000.
+        """Send labels `{"prediction_id", "row", "label", "source", "label_time"}`, at most 10,000.
 
+        `"right": true` or `false` instead of `label` says whether the answer was right.
         Returns the counts accepted and duplicates, and the rejected entries.
         """
         return self._wire.json(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.learning import label_sampling
+from acclimate.learning.label_sampling import Item
 from acclimate.storage.database import Database
 from acclimate.storage.log import barrier, catalog, windows
 from acclimate.storage.log.logged_rows import LoggedRows
@@ -18,6 +19,8 @@ from acclimate.storage.log.segments import Segments
 from acclimate.storage.registry import labels
 from acclimate.storage.store import StoreMissing
 from service.control import documents
+from service.control.version_comparison import VersionComparison
+from service.inference.model_slot import ModelSlots
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -34,9 +37,10 @@ MOST_HELD = 4_000_000
 class LabelQueue:
     """Thread-safe. Caches the priorities of the segments that it has read."""
 
-    def __init__(self, database: Database, segments: Segments) -> None:
+    def __init__(self, database: Database, segments: Segments, slots: ModelSlots) -> None:
         self._database = database
         self._segments = segments
+        self._comparison = VersionComparison(database, segments, slots)
         self._sealed_at: dict[str, float] = {}
         self._held: OrderedDict[tuple[str, int], label_sampling.Priorities] = OrderedDict()
         self._lock = threading.Lock()
@@ -44,10 +48,12 @@ class LabelQueue:
     def ask(
         self, model: RowMapping, *, limit: int, with_input: bool
     ) -> tuple[list[dict[str, Any]], int]:
-        """Up to `limit` items in the order of their priority, and the number of rows in the open
-        window that were logged at least 5 seconds ago.
+        """Up to `limit` items, rows that judge and rows that teach in turn, each in the order of
+        its priority; and the number of rows in the open window that were logged at least 5 seconds
+        ago.
 
-        Raises `SegmentDamaged`.
+        Blocks while versions answer rows that they were not compared on yet. Raises
+        `SegmentDamaged`.
         """
         if time.monotonic() - self._sealed_at.get(model["id"], -FRESH_SECONDS) >= FRESH_SECONDS:
             started = time.monotonic()
@@ -56,14 +62,12 @@ class LabelQueue:
         with self._database.read() as connection:
             window = windows.open_window(connection, model["id"])["number"]
             lines = catalog.segments_of(connection, model["id"], None)
-        draw = _Draw(
-            self._database,
-            self._segments,
-            model,
-            lines,
-            [self._priorities(line, window) for line in lines],
+        priorities = [self._priorities(line, window) for line in lines]
+        draw = _Draw(self._database, self._segments, model, lines, priorities)
+        candidates = self._comparison.candidates(
+            model["id"], window, lines, [len(found) for found in priorities]
         )
-        asked = label_sampling.choose(draw.priority, draw.labelled, limit=limit)
+        asked = label_sampling.queue(draw.priority, candidates, draw.labelled, limit=limit)
         return draw.items(asked, with_input=with_input), len(draw.priority)
 
     def _priorities(self, line: RowMapping, window: int) -> label_sampling.Priorities:
@@ -107,7 +111,7 @@ class _Draw:
             position: (row.prediction_id[0], int(row.row[0])) for position, row in rows.items()
         }
         with self._database.read() as connection:
-            known = labels.labelled(
+            known = labels.answered(
                 connection, self._model["id"], {id for id, _ in addresses.values()}
             )
         # A row that no longer exists counts as labelled: it cannot be labelled.
@@ -116,13 +120,17 @@ class _Draw:
             dtype=np.bool_,
         )
 
-    def items(self, asked: label_sampling.Asked, *, with_input: bool) -> list[dict[str, Any]]:
-        rows = self._rows(asked.places)
-        why = {"why": "random", "value": asked.value, "propensity": asked.propensity}
+    def items(self, asked: list[Item], *, with_input: bool) -> list[dict[str, Any]]:
+        rows = self._rows(np.array([item.place for item in asked], dtype=np.intp))
         return [
-            {**self._item(rows[position], with_input), **why}
-            for position in asked.places.tolist()
-            if position in rows
+            {
+                **self._item(rows[item.place], with_input),
+                "why": item.why,
+                "value": item.value,
+                "propensity": item.propensity,
+            }
+            for item in asked
+            if item.place in rows
         ]
 
     def _item(self, row: LoggedRows, with_input: bool) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from acclimate.learning.spec import Policy
 from acclimate.storage.database import Database
@@ -12,7 +15,9 @@ from acclimate.storage.log.segments import SegmentDamaged, Segments
 from acclimate.storage.registry import labels, models, revisions
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.store import StoreMissing
+from service.control import feedback_entries
 from service.control.documents import Document
+from service.control.feedback_entries import Address, Entry
 from service.control.label_queue import LabelQueue
 from service.errors import Refusal
 from service.inference.model_slot import Model
@@ -24,22 +29,6 @@ SEAL_SECONDS = 3.0
 """The longest wait for a replica that does not seal; labels of rows that only it has are rejected
 until it is back.
 """
-NAMES = {"prediction_id", "row", "label", "source"}
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One label of a request; `label` is a class index, or None for none of the classes."""
-
-    prediction_id: str
-    row: int
-    label: int | None
-    source: str
-
-    @property
-    def address(self) -> Address:
-        return self.prediction_id, self.row
 
 
 def accept(database: Database, segments: Segments, model: Model, entries: list[Any]) -> Document:
@@ -48,27 +37,25 @@ def accept(database: Database, segments: Segments, model: Model, entries: list[A
     Returns the counts of accepted labels and duplicates, and the reason of every rejected entry by
     its index.
     """
-    parsed = [_parsed(entry, model.spec.input.classes) for entry in entries]
-    asked = {entry.address for entry in parsed if isinstance(entry, Entry)}
-    segment_of = _segments_of_rows(database, segments, model.id, asked)
+    at = time.time()
+    parsed = [feedback_entries.read(entry, model.spec.input.classes, now=at) for entry in entries]
+    given = [entry for entry in parsed if isinstance(entry, Entry)]
+    segment_of = _segments_of_rows(database, segments, model.id, {entry.address for entry in given})
+    judged = {entry.address for entry in given if entry.right is not None}
+    answer_of = _answers(segments, segment_of, judged & segment_of.keys())
     good: list[Label] = []
     rejected: list[Document] = []
     for index, entry in enumerate(parsed):
         if isinstance(entry, str):
             rejected.append({"index": index, "reason": entry})
-        elif entry.address not in segment_of:
+        elif entry.address not in segment_of or (
+            entry.right is not None and entry.address not in answer_of
+        ):
             reason = "no logged row has this prediction_id and row"
             rejected.append({"index": index, "reason": reason})
         else:
-            good.append(
-                Label(
-                    prediction_id=entry.prediction_id,
-                    row=entry.row,
-                    label=entry.label,
-                    source=entry.source,
-                    segment=segment_of[entry.address],
-                )
-            )
+            line, answer = segment_of[entry.address], answer_of.get(entry.address)
+            good.append(_label(entry, line["id"], answer, len(model.spec.input.classes)))
     with database.write() as connection:
         # Under the lock: of two equal labels sent at the same time, one is accepted and one is a
         # duplicate.
@@ -91,7 +78,7 @@ def to_label(
     try:
         items, rows = queue.ask(model, limit=limit, with_input=with_input)
     except SegmentDamaged as error:
-        raise Refusal("unavailable", str(error), headers={"Retry-After": "2"}) from error
+        raise _damaged(error) from error
     return {"items": items, "reason": _reason(model, policy, rows, len(items))}
 
 
@@ -112,39 +99,39 @@ def _reason(model: RowMapping, policy: Policy, rows: int, items: int) -> str | N
     return None
 
 
-def _parsed(entry: Any, classes: tuple[str, ...]) -> Entry | str:
-    """The label, or what is wrong with the entry."""
-    if not isinstance(entry, dict) or set(entry) - NAMES or "label" not in entry:
-        return "must be an object with prediction_id, row, label and optionally source"
-    id = entry.get("prediction_id")
-    row = entry.get("row")
-    if not isinstance(id, str) or not 1 <= len(id) <= 128 or not _is_row(row):
-        return "prediction_id must be a string and row a whole number"
-    source = "feedback" if entry.get("source") is None else entry["source"]
-    if not isinstance(source, str) or not 1 <= len(source) <= 63 or not source.isprintable():
-        return "source must be 1 to 63 printable characters"
-    label = entry["label"]
-    if isinstance(label, str):
-        if label not in classes:
-            return f"the label is not one of the classes: {', '.join(classes[:20])}"
-        label = classes.index(label)
-    elif label is not None and (type(label) is not int or not 0 <= label < len(classes)):
-        return f"the label must be a class name, null, or an index from 0 to {len(classes) - 1}"
-    return Entry(prediction_id=id, row=row, label=label, source=source)
+def _label(entry: Entry, segment: str, answer: int | None, classes: int) -> Label:
+    """The label that an entry gives the row in this segment.
 
-
-def _is_row(row: Any) -> TypeGuard[int]:
-    return type(row) is int and 0 <= row < 2**31
+    An entry that says whether the `answer`, a class index, was right names the class where it was,
+    and with two classes also where it was not; else only the class that the row is not.
+    """
+    label, wrong = entry.label, None
+    if entry.right is not None and answer is not None:
+        if entry.right:
+            label = answer
+        elif classes == 2:
+            label = 1 - answer
+        else:
+            wrong = answer
+    return Label(
+        prediction_id=entry.prediction_id,
+        row=entry.row,
+        label=label,
+        wrong=wrong,
+        source=entry.source,
+        segment=segment,
+        label_time=entry.label_time,
+    )
 
 
 def _segments_of_rows(
     database: Database, segments: Segments, model_id: str, asked: set[Address]
-) -> dict[Address, str]:
-    """The id of the segment of each row that is logged; the newest where an id was sent twice.
+) -> dict[Address, RowMapping]:
+    """The segment of each row that is logged; the newest where an id was sent twice.
 
     Replicas are asked to seal only when a row is missing: labels of older rows do not wait.
     """
-    found: dict[Address, str] = {}
+    found: dict[Address, RowMapping] = {}
     missing = {id for id, _ in asked}
     seen: set[str] = set()
     for sealed in (False, True):
@@ -157,7 +144,7 @@ def _segments_of_rows(
                 seen.add(line["id"])
                 here = (_find(segments, line["key"], missing) & asked) - found.keys()
                 if here:
-                    found |= dict.fromkeys(here, line["id"])
+                    found |= dict.fromkeys(here, line)
                     missing = {id for id, row in asked if (id, row) not in found}
     return found
 
@@ -168,4 +155,34 @@ def _find(segments: Segments, key: str, prediction_ids: set[str]) -> set[Address
     except StoreMissing:  # deleted meanwhile by the bounds of the log
         return set()
     except SegmentDamaged as error:
-        raise Refusal("unavailable", str(error), headers={"Retry-After": "2"}) from error
+        raise _damaged(error) from error
+
+
+def _answers(
+    segments: Segments, segment_of: Mapping[Address, RowMapping], asked: set[Address]
+) -> dict[Address, int]:
+    """The class index that was answered to each of these rows, its best guess.
+
+    Of copies of a row in its segment the first counts. Rows whose segment was deleted meanwhile are
+    left out.
+    """
+    found: dict[Address, int] = {}
+    by_segment: dict[str, set[Address]] = {}
+    for address in asked:
+        by_segment.setdefault(segment_of[address]["id"], set()).add(address)
+    for here in by_segment.values():
+        line = segment_of[next(iter(here))]
+        try:
+            position_of = segments.positions(line["key"], here)
+            positions = np.array(list(position_of.values()), dtype=np.intp)
+            rows = segments.take(line["key"], line["digest"], positions)
+        except StoreMissing:
+            continue
+        except SegmentDamaged as error:
+            raise _damaged(error) from error
+        found |= dict(zip(position_of, rows.probabilities.argmax(axis=1).tolist(), strict=True))
+    return found
+
+
+def _damaged(error: SegmentDamaged) -> Refusal:
+    return Refusal("unavailable", str(error), headers={"Retry-After": "2"})

@@ -11,7 +11,7 @@ ITEM = {
     "version": "2",
     "label": "ethanol",
     "confidence": 0.625,
-    "why": "random",
+    "why": "judge",
     "value": 40.0,
     "propensity": 0.025,
     "logged_at": "2026-11-24T07:00:00.000Z",

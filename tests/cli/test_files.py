@@ -105,7 +105,35 @@ def test_a_name_of_digits_in_a_jsonl_stays_a_name(tmp_path):
     assert read_labels(tmp_path / "labels.jsonl")[0]["label"] == "3"
 
 
+def test_entries_may_say_whether_the_answer_was_right_and_when_that_was_known(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "prediction_id,row,label,right,label_time\n"
+        "p,0,,True,2026-01-01T00:00:00Z\np,1,,false,\np,2,3,,\n"
+    )
+    assert read_labels(tmp_path / "labels.csv") == [
+        {
+            "prediction_id": "p",
+            "row": 0,
+            "right": True,
+            "source": "file",
+            "label_time": "2026-01-01T00:00:00Z",
+        },
+        {"prediction_id": "p", "row": 1, "right": False, "source": "file"},
+        {"prediction_id": "p", "row": 2, "label": 3, "source": "file"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [("3,true", "has label and right"), (",", "neither label nor right"), (",maybe", "not true")],
+)
+def test_an_entry_says_one_thing_where_a_file_has_label_and_right(tmp_path, cells, problem):
+    (tmp_path / "labels.csv").write_text(f"prediction_id,row,label,right\np,0,{cells}\n")
+    with pytest.raises(FileError, match=problem):
+        read_labels(tmp_path / "labels.csv")
+
+
 def test_labels_without_the_row_they_are_for_are_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("prediction_id,label\np1,ethanol\n")
-    with pytest.raises(FileError, match="entry 0 lacks prediction_id, row or label"):
+    with pytest.raises(FileError, match="entry 0 lacks prediction_id, row, or label or right"):
         read_labels(tmp_path / "labels.csv")

@@ -306,6 +306,9 @@ def test_labels_that_cannot_be_are_rejected_one_by_one(http):
         {"prediction_id": "p", "row": 0, "label": True},
         {"prediction_id": "p", "row": 0, "label": 0, "source": "\n"},
         {"prediction_id": "p", "row": 0, "label": 0, "sauce": "x"},
+        {"prediction_id": "p", "row": 0, "label": 0, "right": True},
+        {"prediction_id": "p", "row": 0, "right": 1},
+        {"prediction_id": "p", "row": 0, "right": True, "label_time": "noon"},
         {"prediction_id": "p", "row": 0, "label": 0},
     ]
     reply = http.post(f"/api/v1/models/{NAME}/feedback", json=entries)

@@ -71,6 +71,14 @@ def asked(http: httpx.Client, **query: Any) -> list[tuple[str, int]]:
     return [(item["prediction_id"], item["row"]) for item in queue(http, **query)["items"]]
 
 
+def by_purpose(items: list[dict[str, Any]]) -> list[list[tuple[str, int]]]:
+    """The addresses of the rows that judge, and of those that teach."""
+    return [
+        [(item["prediction_id"], item["row"]) for item in items if item["why"] == why]
+        for why in ("judge", "teach")
+    ]
+
+
 @pytest.fixture(scope="module")
 def quarantined(http: httpx.Client) -> dict[str, Any]:
     """A window of odd rows, closed while two walks over the log and traffic went on and
@@ -234,6 +242,24 @@ def test_labels_count_at_once_for_the_window_their_rows_are_in(http):
     assert gained == [1, *[0] * (len(before) - 2), 3]
 
 
+def test_entries_that_say_whether_the_answer_was_right_are_stored_for_the_answered_class(http):
+    rows = send(http, MIDDLE[:3])
+    before = windows(http)[-1]["rows_labelled"]
+    entries = [
+        {"prediction_id": id, "row": row, "right": right, "label_time": "2026-01-01T00:00:00Z"}
+        for (id, row), right in zip(rows, (True, False, True), strict=True)
+    ]
+    entries.append({"prediction_id": rows[0][0], "row": 0, "right": True, "label": "middle"})
+    said = http.post(f"{URL}/feedback", json=entries).json()
+    assert (said["accepted"], said["rejected"][0]["index"]) == (3, 3)
+    assert windows(http)[-1]["rows_labelled"] == before + 2
+    assert feedback(http, [(rows[0], "middle"), (rows[1], None)]) == {
+        "accepted": 1,
+        "duplicates": 1,
+        "rejected": [],
+    }
+
+
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)  # the database has no part in this
 def test_labels_of_unknown_rows_are_rejected_with_the_reason(service, http):
     if "other" not in [model["name"] for model in http.get("/api/v1/models").json()["items"]]:
@@ -275,16 +301,23 @@ def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_ro
     x = labeled(90, seed=9)[0]
     sent = send(http, x, id="asked-about")
     wait_for(lambda: len(set(asked(http, limit=500)) & set(sent)) == 90, 10)
-    everything = asked(http, limit=500)
+    judges, teaches = by_purpose(queue(http, limit=500)["items"])
+    everything = judges + teaches
     assert len(everything) == len(set(everything)), "a copy is asked about"
     unlabelled = {(line["prediction_id"], line["row"]) for line in walk(http, window="open")}
     assert set(everything) <= unlabelled
     first = asked(http)
-    assert first == everything[:25] == asked(http)
+    assert first == asked(http) and len(first) == 25
     assert {row for _, row in first} != set(range(25))
     items = queue(http, include="input")["items"]
+    first_judges, first_teaches = by_purpose(items)
+    assert first_judges == judges[: len(first_judges)]
+    # Rows that judge in the longer list teach in none.
+    kept = [address for address in first_teaches if address not in judges]
+    assert kept == teaches[: len(kept)]
     for item in items:
-        assert item["why"] == "random" and item["value"] == pytest.approx(1 / item["propensity"])
+        assert item["why"] in ("judge", "teach")
+        assert item["value"] == pytest.approx(1 / item["propensity"])
         if item["prediction_id"] == "asked-about":
             assert np.array_equal(np.array(item["input"], dtype=np.float32), x[item["row"]])
             assert item["label"] in ("low", "middle", "high") and 0 < item["confidence"] <= 1
@@ -306,8 +339,10 @@ def test_rows_to_label_are_a_stable_random_choice_without_copies_and_labelled_ro
     # far.
     feedback(http, [(address, None) for address in first])
     following = queue(http)["items"]
-    assert [(item["prediction_id"], item["row"]) for item in following] == everything[25:50]
-    assert following[0]["propensity"] > items[0]["propensity"]
+    then_judges, then_teaches = by_purpose(following)
+    assert then_judges == judges[len(first_judges) :][: len(then_judges)]
+    assert not set(first) & set(then_judges + then_teaches)
+    assert following[1]["propensity"] > items[1]["propensity"]
 
 
 def test_the_queue_says_why_it_is_empty_or_of_little_use(http):

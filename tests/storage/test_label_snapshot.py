@@ -57,6 +57,22 @@ class History:
             labels.add(connection, self.model_id, said)
             self._now(connection, "labels", "accepted_at")
 
+    def deny(self, request: str, row: int, wrong: int) -> None:
+        """Say that the row is not of the class `wrong`."""
+        with self.database.write() as connection:
+            models.lock(connection, self.model_id)
+            line = catalog.all_segments(connection, self.model_id)[-1]
+            said = Label(
+                prediction_id=request,
+                row=row,
+                label=None,
+                wrong=wrong,
+                source="anna",
+                segment=line["id"],
+            )
+            labels.add(connection, self.model_id, [said])
+            self._now(connection, "labels", "accepted_at")
+
     def run(self, *windows: int, state: str = "rejected", gates: Any = None, **origin: Any) -> Any:
         """A run over these windows that is asked for now and has ended; state "running": one that
         has not.
@@ -117,6 +133,16 @@ def test_labels_of_a_window_judge_in_its_run_and_teach_in_the_next(history):
     assert (after.labels == UNLABELLED).all() and after.late is None
     # Only labels that name a class teach.
     assert sorted(told(after.taught)) == [(0, 1), (3, 0)]
+
+
+def test_a_row_known_only_not_to_be_a_class_neither_judges_nor_teaches(history):
+    first = history.window("a")
+    history.label("a", {0: 1})
+    history.deny("a", 1, 0)
+    found = history.snapshot(history.run(first))
+    assert found.labels.tolist() == [1, *[UNLABELLED] * (ROWS - 1)]
+    after = history.snapshot(history.run(history.window("b")))
+    assert (told(after.taught), after.late) == ([(0, 1)], None)
 
 
 def test_labels_that_came_after_the_run_over_their_window_judge_in_the_next(history):

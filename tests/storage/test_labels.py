@@ -126,7 +126,7 @@ def test_a_row_counts_once_for_its_window_whoever_labels_it_how_often(database, 
         close(connection, model_id)
     assert counts(database, model_id) == [3, 2, 0]
     with database.read() as connection:
-        assert labels.labelled(connection, model_id, ["q", "nobody"]) == {("q", 0), ("q", 1)}
+        assert labels.answered(connection, model_id, ["q", "nobody"]) == {("q", 0), ("q", 1)}
 
 
 def test_labels_given_during_a_close_count_for_the_window_of_their_rows(database, model_id):
@@ -169,3 +169,72 @@ def test_ten_thousand_labels_take_few_statements(database, model_id):
     assert sum(add(database, model_id, *(label(here, id=f"r{n}") for n in range(10_000)))) == 10_000
     assert len(seen) < 60
     assert counts(database, model_id) == [10_000]
+
+
+def not_class(segment: str, wrong: int, source: str = "anna", row: int = 0) -> Label:
+    return Label(
+        prediction_id="p", row=row, label=None, source=source, segment=segment, wrong=wrong
+    )
+
+
+def test_a_row_known_only_not_to_be_a_class_has_no_label_and_is_not_counted(database, model_id):
+    here = log_segment(database, model_id).id
+    assert add(database, model_id, not_class(here, 1)) == [True]
+    assert add(database, model_id, not_class(here, 1)) == [False]
+    assert add(database, model_id, not_class(here, 0)) == [True]
+    assert (known(database, model_id), counts(database, model_id)) == ({}, [0])
+    with database.read() as connection:
+        assert labels.answered(connection, model_id, ["p"]) == {("p", 0)}
+    # "Not class 0" is another statement than "none of the classes".
+    assert add(database, model_id, label(here, what=None)) == [True]
+    assert (known(database, model_id), counts(database, model_id)) == ({("p", 0): None}, [1])
+    assert add(database, model_id, not_class(here, 0)) == [True]
+    assert (known(database, model_id), counts(database, model_id)) == ({}, [0])
+
+
+def test_that_a_row_is_not_a_class_takes_away_only_an_older_label_of_this_class(database, model_id):
+    here = log_segment(database, model_id).id
+    add(database, model_id, label(here, 0, 1), label(here, 1, 1), label(here, 2, None))
+    with database.read() as connection:
+        first_at = labels.records(connection, model_id, before=4e9)["p", 0].first_at
+    said = [not_class(here, wrong, "zoe", row) for row, wrong in ((0, 1), (1, 0), (2, 0))]
+    assert add(database, model_id, *said) == [True] * 3
+    assert known(database, model_id) == {("p", 1): 1, ("p", 2): None}
+    assert counts(database, model_id) == [2]
+    add(database, model_id, label(here, 0, 0, "ben"))
+    assert known(database, model_id) == {("p", 0): 0, ("p", 1): 1, ("p", 2): None}
+    with database.read() as connection:
+        # The row may have judged with its first label: it does not judge as a new one.
+        assert labels.records(connection, model_id, before=4e9)["p", 0].first_at == first_at
+
+
+def test_a_label_after_the_word_that_a_row_is_not_a_class_is_as_old_as_itself(database, model_id):
+    here = log_segment(database, model_id).id
+    add(database, model_id, not_class(here, 1))
+    add(database, model_id, label(here, 0, 0, "zoe"))
+    with database.read() as connection:
+        first_at = labels.records(connection, model_id, before=4e9)["p", 0].first_at
+        times = dict(connection.execute(text("SELECT source, accepted_at FROM labels")).fetchall())
+    assert first_at == times["zoe"] > times["anna"]
+
+
+def test_erasing_takes_off_the_count_only_rows_that_had_a_label(database, model_id):
+    here = log_segment(database, model_id).id
+    add(database, model_id, label(here, 0), not_class(here, 1, row=1))
+    with database.write() as connection:
+        assert labels.erase(connection, model_id, {("p", 0), ("p", 1)}) == 1
+        assert labels.answered(connection, model_id, ["p"]) == set()
+
+
+def test_when_a_label_was_known_is_kept_and_makes_no_other_label_of_it(database, model_id):
+    here = log_segment(database, model_id).id
+
+    def at(when: float) -> Label:
+        return Label(
+            prediction_id="p", row=0, label=1, source="anna", segment=here, label_time=when
+        )
+
+    assert add(database, model_id, at(5.0), at(6.0)) == [True, False]
+    with database.read() as connection:
+        found = connection.execute(text("SELECT label_time FROM labels")).scalars().all()
+    assert found == [5.0]

@@ -23,6 +23,11 @@ async def give_feedback(
 ) -> dict[str, Any]:
     """Store labels of logged rows: a class name, its index, or null for none of the classes.
 
+    Instead of `label`, `right` says whether the label of the answer was right. `right: true` stores
+    the class that was answered. `right: false` stores the other one of two classes; of more
+    classes it stores that the row is not the one that was answered, which neither judges nor
+    trains. `label_time` is when the label was known.
+
     The newest label of a row counts, whichever source sent it. A source that sends the same label
     again is a duplicate and changes nothing. Accepted labels count for every run that is started
     afterwards.
@@ -47,12 +52,18 @@ def get_label_queue(
     limit: Annotated[int, Query(ge=1, le=500)] = 25,
     include: Literal["input"] | None = None,
 ) -> Response:
-    """Rows of the open window to label, drawn uniformly at random. Concurrent requests get the same
+    """Rows of the open window to label, in turn for two purposes. Concurrent requests get the same
     rows.
 
-    `propensity` is the probability with which any row of the window was drawn, over all rows drawn
-    so far. `value` is its inverse: the number of rows that a label represents. Needs the scope
-    feedback, because it shows rows.
+    `why` is `judge` or `teach`. Rows that judge are drawn uniformly among the newest 4,000 rows of
+    the window, those on which the labels of the served, the proved and the newest version differ.
+    Rows that teach are drawn uniformly over the window. Half of the list judge; where there are
+    fewer, the others teach. The first n rows are a good set of n.
+
+    `propensity` is the probability with which any row that the draw is over was drawn, over all
+    rows drawn so far. `value` is its inverse: the number of rows that a label represents. A row
+    that both draws have is in the list once, as `judge`. Needs the scope feedback, because it shows
+    rows.
     """
     document = labels.to_label(
         state.database,

@@ -88,7 +88,8 @@ LABELS: Json = {
     "maxItems": 10_000,
     "items": {
         "type": "object",
-        "required": ["prediction_id", "row", "label"],
+        "required": ["prediction_id", "row"],
+        "oneOf": [{"required": ["label"]}, {"required": ["right"]}],
         "additionalProperties": False,
         "properties": {
             "prediction_id": NAME,
@@ -97,7 +98,16 @@ LABELS: Json = {
                 "type": ["string", "integer", "null"],
                 "description": "null: none of the classes",
             },
+            "right": {
+                "type": "boolean",
+                "description": "instead of label: whether the label of the answer was right",
+            },
             "source": {"type": "string", "minLength": 1, "maxLength": 63},
+            "label_time": {
+                "type": "string",
+                "format": "date-time",
+                "description": "when the label was known; not in the future",
+            },
         },
     },
 }
