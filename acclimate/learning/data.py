@@ -184,6 +184,30 @@ class Window:
         own = Part(x=self.held_out[known], y=self.held_out_labels[known])
         return own if self.late is None else Part.joined(own, self.late)
 
+    def taught_at_once(self, judging: Flags) -> Window:
+        """The window whose labelled held-out rows teach now, but for those that judge.
+
+        judging (M,): held-out rows whose labels are to judge first; they teach from the next run
+        on.
+        """
+        teach = (self.held_out_labels >= 0) & ~judging
+        if not teach.any():
+            return self
+        now = Part(x=self.held_out[teach], y=self.held_out_labels[teach])
+        held_out_client = self.held_out_client
+        set_aside = self.set_aside
+        if set_aside is not None:
+            kept = np.concatenate([np.ones(len(self.x), dtype=bool), ~teach])
+            set_aside = set_aside[kept]
+        return replace(
+            self,
+            held_out=self.held_out[~teach],
+            held_out_labels=self.held_out_labels[~teach],
+            held_out_client=None if held_out_client is None else held_out_client[~teach],
+            set_aside=set_aside,
+            taught=now if self.taught is None else Part.joined(now, self.taught),
+        )
+
     @property
     def unlabelled_held_out(self) -> Rows:
         """Held-out rows as traffic has them: labels are asked for where answers are doubtful."""

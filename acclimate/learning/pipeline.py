@@ -17,9 +17,11 @@ from acclimate.learning.data import (
     Window,
 )
 from acclimate.learning.drift.detector import detect
+from acclimate.learning.drift.scale_shift import in_own_scale
 from acclimate.learning.evaluation import lineage, second_opinion, serving_guard
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.evaluation.gates import judge, judge_anchor, judge_mode
+from acclimate.learning.evaluation.serving_guard import Serving
 from acclimate.learning.evaluation.simulation import simulate
 from acclimate.learning.evaluation.simulation_report import Simulation
 from acclimate.learning.models import prior_estimation
@@ -66,12 +68,26 @@ def run(inputs: RunInputs, step: Step) -> Outcome:
     bit for bit on a CPU.
     """
     outcome = _turn(inputs, step)
-    found = outcome.diagnosis.comparison
-    if found is None:
-        return outcome
-    number = inputs.window.number
-    serving = serving_guard.decide(inputs.standing, found, window=number, limits=inputs.limits)
-    return replace(outcome, serving=serving)
+    return replace(outcome, serving=_serving(inputs, outcome))
+
+
+def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
+    """Who answers from here on; None where nothing changes.
+
+    The first student serves at once where the simulation showed that the model can learn by itself;
+    else it has to be ahead first.
+    """
+    found, limits = outcome.diagnosis.comparison, inputs.limits
+    if found is not None:
+        alarm = outcome.diagnosis.drift.alarms
+        number = inputs.window.number
+        return serving_guard.decide(
+            inputs.standing, found, window=number, alarm=alarm, limits=limits
+        )
+    learnt = isinstance(outcome, Judged) and outcome.promoted and outcome.labels is not None
+    if not learnt or _serves_at_once(inputs) or not limits.on("serving_guard"):
+        return None
+    return serving_guard.shadowed(inputs.standing)
 
 
 def _turn(inputs: RunInputs, step: Step) -> Outcome:
@@ -192,21 +208,29 @@ def _diagnose(inputs: RunInputs, *, rng: np.random.Generator, tick: Tick) -> Dia
     )
     window = replace(window, set_aside=screening.set_aside)
     drift = detect(window, seed, champion, anchor, screening, rng=rng, tick=tick, limits=limits)
-    comparison = _compare(inputs, window.measured) if limits.on("serving_guard") else None
+    comparison = _compare(inputs, window.measured)
     return Diagnosis(screening=screening, drift=drift, comparison=comparison)
 
 
 def _compare(inputs: RunInputs, window: Window) -> Comparison | None:
     """The learner beside the proved version on the measured rows; None where they are the same."""
     proved = inputs.anchor if inputs.proved is None else inputs.proved
-    if inputs.champion is proved or not len(window):
+    off = not inputs.limits.on("serving_guard")
+    if off or inputs.champion is proved or not len(window):
         return None
     labels = np.full(len(window), UNLABELLED, dtype=np.int64)
     labels[len(window.x) :] = window.held_out_labels
     learner, reference = Running(inputs.champion), Running(proved)
     rows = window.rows
+    in_scale = None
+    if inputs.champion.mode.adapts_scale and not proved.mode.adapts_scale:
+        in_scale = Running(in_own_scale(proved, rows)).answer(rows)
     found = serving_guard.compare(
-        learner.answer(rows), reference.answer(rows), labels, inputs.limits
+        learner.answer(rows),
+        reference.answer(rows),
+        labels,
+        in_scale=in_scale,
+        limits=inputs.limits,
     )
     late = window.late
     if late is None:
@@ -301,7 +325,14 @@ def _not_learnable(inputs: RunInputs) -> Reason | None:
     if inputs.policy.learnable == "yes" or not inputs.limits.on("simulation"):
         return None
     simulation = inputs.simulation
-    return None if simulation is not None and simulation.learnable else "not_learnable"
+    return None if simulation is not None and simulation.worth_a_try else "not_learnable"
+
+
+def _serves_at_once(inputs: RunInputs) -> bool:
+    """Whether the first student may serve before it is ahead: it is known that the model learns."""
+    if inputs.policy.learnable == "yes" or not inputs.limits.on("simulation"):
+        return True
+    return inputs.simulation is not None and inputs.simulation.learnable
 
 
 def _judge_and_simulate(

@@ -16,11 +16,11 @@ RULES = {
     "contamination": "rows denser than the seed set allows teach nothing while half may be its own",
     "contradiction": "rows that version 1 contradicts teach nothing while the seed's traffic rules",
     # selection
-    "duplicate": "a copy of a row teaches nothing",
+    "duplicate": "copies of a row beyond those that the seed set has teach nothing",
     "isolated": "a row without neighbours teaches nothing",
     "as_served": "both readings of a row, in the window's scale and in the served one, must agree",
     "disagreement": "all members must give a row the same label",
-    "low_confidence": "a row needs the confidence of its class's adaptive threshold",
+    "low_confidence": "a row needs the mean confidence of the rows predicted as its class",
     "client_share": "one client teaches at most its share of the accepted rows",
     # alarms
     "agreement": "the members' agreement fell in one step",
@@ -31,7 +31,7 @@ RULES = {
     "standing": "while an alarm stands, less is enough for the next",
     # training
     "agreement_temperature": "a student is no surer than it agrees with its teacher",
-    "simulation": "only what a simulated drift of the seed set gained is learnt",
+    "simulation": "what gained nothing in simulated drift does not learn; little: shadowed at first",
     # gates: each gate is a rule of its own name (`GATES` below); these change gates
     "drift_margin": "margins of gates against the anchor widen with drift",
     # serving

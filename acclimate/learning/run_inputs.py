@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from acclimate.learning.data import Integers, Rows, SeedSet, Window
+from acclimate.learning.data import Flags, Integers, Rows, SeedSet, Window
 from acclimate.learning.drift.scale_shift import in_own_scale
 from acclimate.learning.evaluation.gates import Trial
 from acclimate.learning.evaluation.serving_guard import STARTING, Standing
@@ -74,11 +74,13 @@ class Lesson:
             # Rows are surer on which the window's scale and the served one give the same label.
             as_served = _labels(champion, window.x)
             window = replace(window, taught=None, late=None)
+        window = window.taught_at_once(_judging(inputs, window))
         refused = contamination.refused_rows(
             window, diagnosis.screening, inputs.anchor, _labels(teacher, window.x), limits
         )
         candidates = Candidates.of(
             window,
+            inputs.seed.train,
             refused=refused,
             as_served=as_served,
             client_share=inputs.policy.client_share,
@@ -102,6 +104,17 @@ def trial(inputs: RunInputs, diagnosis: Diagnosis, champion: Bundle, window: Win
         gates=inputs.gates,
         limits=inputs.limits,
     )
+
+
+def _judging(inputs: RunInputs, window: Window) -> Flags:
+    """Which held-out rows (M,) judge before they teach: those that learner and proved version give
+    different labels.
+    """
+    proved = inputs.anchor if inputs.proved is None else inputs.proved
+    if inputs.champion is proved or not len(window.held_out):
+        return np.zeros(len(window.held_out), dtype=bool)
+    ours, theirs = (_labels(bundle, window.held_out) for bundle in (inputs.champion, proved))
+    return np.asarray(ours != theirs)
 
 
 def _labels(bundle: Bundle, x: Rows) -> Integers:

@@ -272,23 +272,11 @@ class Thresholds:
         source="docs/decisions/0015: geometric spending",
     )
 
-    guard_entry: float = limit(
-        0.03,
+    guard_margin: float = limit(
+        0.02,
         unit="mean confidence over the proved version's",
-        protects="from serving a learner that is as good at best",
-        source="docs/decisions/0017: chosen on seeds 20 to 22 of thirteen streams",
-    )
-    guard_exit: float = limit(
-        0.0,
-        unit="mean confidence over the proved version's",
-        protects="from going on serving a learner that fell behind",
-        source="derivation: confidence is the label-free estimate of accuracy; behind is worse",
-    )
-    guard_claim: float = limit(
-        0.25,
-        unit="share of the rows that get another label",
-        protects="from a learner that changes many answers and is hardly surer",
-        source="derivation: of two answers, to be right on at least five rows of eight",
+        protects="from serving a learner that fell behind, and from changing to and fro",
+        source="docs/decisions/0017: chosen on seeds 20 and 21 of twelve streams",
     )
 
     estimate_rows: int = limit(

@@ -12,6 +12,7 @@ from benchmarks.streams.starts import Task
 MODULES = {
     "ours": "benchmarks.streams.play",
     "oracle": "benchmarks.streams.baselines",
+    "ours_few": "benchmarks.streams.play",
     "ours_audited": "benchmarks.streams.play",
     "kumar": "benchmarks.streams.baselines",
     "naive": "benchmarks.streams.baselines",
@@ -22,7 +23,7 @@ MODULES = {
 """Where each is, in the order in which cells are worth running."""
 WITHOUT = "~"
 """Between a method and the rule of learning that it is played without: `ours~isolated`."""
-USUAL = ("ours", "oracle", "ours_audited", "kumar", "naive", "one_shot", "tent")
+USUAL = ("ours", "oracle", "ours_few", "ours_audited", "kumar", "naive", "one_shot", "tent")
 """`frozen` comes for free with each of them."""
 
 
@@ -38,6 +39,7 @@ def made(method: str, task: Task, windows: int) -> Learner:
 
     classes: dict[str, Callable[..., Any]] = {
         "ours": play.Ours,
+        "ours_few": play.OursFew,
         "ours_audited": play.OursAudited,
         "oracle": baselines.Oracle,
         "kumar": baselines.Kumar,

@@ -38,7 +38,7 @@ from acclimate.learning.thresholds import DEFAULT, Thresholds
 from benchmarks.streams.learner import Learnt
 from benchmarks.streams.starts import Task, run_number, step
 
-AUDITED = 25
+AUDITED, FEW = 25, 10
 TAUGHT_WINDOWS = 8
 """Labels of so many earlier windows teach, as in the service
 (`acclimate.storage.runs.label_snapshot`, which speaks SQL).
@@ -197,9 +197,15 @@ class Ours:
 
 
 class OursAudited(Ours):
-    """The loop with 25 audit labels in each window."""
+    """The loop with 25 labels in each window."""
 
     audit = AUDITED
+
+
+class OursFew(Ours):
+    """The loop with ten labels in each window."""
+
+    audit = FEW
 
 
 def letter(outcome: Outcome) -> str:

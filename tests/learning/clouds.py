@@ -10,10 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from acclimate.learning.data import Floats, Integers, Part, SeedSet, Window
+from acclimate.learning.data import Floats, Integers, Part, PseudoLabels, SeedSet, Window
 from acclimate.learning.models.bundle import Bundle
 from acclimate.learning.models.encoding import Normalisation
-from acclimate.learning.results import Diagnosis, Drift, DriftKind, Effect, Screening
+from acclimate.learning.outcomes import Judged
+from acclimate.learning.results import (
+    Diagnosis,
+    Drift,
+    DriftKind,
+    Effect,
+    Gate,
+    Lineage,
+    Screening,
+    Verdict,
+)
 from acclimate.learning.run_inputs import RunInputs
 from acclimate.learning.spec import Gates, InputSpec, NetworkSpec, Policy
 from acclimate.learning.thresholds import DEFAULT, Thresholds
@@ -101,6 +111,25 @@ def inputs(window: Window, champion: Bundle, limits: Thresholds = DEFAULT) -> Ru
         policy=Policy(),
         gates=Gates(),
         limits=limits,
+    )
+
+
+def student(bundle: Bundle) -> Judged:
+    """A student that learnt from four rows and passed its gates."""
+    labels = PseudoLabels(
+        label=np.zeros(4, dtype=np.int64),
+        confidence=np.ones(4, dtype=np.float32),
+        votes=np.full(4, 2),
+        refusal=np.full(4, ""),
+        needed=1,
+    )
+    gate = Gate(gate="finite_weights", value=0.0, limit=0.0, n=0, verdict="pass")
+    return Judged(
+        student=bundle,
+        verdict=Verdict(gates=(gate,)),
+        lineage=Lineage(replay_rows=(1, 1, 1), anchor_distance=0.1),
+        diagnosis=diagnosis(drift("covariate"), 100),
+        labels=labels,
     )
 
 

@@ -54,6 +54,6 @@ def select(
     window: Window, teacher: Bundle, trusted: Part, limits: Thresholds = DEFAULT, **known: Any
 ) -> PseudoLabels:
     """The teacher's labels of the window; `known` are arguments of `Candidates.of`."""
-    candidates = Candidates.of(window, limits=limits, **known)
+    candidates = Candidates.of(window, trusted, limits=limits, **known)
     rng = np.random.default_rng(0)
     return select_labels(window, teacher, trusted, candidates, rng=rng, tick=silent, limits=limits)

@@ -2,14 +2,14 @@ import numpy as np
 from stages import select
 from turned_digits import window_of
 
-from acclimate.learning.data import UNLABELLED, Window
-from acclimate.learning.training.pseudo_labels import adaptive_thresholds
+from acclimate.learning.data import UNLABELLED, Part, Window
+from acclimate.learning.training.pseudo_labels import class_thresholds
 
 
 def test_accepted_rows_have_every_vote_and_the_confidence_of_their_class(anchor, parts, stream):
     window = window_of(stream.turned(15, rng=np.random.default_rng(1))[0])
     labels = select(window, anchor, parts.train)
-    limits = adaptive_thresholds(anchor.network_probabilities(window.x))
+    limits = class_thresholds(anchor.network_probabilities(window.x))
     kept = labels.accepted
     assert 0 < kept.sum() < len(kept)
     assert (labels.votes[kept] == 3).all()
@@ -41,11 +41,26 @@ def test_rows_that_another_reading_calls_something_else_are_refused(anchor, part
     assert (both.refusal[~disputed] == alone.refusal[~disputed]).all()
 
 
-def test_thresholds_are_the_mean_confidence_scaled_by_how_often_a_class_is_seen():
-    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]], dtype=np.float32)
-    limits = adaptive_thresholds(probabilities)
-    tau = (0.9 + 0.8 + 0.6) / 3
-    np.testing.assert_allclose(limits, [tau, tau * 0.3 / 0.7], rtol=1e-5)
+def test_thresholds_are_the_mean_confidence_of_the_rows_that_are_called_so():
+    rows = [[0.9, 0.1, 0.0], [0.7, 0.2, 0.1], [0.4, 0.6, 0.0]]
+    limits = class_thresholds(np.array(rows, dtype=np.float32))
+    mean = (0.9 + 0.7 + 0.6) / 3
+    np.testing.assert_allclose(limits, [0.8, 0.6, mean], rtol=1e-5)
+
+
+def test_a_class_that_gets_rare_needs_as_much_confidence_as_before():
+    often = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], dtype=np.float32)
+    rare = np.concatenate([np.repeat(often[:1], 97, axis=0), often[1:]])
+    np.testing.assert_allclose(class_thresholds(rare), class_thresholds(often), rtol=1e-5)
+
+
+def test_copies_teach_as_often_as_the_seed_set_has_them(anchor, parts, stream):
+    twice = Part(x=np.repeat(parts.train.x, 2, axis=0), y=np.repeat(parts.train.y, 2))
+    x = np.repeat(stream.x[:40], 3, axis=0)
+    window = Window(x=x, held_out=x[:0], held_out_labels=np.empty(0, dtype=np.int64))
+    labels = select(window, anchor, twice)
+    duplicate = (labels.refusal == "duplicate").reshape(40, 3)
+    assert not duplicate[:, :2].any() and duplicate[:, 2].all()
 
 
 def test_of_equal_rows_one_is_kept_and_none_that_is_held_out(anchor, parts, stream):

@@ -15,8 +15,9 @@ from acclimate.learning.data import NONE_OF_THE_CLASSES, UNLABELLED, Past
 from acclimate.learning.drift import abrupt_shift, detector
 from acclimate.learning.drift.label_shift import Residual
 from acclimate.learning.outcomes import Judged, NothingToLearn
-from acclimate.learning.pipeline import _Lesson, _return_to_anchor
+from acclimate.learning.pipeline import _return_to_anchor
 from acclimate.learning.results import Effect, Verdict
+from acclimate.learning.run_inputs import Lesson
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 SEED = clouds.seed_set()
@@ -58,7 +59,7 @@ def test_without_scale_the_champion_teaches_under_drift_of_scale():
     found = clouds.drift("covariate", effects={"scale": effect(0.9, 0.5)})
     window = window_of(clouds.rows(100, 4)[0])
     on, off = (
-        _Lesson.of(clouds.inputs(window, VERSION, limits), clouds.diagnosis(found, 100))
+        Lesson.of(clouds.inputs(window, VERSION, limits), clouds.diagnosis(found, 100))
         for limits in (DEFAULT, without("scale"))
     )
     assert on.teacher.mode.adapts_scale

@@ -12,12 +12,12 @@ from rules_off import covers, effect, without
 from stages import silent
 from turned_digits import window_of
 
+from acclimate.learning import pipeline
 from acclimate.learning.data import UNLABELLED
 from acclimate.learning.evaluation import gates, rollback_monitor
 from acclimate.learning.evaluation.accuracy_estimate import HINDSIGHT, Estimate, estimate
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.models.modes import PriorAdapted
-from acclimate.learning.pipeline import _not_learnable
 from acclimate.learning.results import Drift, Gate, Opinion, Verdict
 from acclimate.learning.spec import Gates
 from acclimate.learning.thresholds import DEFAULT, GATES, Thresholds
@@ -43,13 +43,26 @@ def test_without_agreement_temperature_trusted_rows_alone_calibrate():
 
 
 @covers("simulation")
-def test_without_simulation_what_nobody_simulated_is_learnt():
+def test_without_simulation_a_first_student_serves_at_once():
     window = window_of(clouds.rows(100, 4)[0])
-    assert _not_learnable(clouds.inputs(window, VERSION)) == "not_learnable"
-    given = clouds.inputs(window, VERSION, without("simulation"))
-    assert _not_learnable(given) is None
-    forbidden = replace(given, policy=replace(given.policy, learnable="no"))
-    assert _not_learnable(forbidden) == "switched_off"
+    on, off = (
+        pipeline._serving(clouds.inputs(window, VERSION, limits), clouds.student(VERSION))
+        for limits in (DEFAULT, without("simulation"))
+    )
+    assert on.standing.serves == "proved"
+    assert off is None
+
+
+@covers("serving_guard")
+def test_without_the_serving_guard_nothing_is_compared():
+    window = window_of(clouds.rows(100, 4)[0])
+    wrong = clouds.with_rotated_classes(VERSION)
+    on, off = (
+        pipeline._compare(replace(clouds.inputs(window, wrong, limits), anchor=VERSION), window)
+        for limits in (DEFAULT, without("serving_guard"))
+    )
+    assert on.divergence.value == 1.0
+    assert off is None
 
 
 def judged(limits: Thresholds, amount: float = 0.0) -> dict[str, Gate]:

@@ -43,7 +43,7 @@ class Serving:
     """
 
     standing: Standing
-    comparison: Comparison
+    comparison: Comparison | None
     reason: str
     proves: bool = False
     refutes: bool = False
@@ -51,11 +51,11 @@ class Serving:
     @property
     def document(self) -> Json:
         """As runs and switches show it."""
-        found = asdict(self.comparison)
+        found = {} if self.comparison is None else asdict(self.comparison)
         names = ("advantage", "divergence", "evidence")
         return {
             **asdict(self.standing),
-            **{name: found[name] for name in names},
+            **{name: found.get(name) for name in names},
             "reason": self.reason,
             "proves": self.proves,
             "refutes": self.refutes,
@@ -63,16 +63,24 @@ class Serving:
 
 
 def compare(
-    learner: Floats, proved: Floats, y: Integers, limits: Thresholds = DEFAULT
+    learner: Floats,
+    proved: Floats,
+    y: Integers,
+    *,
+    in_scale: Floats | None = None,
+    limits: Thresholds = DEFAULT,
 ) -> Comparison:
     """Two versions' answers (N, C) to the same rows, at least one.
 
-    y (N,) is the label of a row, below 0 where none is known.
+    y (N,) is the label of a row, below 0 where none is known. `in_scale` (N, C): the proved
+    version's answers in the scale that the learner reads; off the seed's scale it extrapolates, and
+    is sure of what it never saw.
     """
-    ahead = learner.max(axis=1).astype(np.float64) - proved.max(axis=1)
+    sure = proved if in_scale is None else in_scale
+    ahead = learner.max(axis=1).astype(np.float64) - sure.max(axis=1)
     share, n = float((learner.argmax(axis=1) != proved.argmax(axis=1)).mean()), len(y)
     error = limits.estimate_errors * float(ahead.std()) / math.sqrt(n)
-    advantage = Effect(value=float(ahead.mean()), threshold=limits.guard_entry, n=n)
+    advantage = Effect(value=float(ahead.mean()), threshold=limits.guard_margin, n=n)
     lower, upper = wilson_interval(share, n, limits.estimate_errors)
     gains, losses = won_and_lost(learner, proved, y)
     return Comparison(
@@ -92,14 +100,20 @@ def won_and_lost(learner: Floats, proved: Floats, y: Integers) -> tuple[int, int
 
 
 def decide(
-    before: Standing, found: Comparison, *, window: int, limits: Thresholds = DEFAULT
+    before: Standing,
+    found: Comparison,
+    *,
+    window: int,
+    alarm: bool = False,
+    limits: Thresholds = DEFAULT,
 ) -> Serving:
     """Who answers after this comparison, the `window`-th of the model.
 
     Labels decide where they suffice: the e-value of a bet on the rows that one version alone had
-    right, valid at any peek. Else a learner that serves goes on while it is not behind, and one
-    that does not begins to when it is ahead by the margin, beyond chance, and claims to be right on
-    enough of the rows on which they differ.
+    right, valid at any peek. Else a learner that serves goes on while it is not behind by the
+    margin, and one that does not begins to when it is ahead by it, beyond chance. In a window that
+    raised an alarm nothing says that what was learnt of gradual drift still holds: the proved
+    version serves.
     """
     gains, losses = before.gains + found.gains, before.losses + found.losses
     needed = math.log(1.0 / limits.audit_error)
@@ -112,32 +126,41 @@ def decide(
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
     standing = replace(before, gains=gains, losses=losses)
-    if before.serves == "learner":
-        stays = found.divergence.value == 0 or found.advantage.value >= limits.guard_exit
-        serves: Server = "learner" if stays else "proved"
-    else:
-        serves = "learner" if _ahead(found, gains, losses, window, limits) else "proved"
-    reason = _reason(before.serves, serves, found)
+    serves: Server = "learner" if _serves(standing, found, window, limits) else "proved"
+    if alarm and found.divergence.value > 0:
+        serves = "proved"
+    reason = _reason(before.serves, serves, found, alarm)
     return Serving(standing=replace(standing, serves=serves), comparison=found, reason=reason)
 
 
-def _ahead(found: Comparison, gains: int, losses: int, window: int, limits: Thresholds) -> bool:
-    """Whether a learner that does not serve begins to."""
-    advantage, divergence = found.advantage.value, found.divergence.value
+def shadowed(before: Standing) -> Serving:
+    """The proved version goes on serving beside a first student that has to be ahead first."""
+    reason = (
+        "the simulation does not show that this model learns by itself: the proved version serves "
+        "until the learner is clearly ahead"
+    )
+    return Serving(standing=replace(before, serves="proved"), comparison=None, reason=reason)
+
+
+def _serves(now: Standing, found: Comparison, window: int, limits: Thresholds) -> bool:
+    """Whether the learner serves, as far as its confidence says."""
+    if now.serves == "learner":
+        return found.advantage.value >= -limits.guard_margin
     beyond_chance = found.evidence >= math.log(1.0 / level_of_window(window, limits))
-    claims = advantage >= limits.guard_claim * divergence
-    return found.advantage.detected and beyond_chance and claims and gains >= losses
+    return found.advantage.detected and beyond_chance and now.gains >= now.losses
 
 
-def _reason(before: Server, serves: Server, found: Comparison) -> str:
+def _reason(before: Server, serves: Server, found: Comparison, alarm: bool) -> str:
     """The decision without labels, in words."""
     figures = (
         f"on {found.advantage.n} rows the learner is surer by {found.advantage.value:+.3f} than "
         f"the proved version, and {found.divergence.value:.0%} get another label"
     )
+    if alarm and serves == "proved":
+        return f"the window raised an alarm: the proved version serves; {figures}"
     said = {
         ("learner", "learner"): "the learner serves",
-        ("learner", "proved"): "the learner is no longer ahead: the proved version serves",
+        ("learner", "proved"): "the learner fell behind: the proved version serves",
         ("proved", "proved"): "the proved version serves until the learner is clearly ahead",
         ("proved", "learner"): "the learner is clearly ahead and serves again",
     }

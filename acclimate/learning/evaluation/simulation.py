@@ -85,7 +85,7 @@ def _play(
         if number + 1 == len(windows):
             break
         window = Window(x=part.x, held_out=part.x[:0], held_out_labels=part.y[:0])
-        candidates = Candidates.of(window, limits=limits)
+        candidates = Candidates.of(window, seed.train, limits=limits)
         labels = select(window, champion, seed.train, candidates, rng=rng, tick=tick, limits=limits)
         if not labels.too_few:
             relabel = relabeller(window, seed.train, candidates, labels, limits)

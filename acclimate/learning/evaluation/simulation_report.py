@@ -33,7 +33,7 @@ class Act:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """All acts. `learnable` where learning gains in the mean and harms much in none."""
+    """All acts. `learnable` where learning gains clearly in the mean and harms much in none."""
 
     acts: tuple[Act, ...]
 
@@ -45,6 +45,13 @@ class Simulation:
     def learnable(self) -> bool:
         worst = min(act.gain for act in self.acts)
         return self.gain >= DEFAULT.simulated_gain and worst >= DEFAULT.simulated_worst
+
+    @property
+    def worth_a_try(self) -> bool:
+        """Whether learning gains at all: then it is tried beside version 1, which serves until the
+        learner is ahead.
+        """
+        return self.gain > 0.0
 
     @property
     def detail(self) -> str:
@@ -63,6 +70,11 @@ class Simulation:
             can = (
                 "by itself this model can learn gradual drift of its inputs; "
                 "a new meaning of the classes needs labels"
+            )
+        elif self.worth_a_try:
+            can = (
+                "it is uncertain that this model can learn drift by itself: it learns in the "
+                "shadow of version 1, and serves once it is clearly ahead"
             )
         else:
             can = (

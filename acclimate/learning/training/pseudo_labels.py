@@ -24,10 +24,11 @@ Relabel = Callable[[Bundle, np.random.Generator], PseudoLabels]
 class Candidates:
     """What is known of the rows to learn from (N,) whoever labels them.
 
-    `duplicate`: copies. `set_aside`: unsupported by most clients. `refused`: suspect or
-    contradicted (`contamination.refused_rows`). `isolated`: without neighbours; None where that was
-    not measured yet. `as_served`: the champion's labels in the scale it serves in, where the
-    teacher reads rows in another. One client teaches at most `client_share` of what is accepted.
+    `set_aside`: unsupported by most clients. `refused`: suspect or contradicted
+    (`contamination.refused_rows`). `isolated`: without neighbours; None where that was not measured
+    yet. `as_served`: the champion's labels in the scale it serves in, where the teacher reads rows
+    in another. One client teaches at most `client_share` of what is accepted. `duplicate`: copies
+    beyond what the seed set has of one row.
     """
 
     duplicate: Flags
@@ -40,17 +41,20 @@ class Candidates:
     @staticmethod
     def of(
         window: Window,
+        trusted: Part,
         *,
         refused: Flags | None = None,
         as_served: Integers | None = None,
         client_share: float = 1.0,
         limits: Thresholds = DEFAULT,
     ) -> Candidates:
-        duplicate = duplicates(window.x, window.held_out)
-        nothing = np.zeros_like(duplicate)
-        rows = len(duplicate)
+        rows = len(window.x)
+        nothing = np.zeros(rows, dtype=bool)
+        duplicate = nothing
+        if limits.on("duplicate"):
+            duplicate = duplicates(window.x, window.held_out, trusted.x)
         return Candidates(
-            duplicate=duplicate if limits.on("duplicate") else nothing,
+            duplicate=duplicate,
             set_aside=nothing if window.set_aside is None else window.set_aside[:rows],
             refused=nothing if refused is None else refused,
             as_served=as_served if limits.on("as_served") else None,
@@ -78,7 +82,7 @@ def select(
     Rows are read in the teacher's starting state. Refusals, the first that holds: `duplicate`;
     `few_senders` (set aside); `isolated` (no neighbours, neither in the window nor trusted);
     `unvouched` (refused by screening); `disagreement` (of the members, or of both readings of the
-    rows); `low_confidence` (below the adaptive threshold of the class); `client_share` (one client
+    rows); `low_confidence` (below the threshold of the class); `client_share` (one client
     would teach more than that share of what is accepted).
     """
     state = teacher.start
@@ -87,7 +91,7 @@ def select(
     label = mean_NC.argmax(axis=1).astype(np.int64)
     confidence = mean_NC.max(axis=1)
     votes = (votes_VNC.argmax(axis=2) == label).sum(axis=0).astype(np.int64)
-    needed_confidence = adaptive_thresholds(mean_NC[candidates.counted])[label]
+    needed_confidence = class_thresholds(mean_NC[candidates.counted])[label]
     isolated = candidates.isolated
     if isolated is None:
         isolated = _isolated(window, candidates.counted, teacher, trusted, rng, limits)
@@ -136,17 +140,21 @@ def relabeller(
     return relabel
 
 
-def adaptive_thresholds(probabilities_NC: Floats) -> Floats:
-    """The confidence (C,) that a row of each class needs: FreeMatch (Wang et al. 2023), one window.
+def class_thresholds(probabilities_NC: Floats) -> Floats:
+    """The confidence (C,) that a row of each class needs: the mean of the rows predicted so.
 
-    The global threshold is the mean confidence. A class that is predicted less, or less surely,
-    than the most predicted one needs proportionally less.
+    About half of each class teaches, whatever the classes' shares are: no class lowers its own
+    limit by being rare, as it does where the limit follows its share (FreeMatch, Wang et al. 2023).
+    A class that no row is predicted as needs the mean confidence of all rows.
     """
+    classes = probabilities_NC.shape[1]
     if not len(probabilities_NC):
-        return np.zeros(probabilities_NC.shape[1], dtype=np.float32)
-    expected = probabilities_NC.mean(axis=0)
-    tau = probabilities_NC.max(axis=1).mean()
-    return np.asarray(expected / expected.max() * tau, dtype=np.float32)
+        return np.zeros(classes, dtype=np.float32)
+    label, confidence = probabilities_NC.argmax(axis=1), probabilities_NC.max(axis=1)
+    rows = np.bincount(label, minlength=classes)
+    sums = np.bincount(label, weights=confidence, minlength=classes)
+    means = np.where(rows > 0, sums / np.maximum(rows, 1), confidence.mean())
+    return np.asarray(means, dtype=np.float32)
 
 
 def _isolated(

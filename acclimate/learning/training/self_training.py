@@ -35,11 +35,11 @@ def self_train(
     labelled better by a student of surer rows. Ends early where too few rows are accepted. Raises
     `student.NonFiniteLoss`.
     """
-    short = replace(recipe, steps=recipe.steps // recipe.rounds)
     replay = Replay(trusted=seed.train, taught=window.taught)
     student = teacher
     for number in range(recipe.rounds):
         part = _part(tick, number, recipe.rounds)
+        short = replace(recipe, steps=recipe.round_steps(int(labels.accepted.sum())))
         student = train(student, window, labels, replay, short, rng=rng, tick=part)
         if number + 1 == recipe.rounds:
             break

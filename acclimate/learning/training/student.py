@@ -67,12 +67,15 @@ def train(
 
     def batches(rng: np.random.Generator) -> Iterator[Batch]:
         for rows in _shuffled(len(kept), recipe.window_rows, rng):
-            trusted = replay.draw(recipe.replay_rows, rng=rng)
-            z = np.concatenate([kept.x[rows], encoding.apply(trusted.x)])
-            yield (
-                augment.strong(z, encoding, strength=strength, rng=rng),
-                np.concatenate([kept.y[rows], trusted.y]),
-            )
+            seed = replay.draw(recipe.replay_rows, rng=rng)
+            z, y = [kept.x[rows], encoding.apply(seed.x)], [kept.y[rows], seed.y]
+            taught = replay.draw_taught(recipe.taught_rows, rng=rng)
+            if taught is not None:
+                # Traffic, read as the window is.
+                z.append(teacher.encode(taught.x, teacher.start))
+                y.append(taught.y)
+            augmented = augment.strong(np.concatenate(z), encoding, strength=strength, rng=rng)
+            yield augmented, np.concatenate(y)
 
     wanted = range(teacher.network_spec.members)
     members = tuple(
