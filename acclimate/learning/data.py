@@ -24,6 +24,10 @@ Json = dict[str, Any]
 
 HELD_OUT_SHARE = 0.2
 """Of the unlabelled rows of a window, drawn uniformly: they judge and never train."""
+LOOKED_ANEW = 3
+"""Alarms one after the other, after which a window is compared with the one before it: drift that
+goes on is no jump.
+"""
 UNLABELLED = -1
 """Label of a row without an audit label."""
 NONE_OF_THE_CLASSES = -2

@@ -54,13 +54,25 @@ class FirstVersion(Trained):
 class Judged(Trained):
     """A challenger: a student with the labels it was trained on, or the anchor in another mode.
 
-    `opinion`: a second estimate of the accuracy of the champion's answers to the window.
+    `labels` are pseudo-labels; `taught` is the number of rows that people labelled. `opinion`: a
+    second estimate of the accuracy of the champion's answers to the window.
     """
 
     diagnosis: Diagnosis
     labels: PseudoLabels | None = None
+    taught: int = 0
     opinion: Opinion | None = None
     serving: Serving | None = None
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the challenger has other weights than those it began with."""
+        return self.labels is not None or self.taught > 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the window raised an alarm that labels of it answered: they taught."""
+        return self.diagnosis.drift.alarms and self.labels is None and self.taught > 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -47,8 +47,9 @@ from acclimate.learning.training import recipes
 from acclimate.learning.training.calibration import calibrate, calibrate_student
 from acclimate.learning.training.pseudo_labels import relabeller, select
 from acclimate.learning.training.recipes import Recipe
+from acclimate.learning.training.replay import Replay
 from acclimate.learning.training.self_training import self_train
-from acclimate.learning.training.student import bring, train_anchor
+from acclimate.learning.training.student import bring, train_anchor, train_on_labels
 
 Tick = Callable[[int, int], None]
 
@@ -84,7 +85,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
         return serving_guard.decide(
             inputs.standing, found, window=number, alarm=alarm, limits=limits
         )
-    learnt = isinstance(outcome, Judged) and outcome.promoted and outcome.labels is not None
+    learnt = isinstance(outcome, Judged) and outcome.promoted and outcome.learnt
     if not learnt or _serves_at_once(inputs) or not limits.on("serving_guard"):
         return None
     return serving_guard.shadowed(inputs.standing)
@@ -94,24 +95,40 @@ def _turn(inputs: RunInputs, step: Step) -> Outcome:
     """The outcome, before who serves is decided."""
     recipe = recipes.named(inputs.policy.recipe)
     found, lesson = _plan(inputs, step)
-    if isinstance(found, Quarantined):
-        return found
-    if isinstance(found, NothingToLearn):
-        return _return_to_anchor(found, inputs, step)
-    assert lesson is not None, "what is learnable has a teacher"
-    student = step("train", _train, lesson, found.labels, inputs, recipe)
+    labels = found.labels if isinstance(found, Learnable) else None
+    if labels is None:
+        lesson = _labelled(found, inputs)
+        if lesson is None:
+            if isinstance(found, NothingToLearn):
+                return _return_to_anchor(found, inputs, step)
+            assert isinstance(found, Quarantined)
+            return found
+        student = step("train", _train_on_labels, lesson, inputs, recipe)
+    else:
+        assert lesson is not None, "what is learnable has a teacher"
+        student = step("train", _train, lesson, labels, inputs, recipe)
     student = step("calibrate", _calibrate, student, lesson, inputs)
     student = student.with_self_test(inputs.seed.judging.x)
-    verdict = step("judge", judge, student, lesson.trial(inputs, found.diagnosis))
+    trial = lesson.trial(inputs, found.diagnosis, taught=labels is None)
+    verdict = step("judge", judge, student, trial)
     return Judged(
         diagnosis=found.diagnosis,
-        labels=found.labels,
+        labels=labels,
+        taught=lesson.taught,
         student=student,
         verdict=verdict,
         expected=_expected(inputs.window, student=student, champion=lesson.served),
         opinion=second_opinion.in_hindsight(lesson.served, student, inputs.window.rows),
         lineage=lineage.trace(student, inputs.anchor, inputs.seed, lesson.window.taught),
     )
+
+
+def _labelled(found: NothingToLearn | Quarantined | Learnable, inputs: RunInputs) -> Lesson | None:
+    """The lesson of labels alone, where nothing else teaches; None where there are too few."""
+    if inputs.policy.learnable == "no" or not inputs.limits.on("labels_alone"):
+        return None
+    lesson = Lesson.of(inputs, found.diagnosis)
+    return lesson if lesson.taught >= inputs.limits.label_rows else None
 
 
 def plan(inputs: RunInputs, step: Step) -> Learnable | NothingToLearn | Quarantined:
@@ -269,6 +286,15 @@ def _train(
     relabel = relabeller(lesson.window, seed.train, lesson.candidates, labels, inputs.limits)
     student = self_train(teacher, lesson.window, labels, seed, recipe, relabel, rng=rng, tick=tick)
     return student.with_mode(teacher.mode if teacher.mode.adapts_scale else PLAIN)
+
+
+def _train_on_labels(
+    lesson: Lesson, inputs: RunInputs, recipe: Recipe, *, rng: np.random.Generator, tick: Tick
+) -> Bundle:
+    """As `_train`, where nobody but people taught."""
+    replay = Replay(trusted=inputs.seed.train, taught=lesson.window.taught)
+    student = train_on_labels(lesson.teacher, replay, recipe, rng=rng, tick=tick)
+    return student.with_mode(lesson.teacher.mode if lesson.teacher.mode.adapts_scale else PLAIN)
 
 
 def _calibrate(

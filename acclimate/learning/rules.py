@@ -31,6 +31,7 @@ RULES = {
     "standing": "while an alarm stands, less is enough for the next",
     # training
     "agreement_temperature": "a student is no surer than it agrees with its teacher",
+    "labels_alone": "labels teach alone where nothing else does",
     "simulation": "what gained nothing in simulated drift does not learn; little: in the shadow",
     # gates: each gate is a rule of its own name (`GATES` below); these change gates
     "drift_margin": "margins of gates against the anchor widen with drift",

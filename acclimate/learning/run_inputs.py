@@ -88,9 +88,15 @@ class Lesson:
         )
         return Lesson(teacher=teacher, served=served, window=window, candidates=candidates)
 
-    def trial(self, inputs: RunInputs, diagnosis: Diagnosis) -> Trial:
+    @property
+    def taught(self) -> int:
+        """How many rows that people labelled teach now."""
+        return 0 if self.window.taught is None else len(self.window.taught)
+
+    def trial(self, inputs: RunInputs, diagnosis: Diagnosis, *, taught: bool = False) -> Trial:
         """What the student is judged against."""
-        return trial(inputs, diagnosis, self.served, self.window.measured)
+        found = trial(inputs, diagnosis, self.served, self.window.measured)
+        return replace(found, taught=taught)
 
 
 def trial(inputs: RunInputs, diagnosis: Diagnosis, champion: Bundle, window: Window) -> Trial:

@@ -15,9 +15,7 @@ from acclimate.learning.rules import GATES, RULES
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """All decision limits; `off` names rules that do not apply, so that a benchmark can show what
-    each one earns. Raises `ValueError` on an unknown rule.
-    """
+    """All decision limits; `off` names rules that do not apply. Raises `ValueError` on others."""
 
     off: frozenset[str] = frozenset()
     series_error: float = limit(
@@ -77,8 +75,8 @@ class Thresholds:
     label_rows: int = limit(
         10,
         unit="labels",
-        protects="the alarm `concept` from chance of very few labels",
-        source="not measured: fewer labels decide nothing at 95 per cent but for extremes",
+        protects="alarms, gates and training from chance of very few labels",
+        source="not measured: fewer decide nothing at 95 per cent but for extremes",
     )
     unknown_share: float = limit(
         0.05,
@@ -241,12 +239,6 @@ class Thresholds:
         protects="from comparing answers on a handful of rows",
         source="a share of 0.75 of 20 rows is known within 0.19 at 95 per cent",
     )
-    audited_rows: int = limit(
-        10,
-        unit="labels",
-        protects="challengers from being refused by very few labels",
-        source="docs/decisions/0015: fewer labels are information",
-    )
     recall_rows: int = limit(
         20,
         unit="rows of a class",
@@ -276,7 +268,7 @@ class Thresholds:
         0.02,
         unit="mean confidence over the proved version's",
         protects="from serving a learner that fell behind, and from changing to and fro",
-        source="docs/decisions/0017: chosen on seeds 20 and 21 of twelve streams",
+        source="docs/decisions/0017: chosen on twelve streams",
     )
 
     estimate_rows: int = limit(

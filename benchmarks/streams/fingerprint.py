@@ -87,8 +87,8 @@ class Fingerprinted(Ours):
         simulation = self.begun.simulation
         self._take(simulation and simulation.as_json()["expected_gain"])
 
-    def labels(self, y: Integers, run: int) -> Integers:
-        labels = super().labels(y, run)
+    def labels(self, x: Rows, y: Integers, number: int) -> Integers:
+        labels = super().labels(x, y, number)
         if self.play.unknown and self.last:
             labels[labels != UNLABELLED] = NONE_OF_THE_CLASSES
         return labels

@@ -16,6 +16,7 @@ import numpy as np
 
 from acclimate.learning import pipeline
 from acclimate.learning.data import (
+    LOOKED_ANEW,
     UNLABELLED,
     Floats,
     Integers,
@@ -103,7 +104,8 @@ class Ours:
         self.labelled.append(Part(x=x[labels >= 0], y=labels[labels >= 0]))
         told = {**_told(outcome), "estimate": self.estimated(outcome, y, answers)}
         drift = outcome.diagnosis.drift
-        self.diagnosed[self.number] = drift.document, not drift.alarms
+        answered = isinstance(outcome, Judged) and outcome.answered
+        self.diagnosed[self.number] = drift.document, answered or not drift.alarms
         before = self.serving
         self.decide(outcome)
         return Learnt(
@@ -148,9 +150,12 @@ class Ours:
         taught = [part for part in self.labelled[-TAUGHT_WINDOWS:] if len(part)][::-1]
         good = [number for number, (_, good) in self.diagnosed.items() if good]
         past = None
-        if good:
-            standing = not self.diagnosed[max(self.diagnosed)][1]
-            past = Past.of(self.diagnosed[max(good)][0], standing=standing)
+        newest = max(self.diagnosed, default=0)
+        alarmed = newest - max(good, default=0)
+        if alarmed >= LOOKED_ANEW:
+            past = Past.of(self.diagnosed[newest][0])
+        elif good:
+            past = Past.of(self.diagnosed[max(good)][0], standing=alarmed > 0)
         return Snapshot(
             labels=labels,
             number=self.number,

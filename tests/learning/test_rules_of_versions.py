@@ -18,6 +18,7 @@ from acclimate.learning.evaluation import gates, rollback_monitor
 from acclimate.learning.evaluation.accuracy_estimate import HINDSIGHT, Estimate, estimate
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.models.modes import PriorAdapted
+from acclimate.learning.outcomes import Judged, NothingToLearn
 from acclimate.learning.results import Drift, Gate, Opinion, Verdict
 from acclimate.learning.spec import Gates
 from acclimate.learning.thresholds import DEFAULT, GATES, Thresholds
@@ -51,6 +52,18 @@ def test_without_simulation_a_first_student_serves_at_once():
     )
     assert on.standing.serves == "proved"
     assert off is None
+
+
+@covers("labels_alone")
+def test_without_labels_alone_nothing_is_learnt_where_the_model_cannot_learn_by_itself():
+    x, y = clouds.rows(100, 4)
+    window = window_of(x, labels=np.where(np.arange(len(y)) < 40, y, UNLABELLED))
+    on, off = (
+        pipeline.run(clouds.inputs(window, VERSION, limits), pipeline.plain_step(0))
+        for limits in (DEFAULT, without("labels_alone"))
+    )
+    assert isinstance(on, Judged) and on.taught == 40 and on.labels is None
+    assert isinstance(off, NothingToLearn)
 
 
 @covers("serving_guard")

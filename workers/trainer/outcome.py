@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from acclimate.learning.data import Json, PseudoLabels
 from acclimate.learning.evaluation.serving_guard import Serving
-from acclimate.learning.outcomes import FirstVersion, Outcome, Quarantined, Trained
+from acclimate.learning.outcomes import FirstVersion, Judged, Outcome, Quarantined, Trained
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.learning.training import recipes
@@ -216,6 +216,7 @@ def _note_window(
 ) -> None:
     """Write what the run found in its windows; an alarm quarantines those that nobody released."""
     drift, labels = ended.diagnosis.drift, labels_of(ended)
+    answered = isinstance(ended, Judged) and ended.answered
     for number in task.run["windows"]:
         released = windows.get(connection, task.model["id"], number)["state"] == "released"
         found = windows.Findings(
@@ -223,7 +224,7 @@ def _note_window(
             estimate=estimates.get(number),
             rows_pseudo_labelled=int(labels.accepted.sum()) if labels else 0,
             rows_refused=sum(labels.refused.values()) if labels else 0,
-            state="quarantined" if drift.alarms and not released else None,
+            state="quarantined" if drift.alarms and not (released or answered) else None,
         )
         windows.note(connection, task.model["id"], number, found)
 

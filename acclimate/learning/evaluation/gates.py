@@ -36,11 +36,15 @@ ECE_DRAWS = 200
 ANCHOR_BINDS = ("finite_weights", "self_test", "better_than_chance")
 
 Tick = Callable[[int, int], None]
+Evidence = Literal["audited", "label_free"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
-    """What a challenger is judged against: the champion, the anchor, rows, drift and limits."""
+    """What a challenger is judged against: the champion, the anchor, rows, drift and limits.
+
+    `taught`: the challenger learnt from labels alone, so nothing has to stand in for them.
+    """
 
     champion: Bundle
     anchor: Bundle
@@ -49,14 +53,15 @@ class Trial:
     drift: Drift
     gates: Gates
     limits: Thresholds = DEFAULT
+    taught: bool = False
 
 
 def judge(student: Bundle, trial: Trial, *, rng: np.random.Generator, tick: Tick) -> Verdict:
     """All gates of a student: on judging rows, on unlabelled held-out rows, on audited rows if any.
 
     `evidence` is audited where the labels prove that it is not worse; then what replaces labels
-    only informs. Labels that prove nothing may still refuse, and the label-free gates decide. Never
-    raises on a damaged student: it fails.
+    only informs, as it does for a student that learnt from labels alone. Labels that prove nothing
+    may still refuse, and the label-free gates decide. Never raises on a damaged student: it fails.
     """
     checked = [_finite_weights(student), _self_test(student), _enough_evidence(trial)]
     tick(1, 4)
@@ -67,13 +72,14 @@ def judge(student: Bundle, trial: Trial, *, rng: np.random.Generator, tick: Tick
     checked += _on_held_out(student, trial)
     proof = _audited(student, trial) if len(trial.window.audited) else []
     tick(4, 4)
-    off = trial.limits.off
-    if not any(_proves(gate) for gate in proof):
-        return Verdict(gates=(*checked, *proof), evidence="label_free").without(off)
-    relieved = [
-        replace(gate, binds=gate.binds and gate.gate not in INSTEAD_OF_LABELS) for gate in checked
-    ]
-    return Verdict(gates=(*relieved, *proof), evidence="audited").without(off)
+    proved = any(_proves(gate) for gate in proof)
+    if proved or trial.taught:
+        checked = [
+            replace(gate, binds=gate.binds and gate.gate not in INSTEAD_OF_LABELS)
+            for gate in checked
+        ]
+    evidence: Evidence = "audited" if proved else "label_free"
+    return Verdict(gates=(*checked, *proof), evidence=evidence).without(trial.limits.off)
 
 
 def judge_mode(
@@ -278,11 +284,11 @@ def _audited(student: Bundle, trial: Trial) -> list[Gate]:
 
     The proof counts either way, or is insufficient and does not bind. The gain observed only
     refuses, where losses outnumber gains; each challenger that these labels judged before costs one
-    gain more. Fewer than `audited_rows` labels inform.
+    gain more. Fewer than `label_rows` labels inform.
     """
     audited, peeks = trial.window.audited, trial.window.peeks
     alpha = level_of_peek(peeks, trial.limits)
-    n, enough = len(audited), len(audited) >= trial.limits.audited_rows
+    n, enough = len(audited), len(audited) >= trial.limits.label_rows
     answers = _served(student, audited.x)
     if not np.isfinite(answers).all():
         names = ("audited_accuracy", "audited_gain")

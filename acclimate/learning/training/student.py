@@ -77,12 +77,44 @@ def train(
             augmented = augment.strong(np.concatenate(z), encoding, strength=strength, rng=rng)
             yield augmented, np.concatenate(y)
 
-    wanted = range(teacher.network_spec.members)
-    members = tuple(
-        copy.deepcopy(teacher.members[index % len(teacher.members)]) for index in wanted
-    )
+    members = _copies(teacher)
     _fit(members, batches, recipe, rng=rng, tick=tick)
     return replace(teacher, members=members).without_self_test()
+
+
+def train_on_labels(
+    teacher: Bundle,
+    replay: Replay,
+    recipe: Recipe,
+    *,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Bundle:
+    """A new bundle, warm started from the teacher's members, on trusted rows alone.
+
+    Half of a batch is of the seed set and half labelled traffic, read in the teacher's starting
+    state. Not calibrated. Raises `NonFiniteLoss`.
+    """
+    encoding, size = teacher.encoding, (recipe.window_rows + recipe.replay_rows) // 2
+
+    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+        while True:
+            seed, taught = replay.draw(size, rng=rng), replay.draw_taught(size, rng=rng)
+            assert taught is not None, "somebody labelled rows"
+            read = [encoding.apply(seed.x), teacher.encode(taught.x, teacher.start)]
+            z = np.concatenate(read)
+            y = np.concatenate([seed.y, taught.y])
+            yield augment.strong(z, encoding, strength=teacher.strength, rng=rng), y
+
+    members = _copies(teacher)
+    _fit(members, batches, recipe, rng=rng, tick=tick)
+    return replace(teacher, members=members).without_self_test()
+
+
+def _copies(teacher: Bundle) -> tuple[nn.Module, ...]:
+    """As many members as the spec wants, copied from the teacher's in turn."""
+    wanted = range(teacher.network_spec.members)
+    return tuple(copy.deepcopy(teacher.members[index % len(teacher.members)]) for index in wanted)
 
 
 def train_anchor(

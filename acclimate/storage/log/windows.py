@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
-from acclimate.learning.data import Json, Past
+from acclimate.learning.data import LOOKED_ANEW, Json, Past
 from acclimate.storage.database import now
 from acclimate.storage.registry import replicas
 from acclimate.storage.registry.models import ModelDeleted
@@ -168,6 +168,9 @@ def note(connection: Connection, model_id: str, number: int, found: Findings) ->
 def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
     """The effects seen in the newest diagnosed window that is not quarantined; None without one.
 
+    Where the newest `LOOKED_ANEW` windows are all quarantined, those of the newest: what goes on is
+    looked at anew.
+
     Only windows older than `before` count: a window that is learnt from again is not compared with
     itself.
     """
@@ -178,6 +181,9 @@ def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
         .order_by(windows.c.number.desc())
     )
     diagnosed = [row for row in connection.execute(query) if row.drift is not None]
+    newest = [row.state for row in diagnosed[:LOOKED_ANEW]]
+    if newest == ["quarantined"] * LOOKED_ANEW:
+        return Past.of(diagnosed[0].drift)
     standing = bool(diagnosed) and diagnosed[0].state == "quarantined"
     for row in diagnosed:
         if row.state in ("closed", "released"):

@@ -133,11 +133,8 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
 
 def last_serving(connection: Connection, model_id: str, *, before: str) -> Json | None:
     """What the newest run before this one kept of who serves; None where none compared versions."""
-    query = (
-        select(runs.c.serving)
-        .where(runs.c.model_id == model_id, runs.c.id < before, runs.c.ended_at.is_not(None))
-        .order_by(runs.c.id.desc())
-    )
+    where = (runs.c.model_id == model_id, runs.c.id < before, runs.c.ended_at.is_not(None))
+    query = select(runs.c.serving).where(*where).order_by(runs.c.id.desc())
     found: list[Json | None] = list(connection.execute(query.limit(SERVING_RUNS)).scalars())
     return next((serving for serving in found if serving is not None), None)
 
