@@ -134,7 +134,8 @@ class Window:
     `released`: an operator released it, whatever alarm it raises.
     `client` (N,) and `held_out_client` (M,) number the keys that sent the rows, named by
     `client_names`; None where that is not known.
-    `taught`: labelled rows of earlier windows to learn from, newest first. `late`: such rows whose
+    `taught`: labelled rows to learn from, newest first; the first `fresh` of them are of this
+    window, and judge too, by members that did not learn from them. `late`: such rows whose
     labels came after every earlier run was requested: they judge now, and teach from the next run
     on. No row is in two of the four.
     `peeks`: challengers that were judged on this window's labels before.
@@ -152,6 +153,7 @@ class Window:
     past: Past | None = None
     released: bool = False
     taught: Part | None = None
+    fresh: int = 0
     late: Part | None = None
     peeks: int = 0
     number: int = 1
@@ -210,7 +212,15 @@ class Window:
             held_out_client=None if held_out_client is None else held_out_client[~teach],
             set_aside=set_aside,
             taught=now if self.taught is None else Part.joined(now, self.taught),
+            fresh=len(now),
         )
+
+    @property
+    def fresh_rows(self) -> Part | None:
+        """The labelled rows of this window that teach in this run; None where there are none."""
+        if self.taught is None or not self.fresh:
+            return None
+        return Part(x=self.taught.x[: self.fresh], y=self.taught.y[: self.fresh])
 
     @property
     def unlabelled_held_out(self) -> Rows:

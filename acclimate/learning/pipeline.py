@@ -292,7 +292,7 @@ def _train_on_labels(
     lesson: Lesson, inputs: RunInputs, recipe: Recipe, *, rng: np.random.Generator, tick: Tick
 ) -> Bundle:
     """As `_train`, where nobody but people taught."""
-    replay = Replay(trusted=inputs.seed.train, taught=lesson.window.taught)
+    replay = Replay.of(inputs.seed, lesson.window, lesson.teacher.network_spec.members)
     student = train_on_labels(lesson.teacher, replay, recipe, rng=rng, tick=tick)
     return student.with_mode(lesson.teacher.mode if lesson.teacher.mode.adapts_scale else PLAIN)
 

@@ -70,7 +70,8 @@ def judge(student: Bundle, trial: Trial, *, rng: np.random.Generator, tick: Tick
     checked += _calibration(student, trial.judging, trial.gates, rng)
     tick(3, 4)
     checked += _on_held_out(student, trial)
-    proof = _audited(student, trial) if len(trial.window.audited) else []
+    labelled = len(trial.window.audited) or trial.window.fresh
+    proof = _audited(student, trial) if labelled else []
     tick(4, 4)
     proved = any(_proves(gate) for gate in proof)
     if proved or trial.taught:
@@ -282,20 +283,33 @@ def _on_held_out(student: Bundle, trial: Trial) -> list[Gate]:
 def _audited(student: Bundle, trial: Trial) -> list[Gate]:
     """On labelled rows: what is proved of the gain over the champion, and the gain observed.
 
+    Rows that taught are answered by the member that did not learn from them, beside the champion's
+    of the same number (cross-fitting).
+
     The proof counts either way, or is insufficient and does not bind. The gain observed only
     refuses, where losses outnumber gains; each challenger that these labels judged before costs one
     gain more. Fewer than `label_rows` labels inform.
     """
-    audited, peeks = trial.window.audited, trial.window.peeks
+    peeks = trial.window.peeks
     alpha = level_of_peek(peeks, trial.limits)
-    n, enough = len(audited), len(audited) >= trial.limits.label_rows
-    answers = _served(student, audited.x)
-    if not np.isfinite(answers).all():
+    pairs = [
+        (_served(student, part.x), _served(trial.champion, part.x), part.y)
+        for part in (trial.window.audited,)
+        if len(part)
+    ]
+    fresh = trial.window.fresh_rows
+    if fresh is not None and len(student.members) > 1:
+        pairs.append((_left_out(student, fresh.x), _left_out(trial.champion, fresh.x), fresh.y))
+    n = sum(len(y) for _, _, y in pairs)
+    enough = n >= trial.limits.label_rows
+    if not all(np.isfinite(answers).all() for answers, _, _ in pairs):
         names = ("audited_accuracy", "audited_gain")
         return [_at_least(name, math.nan, 0.0, n, binds=enough) for name in names]
-    right = _right(answers, audited.y)
-    before = _right(_served(trial.champion, audited.x), audited.y)
-    gains, losses = int((right & ~before).sum()), int((before & ~right).sum())
+    gains = losses = 0
+    for answers, before, y in pairs:
+        right, was_right = _right(answers, y), _right(before, y)
+        gains += int((right & ~was_right).sum())
+        losses += int((was_right & ~right).sum())
     bound = betting.lower_bound(gains, losses, n, alpha=alpha)
     proof = _at_least("audited_accuracy", bound, -trial.gates.audited_margin, n)
     if proof.verdict == "fail" and betting.upper_bound(gains, losses, n, alpha=alpha) >= 0.0:
@@ -323,6 +337,13 @@ def _better_than_chance(anchor: Bundle, judging: Part) -> Gate:
 def _served(bundle: Bundle, rows: Rows) -> Floats:
     """The networks' answers to rows as the version starts to read them."""
     return bundle.network_probabilities(rows, bundle.start)
+
+
+def _left_out(bundle: Bundle, rows: Rows) -> Floats:
+    """The answer (N, C) to each row of the member that its fold was left out for."""
+    logits = bundle.member_logits(rows, bundle.start)
+    member = np.arange(len(rows)) % len(logits)
+    return np.asarray(logits[member, np.arange(len(rows))])
 
 
 def _right(probabilities: Floats, y: Integers) -> Flags:

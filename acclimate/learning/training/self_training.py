@@ -35,7 +35,7 @@ def self_train(
     labelled better by a student of surer rows. Ends early where too few rows are accepted. Raises
     `student.NonFiniteLoss`.
     """
-    replay = Replay(trusted=seed.train, taught=window.taught)
+    replay = Replay.of(seed, window, teacher.network_spec.members)
     student = teacher
     for number in range(recipe.rounds):
         part = _part(tick, number, recipe.rounds)

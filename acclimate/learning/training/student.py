@@ -23,6 +23,8 @@ from acclimate.learning.training.replay import Replay
 
 Tick = Callable[[int, int], None]
 Batch = tuple[Encoded, Integers]
+Batches = Callable[[np.random.Generator, int], Iterator[Batch]]
+"""The batches of a member, by its random state and its number."""
 Answers = Callable[[Encoded], Floats]
 
 TICK_STEPS = 10
@@ -65,11 +67,11 @@ def train(
     z_kept = teacher.encode(window.x[accepted], teacher.start)
     kept = Part(x=z_kept, y=labels.label[accepted])
 
-    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+    def batches(rng: np.random.Generator, member: int) -> Iterator[Batch]:
         for rows in _shuffled(len(kept), recipe.window_rows, rng):
             seed = replay.draw(recipe.replay_rows, rng=rng)
             z, y = [kept.x[rows], encoding.apply(seed.x)], [kept.y[rows], seed.y]
-            taught = replay.draw_taught(recipe.taught_rows, rng=rng)
+            taught = replay.draw_taught(recipe.taught_rows, member, rng=rng)
             if taught is not None:
                 # Traffic, read as the window is.
                 z.append(teacher.encode(taught.x, teacher.start))
@@ -97,9 +99,9 @@ def train_on_labels(
     """
     encoding, size = teacher.encoding, (recipe.window_rows + recipe.replay_rows) // 2
 
-    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+    def batches(rng: np.random.Generator, member: int) -> Iterator[Batch]:
         while True:
-            seed, taught = replay.draw(size, rng=rng), replay.draw_taught(size, rng=rng)
+            seed, taught = replay.draw(size, rng=rng), replay.draw_taught(size, member, rng=rng)
             assert taught is not None, "somebody labelled rows"
             read = [encoding.apply(seed.x), teacher.encode(taught.x, teacher.start)]
             z = np.concatenate(read)
@@ -219,12 +221,10 @@ def _answers(bundle: Bundle) -> Answers:
     return lambda z: bundle.encoded_logits(z)[0]
 
 
-def _augmented(
-    encoded: Part, encoding: Encoding, strength: float, recipe: Recipe
-) -> Callable[[np.random.Generator], Iterator[Batch]]:
+def _augmented(encoded: Part, encoding: Encoding, strength: float, recipe: Recipe) -> Batches:
     """Batches of trusted rows alone."""
 
-    def batches(rng: np.random.Generator) -> Iterator[Batch]:
+    def batches(rng: np.random.Generator, member: int) -> Iterator[Batch]:
         for rows in _shuffled(len(encoded), recipe.replay_rows, rng):
             yield (
                 augment.strong(encoded.x[rows], encoding, strength=strength, rng=rng),
@@ -236,7 +236,7 @@ def _augmented(
 
 def _fit(
     members: tuple[nn.Module, ...],
-    batches: Callable[[np.random.Generator], Iterator[Batch]],
+    batches: Batches,
     recipe: Recipe,
     *,
     rng: np.random.Generator,
@@ -253,7 +253,7 @@ def _fit(
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        for step, (z, y) in zip(range(recipe.steps), batches(draws), strict=False):
+        for step, (z, y) in zip(range(recipe.steps), batches(draws, index), strict=False):
             if step % TICK_STEPS == 0:
                 tick(index * recipe.steps + step, total)
             loss = F.cross_entropy(
