@@ -67,6 +67,15 @@ def test_in_a_window_of_an_alarm_the_proved_version_serves():
     assert same.standing.serves == "learner"
 
 
+def test_labels_that_lean_to_one_side_count_before_they_decide():
+    against = decided(STARTING, compared(0.10, losses=2))
+    assert against.standing.serves == "proved" and not against.refutes
+    split = decided(STARTING, compared(0.10, gains=4, losses=5))
+    assert split.standing.serves == "learner"
+    for_it = decided(STARTING, compared(0.10, gains=2), alarm=True)
+    assert for_it.standing.serves == "learner"
+
+
 def test_seven_labels_refute_a_learner_that_is_surer():
     found = decided(STARTING, compared(0.10, losses=7))
     assert found.refutes and not found.proves

@@ -113,7 +113,8 @@ def decide(
     right, valid at any peek. Else a learner that serves goes on while it is not behind by the
     margin, and one that does not begins to when it is ahead by it, beyond chance. In a window that
     raised an alarm nothing says that what was learnt of gradual drift still holds: the proved
-    version serves.
+    version serves. Labels that prove nothing yet, but lean to one side by more than a standard
+    error, take serving from the learner, or leave it under an alarm.
     """
     gains, losses = before.gains + found.gains, before.losses + found.losses
     needed = math.log(1.0 / limits.audit_error)
@@ -127,7 +128,11 @@ def decide(
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
     standing = replace(before, gains=gains, losses=losses)
     serves: Server = "learner" if _serves(standing, found, window, limits) else "proved"
-    if alarm and found.divergence.value > 0:
+    lean = gains - losses
+    undecided = abs(lean) <= math.sqrt(gains + losses)
+    if serves == "learner" and not undecided and lean < 0:
+        serves = "proved"
+    if alarm and found.divergence.value > 0 and (undecided or lean < 0):
         serves = "proved"
     reason = _reason(before.serves, serves, found, alarm)
     return Serving(standing=replace(standing, serves=serves), comparison=found, reason=reason)
