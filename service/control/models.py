@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from acclimate.learning import rules
 from acclimate.learning.documented import describe
-from acclimate.learning.spec import Problem
+from acclimate.learning.spec import Gates, Policy, Problem, own
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.spec import settings
 from acclimate.storage.database import Database
@@ -110,7 +110,7 @@ def revise_settings(
     with database.write() as connection:
         model_id = models.named(connection, name)["id"]
         _, before = revisions.get(connection, model_id, kind)
-        changed = asdict(settings(kind, {**before, **change}))
+        changed = _changed(kind, before, change)
         revision = revisions.append(
             connection, model_id, kind, changed, actor=actor, expected=expected
         )
@@ -122,6 +122,18 @@ def revise_settings(
             content={"before": before, "change": change},
         )
     return revision, changed
+
+
+def _changed(kind: Kind, before: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the change. What a newer release stored stays, and may be sent back as it
+    is. Raises `SpecError`.
+    """
+    known = own(Policy if kind == "policy" else Gates, before)
+    newer = {name: value for name, value in before.items() if name not in known}
+    asked = {
+        name: value for name, value in change.items() if name not in newer or value != newer[name]
+    }
+    return {**newer, **asdict(settings(kind, {**known, **asked}))}
 
 
 def _document(connection: Connection, row: RowMapping) -> Document:

@@ -41,6 +41,19 @@ def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(databas
         assert promotions.champion(connection, model_id) is None
 
 
+def test_settings_that_a_newer_release_stored_are_read_without_what_is_unknown_here(database):
+    model_id = new_model(database)
+    with database.write() as connection:
+        for kind in ("policy", "gates"):
+            _, content = revisions.get(connection, model_id, kind)
+            newer = {**content, "of_a_newer_release": 3}
+            revisions.append(connection, model_id, kind, newer, actor="later", expected=1)
+        assert revisions.policy(connection, model_id) == (2, spec().policy)
+        assert revisions.policies(connection) == {model_id: spec().policy}
+        assert revisions.gates(connection, model_id) == (2, spec().gates)
+        assert revisions.get(connection, model_id, "policy")[1]["of_a_newer_release"] == 3
+
+
 def test_an_unknown_model_and_version_are_said_to_be_unknown(database):
     model_id = new_model(database)
     with database.read() as connection:
