@@ -49,7 +49,12 @@ async def predict_rows(name: str, request: Request, state: State, key: PredictKe
                 strict=True,
             )
         ]
-        document = {"id": answered.id, "version": answered.version, "log": answered.log}
+        document = {
+            "id": answered.id,
+            "version": answered.version,
+            "log": answered.log,
+            "alarm": answered.alarm,
+        }
         if answered.state is not None:
             document["state"] = answered.state
         return Response(

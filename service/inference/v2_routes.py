@@ -200,12 +200,12 @@ def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Re
     for name in outputs:
         datatype, shape, data = known[name]
         tensors.append({"name": name, "datatype": datatype, "shape": shape, "data": data()})
+    parameters = {"log": answered.log, "state": answered.state, "alarm": answered.alarm}
     document = {
         "model_name": model.name,
         "model_version": answered.version,
         "id": answered.id,
-        "parameters": {"log": answered.log}
-        | ({} if answered.state is None else {"state": answered.state}),
+        "parameters": {name: value for name, value in parameters.items() if value is not None},
         "outputs": tensors,
     }
     return Response(orjson.dumps(document), media_type="application/json")
