@@ -14,7 +14,7 @@ from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, deletion, models, promotions, replicas, revisions
 from acclimate.storage.runs import runs
-from service.control import documents
+from service.control import divergence, documents
 from service.control.documents import Document
 from service.errors import Refusal
 from service.state import ServiceState
@@ -138,7 +138,7 @@ def _changed(kind: Kind, before: dict[str, Any], change: dict[str, Any]) -> dict
 
 def _document(connection: Connection, row: RowMapping) -> Document:
     input_ = row["spec"]["input"]
-    champion = promotions.champion(connection, row["id"])
+    named = promotions.aliases(connection, row["id"])
     active = runs.active(connection, row["id"])
     return {
         "name": row["name"],
@@ -147,11 +147,14 @@ def _document(connection: Connection, row: RowMapping) -> Document:
         "classes": input_["classes"],
         "learning": row["learning"],
         "learning_reason": row["learning_reason"],
-        "champion": documents.text(champion.to_version) if champion else None,
+        "champion": documents.text(named.get("champion")),
         # A challenger gets its number in the transaction that promotes or rejects it.
         "challenger": None,
-        "previous": documents.text(promotions.previous(connection, row["id"])),
+        "previous": documents.text(named.get("previous")),
         "anchor": "1",
+        "learner": documents.text(named.get("learner")),
+        "proved": documents.text(named.get("proved")),
+        "divergence": divergence.of_model(connection, row["id"], named),
         "active_run": active["id"] if active else None,
         "open_window": {"rows": windows.open_rows(connection, row["id"])},
         "replicas": [_replica(found) for found in replicas.list_live(connection, row["id"])],
