@@ -208,6 +208,25 @@ def test_a_switch_changes_who_answers_and_leaves_the_learner_alone(database):
         assert promotions.learner(connection, model_id) == 2
 
 
+def test_an_operator_undoes_a_switch_or_lets_learning_go_on_from_what_answers(database):
+    model_id = new_model(database)
+    told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {"n": 9}}
+    with database.write() as connection:
+        for _ in range(3):
+            new_version(connection, model_id)
+        promotions.switch(connection, model_id, 1, **told)
+        asked = {"actor": "anna", "reason": "r"}
+        promotions.make_champion(connection, model_id, 3, expected=4, override=False, **asked)
+        named = promotions.aliases(connection, model_id)
+        assert (named["champion"], named["learner"], named["previous"]) == (3, 3, 1)
+        promotions.switch(connection, model_id, 1, **told)
+        assert promotions.roll_back(connection, model_id, to=1, **asked) == (7, 1)
+        named = promotions.aliases(connection, model_id)
+        assert (named["champion"], named["learner"], named["previous"]) == (1, 1, 3)
+        with pytest.raises(promotions.AlreadyChampion):
+            promotions.roll_back(connection, model_id, to=1, **asked)
+
+
 def test_the_version_proved_last_is_the_proved_one_and_version_1_before_any(database):
     model_id = new_model(database)
     with database.write() as connection:
