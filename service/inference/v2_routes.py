@@ -27,7 +27,11 @@ PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
 async def infer(name: str, request: Request, state: State, key: PredictKey) -> Response:
-    """Predict one input tensor with the champion, and log its rows unless `log` is false."""
+    """Predict one input tensor with the champion, and log its rows unless `log` is false.
+
+    `parameters.alarm` of the reply is the kind of drift for which the newest closed window is
+    quarantined; absent where it is not.
+    """
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
         served = state.slots.champion(name)
