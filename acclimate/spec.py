@@ -311,6 +311,7 @@ class _Reader:
         self._range("policy/watch_rows", policy.get("watch_rows"), 0, 10_000_000)
         self._range("policy/client_share", policy.get("client_share"), 0.01, 1)
         self._range("policy/max_risk", policy.get("max_risk"), 0, 1)
+        self._range("policy/max_unproved", policy.get("max_unproved"), 0, 1)
         self._range("policy/seed", policy.get("seed"), 0, 2**31 - 1)
         problem = schedule_problem(policy["schedule"]) if "schedule" in policy else None
         if problem:

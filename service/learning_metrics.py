@@ -22,6 +22,7 @@ from acclimate.storage.log import windows
 from acclimate.storage.registry import models, periodic_tasks, promotions, versions
 from acclimate.storage.runs import runs
 from acclimate.storage.tables import ENDED
+from service.control import divergence
 from service.release import RELEASE
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ PROMOTIONS = (
     ("first", "none"),
     ("promote", "audited"),
     ("promote", "label_free"),
+    ("switch", "none"),
     ("rollback", "none"),
     ("override", "none"),
 )
@@ -68,6 +70,11 @@ GAUGES = {
     ),
     "pseudo_label_error_ratio": (
         "Share of accepted pseudo-labels that later labels contradict; absent without such labels.",
+        ("model",),
+    ),
+    "divergence_ratio": (
+        "Share of rows on which the champion and the proved version differ, in the newest window "
+        "that compared versions; absent before one did.",
         ("model",),
     ),
     "calibration_error_ratio": (
@@ -147,6 +154,7 @@ class LearningCollector:
                 )
                 _windows(found, model["name"], windows.list_all(connection, model["id"]))
                 _versions(found, connection, model)
+                _divergence(found, connection, model)
                 found["learning_paused"].add_metric(
                     (model["name"],), float(model["learning"] == "paused")
                 )
@@ -250,6 +258,13 @@ def _versions(found: dict[str, Any], connection: Connection, model: Any) -> None
         for gate in row["gates"] if row is not None else ():
             if gate["gate"] == "max_ece" and gate["value"] is not None:
                 found["calibration_error_ratio"].add_metric((model["name"], alias), gate["value"])
+
+
+def _divergence(found: dict[str, Any], connection: Connection, model: Any) -> None:
+    named = promotions.aliases(connection, model["id"])
+    known = divergence.of_model(connection, model["id"], named)
+    if known is not None:
+        found["divergence_ratio"].add_metric((model["name"],), known["value"])
 
 
 def _lineage(found: dict[str, Any], model: str, known: dict[str, Any]) -> None:

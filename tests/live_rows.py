@@ -41,6 +41,24 @@ USUAL = Behaviour.of(answers(60))
 EXPECTED: Json = {"student": USUAL.as_json(), "champion": USUAL.as_json()}
 
 
+def compared(share: float, *, version: int = 2, proved: int = 1) -> Json:
+    """What a run keeps that compared a version with the proved one on 500 rows."""
+    divergence = {"value": share, "threshold": 0.0, "n": 500, "lower": 0.0, "upper": share + 0.05}
+    return {
+        "serves": "learner",
+        "gains": 0,
+        "losses": 0,
+        "advantage": {**divergence, "value": 0.01},
+        "divergence": divergence,
+        "evidence": 0.0,
+        "reason": "the learner serves",
+        "proves": False,
+        "refutes": False,
+        "compared": version,
+        "proved": proved,
+    }
+
+
 class Live:
     """A model whose version 1 is champion, and its log; its answers have so many classes."""
 
@@ -113,6 +131,21 @@ class Live:
                 results=runs.RunResults(version=number, promoted=True),
             )
         return number
+
+    def compare(self, found: Json) -> str:
+        """End a run that kept this of who serves, and changed nothing; returns its id."""
+        with self.database.write() as connection:
+            run_id = new_run(connection, self.model_id, parent_version=1)
+            claim = runs.claim(connection, run_id, owner="worker-0")
+            assert claim is not None
+            runs.finish(connection, claim, state="rejected", results=runs.RunResults(serving=found))
+        return run_id
+
+    def switch(self, version: int, found: Json, reason: str) -> None:
+        """Let this version answer, as the serving guard does."""
+        told: Json = {"actor": "guard", "reason": reason, "run_id": None, "comparison": found}
+        with self.database.write() as connection:
+            promotions.switch(connection, self.model_id, version, **told)
 
     def log(
         self,

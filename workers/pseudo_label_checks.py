@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.learning import label_sampling
 from acclimate.learning.data import NONE_OF_THE_CLASSES
-from acclimate.learning.spec import LogPolicy
+from acclimate.learning.spec import LogPolicy, stored
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import labels, models
@@ -86,7 +86,7 @@ def forget_outdated(database: Database, artifacts: Artifacts) -> None:
     with database.read() as connection:
         outdated = []
         for model in models.list_all(connection):
-            keep_days = LogPolicy(**model["spec"]["log"]).keep_days
+            keep_days = stored(LogPolicy, model["spec"]["log"]).keep_days
             outdated += pseudo_labels.outdated(connection, model["id"], keep_days=keep_days)
     for run in outdated:
         artifacts.delete(run["pseudo_labels"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from acclimate.learning.spec import LogPolicy
+from acclimate.learning.spec import LogPolicy, stored
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, erasure
 from acclimate.storage.log.segments import SegmentDamaged, Segments
@@ -93,7 +93,7 @@ def purge_runs(database: Database, artifacts: Artifacts, logs: RunLogs) -> None:
 
 def _surplus(connection: Connection, model: RowMapping) -> list[RowMapping]:
     """The segments beyond the bounds of the model's log."""
-    policy = LogPolicy(**model["spec"]["log"])
+    policy = stored(LogPolicy, model["spec"]["log"])
     return catalog.surplus_segments(
         connection, model["id"], keep_days=policy.keep_days, max_bytes=policy.max_gib * 2**30
     )

@@ -58,7 +58,7 @@ def delete(
         typer.Option(
             "--version",
             metavar="V",
-            help="Only this version: neither champion, previous nor anchor.",
+            help="Only this version, which no alias names.",
         ),
     ] = None,
     subject: Annotated[

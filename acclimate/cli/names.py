@@ -1,4 +1,4 @@
-"""Resolves names of ids: latest, champion, previous, challenger, anchor, open."""
+"""Resolves names of ids: latest, open, and the aliases of versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from acclimate.client.errors import Json, NotFoundError
 from acclimate.client.http import Client
 
-ALIASES = ("champion", "previous", "challenger", "anchor")
+ALIASES = ("champion", "previous", "challenger", "anchor", "learner", "proved")
 
 
 def version_id(client: Client, model: str, word: str) -> str:

@@ -15,7 +15,8 @@ from acclimate.cli.options import NO_REASON, AsJson, Home, Model, Reason, Url, Y
 Version = Annotated[
     str,
     typer.Argument(
-        metavar="VERSION", help="Number, or latest, champion, previous, challenger, anchor."
+        metavar="VERSION",
+        help="Number, or latest, champion, previous, challenger, anchor, learner, proved.",
     ),
 ]
 

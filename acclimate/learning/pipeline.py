@@ -83,7 +83,12 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
         alarm = outcome.diagnosis.drift.alarms
         number = inputs.window.number
         return serving_guard.decide(
-            inputs.standing, found, window=number, alarm=alarm, limits=limits
+            inputs.standing,
+            found,
+            window=number,
+            alarm=alarm,
+            max_unproved=inputs.policy.max_unproved,
+            limits=limits,
         )
     learnt = isinstance(outcome, Judged) and outcome.promoted and outcome.learnt
     if not learnt or _serves_at_once(inputs) or not limits.on("serving_guard"):

@@ -16,6 +16,8 @@ DriftKind = Literal[
     "none", "covariate", "prior", "concept", "abrupt", "new_class", "junk", "unknown"
 ]
 """`junk` and `unknown` stand in documents of earlier releases alone."""
+ALARMS: tuple[DriftKind, ...] = ("concept", "abrupt", "new_class", "junk")
+"""The kinds of drift for which a run quarantines its window."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ No torch here.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -100,6 +101,10 @@ class Policy:
     client_share: float = 1.0
     few_senders: Literal["refuse", "learn"] = "refuse"
     max_risk: float = 0.0
+    max_unproved: float = 0.0
+    """Above 0: the proved version serves where the learner gives more than this share of a window
+    another label. 0: no limit.
+    """
     seed: int = 0
 
 
@@ -165,7 +170,23 @@ class ModelSpec:
             ),
             seed_path=data["seed_path"],
             weights_path=data.get("weights_path"),
-            log=LogPolicy(**data["log"]),
-            policy=Policy(**data["policy"]),
-            gates=Gates(**data["gates"]),
+            log=stored(LogPolicy, data["log"]),
+            policy=stored(Policy, data["policy"]),
+            gates=stored(Gates, data["gates"]),
         )
+
+
+Settings = TypeVar("Settings", LogPolicy, Policy, Gates)
+
+
+def stored(kind: type[Settings], content: Mapping[str, Any]) -> Settings:
+    """The settings in a stored document of any release: a missing key has its default, a key that
+    only a newer release knows is left out.
+    """
+    return kind(**own(kind, content))
+
+
+def own(kind: type[LogPolicy | Policy | Gates], content: Mapping[str, Any]) -> Json:
+    """The part of a stored document that this release knows."""
+    known = {field.name for field in fields(kind)}
+    return {name: value for name, value in content.items() if name in known}

@@ -76,6 +76,7 @@ def run(row: Row) -> Document:
         "window": window,
         "windows": [window_id(number) for number in numbers],
         "drift": row["drift"],
+        "serving": serving(row["serving"]),
         "gates": row["gates"] or [],
         "detail": row["detail"],
         "progress": row["progress"],
@@ -161,7 +162,16 @@ def promotion(row: Row) -> Document:
         "at": time(row["at"]),
         "served_at": time(row["served_at"]),
         "watch": watch(row["watch"]),
+        "comparison": serving(row["comparison"]),
     }
+
+
+def serving(found: Mapping[str, Any] | None) -> Document | None:
+    """What a run kept of who serves; `compared` and `proved` are versions."""
+    if found is None:
+        return None
+    versions = {name: text(found[name]) for name in ("compared", "proved") if name in found}
+    return {**found, **versions}
 
 
 def estimate(found: Mapping[str, Any] | None) -> Document | None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from acclimate.learning import rules
 from acclimate.learning.documented import describe
-from acclimate.learning.spec import Problem
+from acclimate.learning.spec import Gates, Policy, Problem, own
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.spec import settings
 from acclimate.storage.database import Database
 from acclimate.storage.log import windows
 from acclimate.storage.registry import audit_log, deletion, models, promotions, replicas, revisions
 from acclimate.storage.runs import runs
-from service.control import documents
+from service.control import divergence, documents
 from service.control.documents import Document
 from service.errors import Refusal
 from service.state import ServiceState
@@ -110,7 +110,7 @@ def revise_settings(
     with database.write() as connection:
         model_id = models.named(connection, name)["id"]
         _, before = revisions.get(connection, model_id, kind)
-        changed = asdict(settings(kind, {**before, **change}))
+        changed = _changed(kind, before, change)
         revision = revisions.append(
             connection, model_id, kind, changed, actor=actor, expected=expected
         )
@@ -124,9 +124,21 @@ def revise_settings(
     return revision, changed
 
 
+def _changed(kind: Kind, before: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the change. What a newer release stored stays, and may be sent back as it
+    is. Raises `SpecError`.
+    """
+    known = own(Policy if kind == "policy" else Gates, before)
+    newer = {name: value for name, value in before.items() if name not in known}
+    asked = {
+        name: value for name, value in change.items() if name not in newer or value != newer[name]
+    }
+    return {**newer, **asdict(settings(kind, {**known, **asked}))}
+
+
 def _document(connection: Connection, row: RowMapping) -> Document:
     input_ = row["spec"]["input"]
-    champion = promotions.champion(connection, row["id"])
+    named = promotions.aliases(connection, row["id"])
     active = runs.active(connection, row["id"])
     return {
         "name": row["name"],
@@ -135,11 +147,14 @@ def _document(connection: Connection, row: RowMapping) -> Document:
         "classes": input_["classes"],
         "learning": row["learning"],
         "learning_reason": row["learning_reason"],
-        "champion": documents.text(champion.to_version) if champion else None,
+        "champion": documents.text(named.get("champion")),
         # A challenger gets its number in the transaction that promotes or rejects it.
         "challenger": None,
-        "previous": documents.text(promotions.previous(connection, row["id"])),
+        "previous": documents.text(named.get("previous")),
         "anchor": "1",
+        "learner": documents.text(named.get("learner")),
+        "proved": documents.text(named.get("proved")),
+        "divergence": divergence.of_model(connection, row["id"], named),
         "active_run": active["id"] if active else None,
         "open_window": {"rows": windows.open_rows(connection, row["id"])},
         "replicas": [_replica(found) for found in replicas.list_live(connection, row["id"])],

@@ -14,7 +14,7 @@ from acclimate.storage.registry import (
     watches,
 )
 from acclimate.storage.runs import runs
-from service.control import documents
+from service.control import divergence, documents
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -61,13 +61,14 @@ def _model(connection: Connection, row: Any, overdue: Overdue) -> dict[str, Any]
     live = replicas.list_live(connection, row["id"])
     active = runs.active(connection, row["id"])
     recent = runs.page(connection, model_id=row["id"], size=3)
+    safe = _safe(row, champion, windows.newest_closed(connection, row["id"]), overdue)
     return {
         "name": row["name"],
         "healthy": _healthy(champion, live),
         "learning": _worst(
             [_learning(connection, row, champion, active, recent), _periodic_tasks(overdue)]
         ),
-        "safe": _safe(row, champion, windows.newest_closed(connection, row["id"]), overdue),
+        "safe": _worst([safe, _serving(connection, row["id"], champion)]),
         "champion": documents.text(champion.to_version) if champion else None,
         "active_run": active["id"] if active else None,
     }
@@ -173,6 +174,23 @@ def _watch(row: Any, champion: Any, overdue: Overdue) -> Health:
         stopped = ["the watch does not run"] if "trigger" in overdue else []
         return _health("warn" if stopped else "ok", [progress, *stopped], champion.at)
     return _health("ok", [])
+
+
+def _serving(connection: Connection, model_id: str, champion: Any) -> Health:
+    """Which version answers and how far it is from the proved one, in words; always ok."""
+    if champion is None:
+        return _health("ok", [])
+    named = promotions.aliases(connection, model_id)
+    if named["champion"] != named["learner"]:
+        reason = (
+            f"version {named['champion']} answers; learning goes on from version "
+            f"{named['learner']}: {champion.reason}"
+        )
+        return _health("ok", [reason])
+    found = divergence.of_model(connection, model_id, named)
+    if found is None or named["champion"] == named["proved"]:
+        return _health("ok", [])
+    return _health("ok", [divergence.in_words(found, named)])
 
 
 def _health(state: str, reasons: list[str], since: float | None = None) -> Health:

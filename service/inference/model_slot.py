@@ -24,12 +24,13 @@ HELD_BUNDLES = 4
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A registered model, with its newest policy in `spec`; `served` is None until a version is
-    loaded.
+    loaded. `alarm` is the kind of the drift for which its newest closed window is quarantined.
     """
 
     id: str
     name: str
     spec: ModelSpec
+    alarm: str | None = None
     served: Served | None = None
 
 

@@ -21,7 +21,11 @@ PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 @router.post("/api/v1/models/{name}/predict", tags=["predict"], operation_id="predict")
 async def predict_rows(name: str, request: Request, state: State, key: PredictKey) -> Response:
-    """Predict the rows with the champion, and log them unless `log` is false."""
+    """Predict the rows with the champion, and log them unless `log` is false.
+
+    `alarm` of the reply is the kind of drift for which the newest closed window is quarantined, or
+    null.
+    """
     with measured(state, name, "api", key):
         body = await whole_body(request, most=state.settings.body_limit)
         served = state.slots.champion(name)
@@ -49,7 +53,12 @@ async def predict_rows(name: str, request: Request, state: State, key: PredictKe
                 strict=True,
             )
         ]
-        document = {"id": answered.id, "version": answered.version, "log": answered.log}
+        document = {
+            "id": answered.id,
+            "version": answered.version,
+            "log": answered.log,
+            "alarm": answered.alarm,
+        }
         if answered.state is not None:
             document["state"] = answered.state
         return Response(

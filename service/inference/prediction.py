@@ -31,7 +31,7 @@ class Answered:
     confidence (N,).
 
     `abstain` (N,): the risk is above the policy's `max_risk`. `state` is the id of the running
-    state of the answer, None without one.
+    state of the answer, None without one; `alarm` the kind of the alarm that stood, if one did.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Answered:
     confidence: Floats
     abstain: NDArray[np.bool_]
     state: str | None = None
+    alarm: str | None = None
 
 
 async def predict(
@@ -77,6 +78,7 @@ async def predict(
         confidence=confidence,
         abstain=_too_risky(confidence, model.spec.policy.max_risk),
         state=None if snapshot is None else snapshot.id,
+        alarm=model.alarm,
     )
     outcome = "opted_out"
     if log:

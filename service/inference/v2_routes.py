@@ -27,7 +27,11 @@ PredictKey = Annotated[Key, Depends(Scope("predict"))]
 
 @router.post("/v2/models/{name}/infer", tags=["inference"], operation_id="infer")
 async def infer(name: str, request: Request, state: State, key: PredictKey) -> Response:
-    """Predict one input tensor with the champion, and log its rows unless `log` is false."""
+    """Predict one input tensor with the champion, and log its rows unless `log` is false.
+
+    `parameters.alarm` of the reply is the kind of drift for which the newest closed window is
+    quarantined; absent where it is not.
+    """
     with measured(state, name, "v2", key):
         body = await _json_body(request, state)
         served = state.slots.champion(name)
@@ -200,12 +204,12 @@ def _inference(model: Model, answered: Answered, outputs: tuple[str, ...]) -> Re
     for name in outputs:
         datatype, shape, data = known[name]
         tensors.append({"name": name, "datatype": datatype, "shape": shape, "data": data()})
+    parameters = {"log": answered.log, "state": answered.state, "alarm": answered.alarm}
     document = {
         "model_name": model.name,
         "model_version": answered.version,
         "id": answered.id,
-        "parameters": {"log": answered.log}
-        | ({} if answered.state is None else {"state": answered.state}),
+        "parameters": {name: value for name, value in parameters.items() if value is not None},
         "outputs": tensors,
     }
     return Response(orjson.dumps(document), media_type="application/json")

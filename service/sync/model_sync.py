@@ -18,6 +18,7 @@ import structlog
 
 from acclimate.learning.spec import ModelSpec, Policy
 from acclimate.storage.database import Database
+from acclimate.storage.log import windows
 from acclimate.storage.registry import models, promotions, replicas, revisions, versions
 from service.inference.model_slot import Model, ModelSlots, Served
 from service.inference.running_state import RunningState, States
@@ -58,16 +59,18 @@ class ModelSync:
         self._reported_again_at: dict[str, float] = {}
 
     def refresh_models(self) -> dict[str, int]:
-        """Read models and policies from the database into the slots.
+        """Read models, policies and alarms from the database into the slots.
 
         Returns the requested seal number of each model by model id. Raises `Unavailable`.
         """
         with self._database.read() as connection:
             found = models.list_all(connection)
             policies = revisions.policies(connection)
+            alarms = windows.alarms(connection)
         # A model may be deleted between the two queries.
         rows = [row for row in found if row["id"] in policies]
-        self._set_models([_model(row, policies[row["id"]]) for row in rows])
+        known = [_model(row, policies[row["id"]], alarms.get(row["id"])) for row in rows]
+        self._set_models(known)
         return {row["id"]: row["seal"] for row in rows}
 
     def load_champions(self) -> None:
@@ -205,7 +208,7 @@ class ModelSync:
         self._reported[served.model_id] = served.epoch
 
 
-def _model(row: RowMapping, policy: Policy) -> Model:
-    """The model with the spec that it was created from and its newest policy."""
-    spec = ModelSpec.from_json(row["spec"])
-    return Model(id=row["id"], name=row["name"], spec=replace(spec, policy=policy))
+def _model(row: RowMapping, policy: Policy, alarm: str | None) -> Model:
+    """The model with the spec that it was created from, its newest policy, and its alarm."""
+    spec = replace(ModelSpec.from_json(row["spec"]), policy=policy)
+    return Model(id=row["id"], name=row["name"], spec=spec, alarm=alarm)

@@ -53,6 +53,7 @@ SHOWN = (
         "estimated_accuracy_ratio_upper",
     ),
     *("pseudo_label_class_divergence_ratio", "learning_paused", "anchor_distance_ratio"),
+    "divergence_ratio",
     *(
         "running_state_distance_ratio",
         "running_state_renewals",
@@ -189,7 +190,7 @@ def test_grafana_reads_the_dashboard():
     assert board.id_val is None
     assert board.uid == "acclimate-loop"
     assert [variable.name for variable in board.templating.list_val or []] == ["model"]
-    assert len(board.panels or []) == 13
+    assert len(board.panels or []) == 14
 
 
 def test_every_panel_has_its_own_id_a_description_and_a_place_of_its_own():

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import clouds
 import numpy as np
 import pytest
 from scipy import stats
+from turned_digits import window_of
 
+from acclimate.learning import pipeline
 from acclimate.learning.evaluation import serving_guard
 from acclimate.learning.evaluation.serving_guard import STARTING, Standing
 from acclimate.learning.results import Comparison
@@ -147,3 +150,26 @@ def test_noise_alone_does_not_make_serving_change_to_and_fro():
             standing = after
         changes.append(count)
     assert np.mean(changes) < 3 and max(changes) <= 6
+
+
+def test_a_learner_that_differs_on_more_than_the_policy_allows_does_not_serve():
+    far, near = compared(0.10, differ=0.2), compared(0.10, differ=0.05)
+    found = decided(STARTING, far, max_unproved=0.1)
+    assert found.standing.serves == "proved"
+    assert "max_unproved allows 10.0%" in found.reason and "20.0% of 300 rows" in found.reason
+    assert decided(STARTING, near, max_unproved=0.1).standing.serves == "learner"
+    assert decided(STARTING, far, max_unproved=0.0).standing.serves == "learner"
+
+
+def test_labels_that_prove_a_learner_make_it_serve_whatever_the_policy_allows():
+    found = decided(SHADOWED, compared(0.10, gains=10), max_unproved=0.1)
+    assert found.proves and found.standing == STARTING
+
+
+def test_a_run_obeys_the_share_that_its_policy_allows():
+    judged = clouds.student(clouds.version())
+    outcome = replace(judged, diagnosis=replace(judged.diagnosis, comparison=compared(0.10)))
+    free = clouds.inputs(window_of(clouds.rows(100, 4)[0]), clouds.version())
+    strict = replace(free, policy=replace(free.policy, max_unproved=0.1))
+    serves = [pipeline._serving(given, outcome).standing.serves for given in (free, strict)]
+    assert serves == ["learner", "proved"]

@@ -100,3 +100,25 @@ def test_a_wrong_kind_shape_or_network_is_named_with_what_would_be_right(given, 
 def test_a_wrong_argument_of_a_network_is_named(kind, shape, network, args, pointer):
     [(where, _)] = problems(kind, shape, network, args=args)
     assert where == f"#/model/network_args/{pointer}"
+
+
+@pytest.mark.parametrize(("given", "value"), [("0.1", 0.1), ("0", 0.0), ("1", 1.0)])
+def test_a_policy_limits_how_far_the_served_version_may_be_from_the_proved_one(given, value):
+    read = spec.parse(text() + f"[policy]\nmax_unproved = {given}")
+    assert read.policy.max_unproved == value
+    assert spec.parse(text()).policy.max_unproved == 0.0
+
+
+@pytest.mark.parametrize("given", ["-0.1", "1.01", "nan", '"much"', "true"])
+def test_a_share_of_unproved_rows_outside_0_to_1_is_refused(given):
+    with pytest.raises(spec.SpecError) as error:
+        spec.parse(text() + f"[policy]\nmax_unproved = {given}")
+    assert [problem.pointer for problem in error.value.problems] == ["#/policy/max_unproved"]
+
+
+def test_stored_settings_of_older_and_newer_releases_are_read():
+    document = spec.parse(text()).as_json()
+    del document["policy"]["max_unproved"]
+    for part in ("log", "policy", "gates"):
+        document[part]["of_a_newer_release"] = 3
+    assert ModelSpec.from_json(document) == spec.parse(text())

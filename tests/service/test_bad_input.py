@@ -222,6 +222,7 @@ def test_a_wrong_command_is_refused(http, method, path, body, status):
         ("policy", '{"max_rows": "5"}', "#/policy/max_rows", "whole number"),
         ("policy", '{"max_rows": NaN}', "#/policy/max_rows", "whole number"),
         ("policy", '{"max_risk": NaN}', "#/policy/max_risk", "0..1"),
+        ("policy", '{"max_unproved": 1.5}', "#/policy/max_unproved", "0..1"),
         ("policy", '{"few_senders": "ignore"}', "#/policy/few_senders", "refuse, learn"),
         ("policy", '{"schedule": "sometimes"}', "#/policy/schedule", "cron"),
         ("policy", '{"thresholds": {}}', "#/policy/thresholds", "read-only"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_rows import Live, answers
+from live_rows import Live, answers, compared
 from sqlalchemy import text
 from stored_models import new_run
 
@@ -206,3 +206,28 @@ def test_the_state_of_the_service_is_the_worst_of_its_models(live):
     pause(live, "paused", "holiday")
     with live.database.read() as connection:
         assert status.status_of(connection)["learning"]["state"] == "warn"
+
+
+def test_safe_says_which_version_answers_beside_the_one_that_learns_and_stays_ok(live):
+    live.add_version()
+    live.switch(1, compared(0.2), "the learner fell behind")
+    reason = "version 1 answers; learning goes on from version 2: the learner fell behind"
+    assert health(live, "safe") == ("ok", [reason])
+    live.switch(2, compared(0.2), "the learner is clearly ahead")
+    assert health(live, "safe") == ("ok", [])
+
+
+def test_safe_says_how_far_a_learner_that_answers_is_from_the_proved_version(live):
+    live.compare(compared(0.2))
+    assert health(live, "safe") == ("ok", []), "the proved version answers"
+    live.add_version()
+    reason = (
+        "version 2 answers, version 1 is the last proved one: they give 20.0% of 500 rows another "
+        "label (at most 25.0%)"
+    )
+    assert health(live, "safe") == ("ok", [reason])
+    number = close(live)
+    with live.database.write() as connection:
+        windows.set_state(connection, live.model_id, number, "quarantined")
+    quarantined = f"window w-{number} is quarantined: by an operator"
+    assert health(live, "safe") == ("warn", [quarantined, reason])

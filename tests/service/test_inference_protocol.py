@@ -13,6 +13,9 @@ import pytest
 from running import Service, wait_for
 from small_model import SPEC, create, post, seed_file, tensor
 
+from acclimate.storage.database import Database
+from acclimate.storage.log import windows
+from acclimate.storage.registry import models
 from service.release import RELEASE
 
 NAME = "protocol"
@@ -318,3 +321,32 @@ def test_the_largest_finite_numbers_are_answered_with_finite_ones(http):
         assert None not in values and sum(values) == pytest.approx(2, abs=1e-3)
     else:
         error(reply, 400)
+
+
+def raise_alarm(service: Service) -> str:
+    """Quarantine an empty window of the model as a run does; returns the window's id."""
+    sqlite = f"sqlite:///{service.home / 'acclimate.db'}"
+    database = Database(service.environment.get("ACCLIMATE_DATABASE_URL", sqlite))
+    with database.write() as connection:
+        model_id = models.named(connection, NAME)["id"]
+        window = windows.close(connection, model_id, closed_by="operator", needed=0)
+        found = windows.Findings(drift={"kind": "abrupt", "effects": {}}, state="quarantined")
+        windows.note(connection, model_id, window["number"], found)
+    database.close()
+    return f"w-{window['number']}"
+
+
+def test_every_answer_names_the_alarm_that_stands(service, http):
+    def told() -> tuple[Any, Any, Any]:
+        paths = (INFER, f"{MODEL}/versions/1/infer")
+        body = {"rows": [[0.0] * 4], "log": False}
+        plain = answer(http.post(f"/api/v1/models/{NAME}/predict", json=body))
+        v2 = [answer(http.post(path, content=sent()))["parameters"] for path in paths]
+        return (*(parameters.get("alarm") for parameters in v2), plain["alarm"])
+
+    assert told() == (None, None, None)
+    window = raise_alarm(service)
+    assert wait_for(lambda: told() == ("abrupt",) * 3, 10)
+    url = f"/api/v1/models/{NAME}/windows/{window}/release"
+    assert http.post(url, json={"reason": "looked at"}).status_code == 200
+    assert wait_for(lambda: told() == (None, None, None), 10)

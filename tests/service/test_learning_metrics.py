@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_rows import Live
+from live_rows import Live, compared
 from prometheus_client.parser import text_string_to_metric_families
 
 from acclimate.learning.evaluation.accuracy_estimate import Estimate
@@ -68,6 +68,22 @@ def test_rollbacks_are_counted_from_zero_so_that_the_first_one_is_an_increase(li
     assert (
         counted["none", "rollback"]
         == counted["none", "override"]
+        == counted["none", "switch"]
         == counted["label_free", "promote"]
         == 0
     )
+
+
+def test_switches_are_counted_with_their_kind(live):
+    live.add_version()
+    live.switch(1, compared(0.2), "the learner fell behind")
+    assert exported(live, "promotions_total")["none", "switch"] == 1
+
+
+def test_the_divergence_of_what_answers_is_exported_and_is_0_for_the_proved_version(live):
+    assert exported(live, "divergence_ratio") == {}
+    live.add_version()
+    live.compare(compared(0.2))
+    assert exported(live, "divergence_ratio") == {(): 0.2}
+    live.switch(1, compared(0.2), "the learner fell behind")
+    assert exported(live, "divergence_ratio") == {(): 0.0}

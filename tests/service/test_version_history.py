@@ -138,6 +138,22 @@ def test_a_champion_is_set_only_against_the_seen_epoch_and_failed_gates_need_an_
     assert reply.json() == {"alias": "champion", "version": "2", "epoch": 4}
 
 
+def test_learner_and_proved_version_have_aliases_that_are_read_and_not_set(http):
+    told = http.get(URL).json()
+    assert (told["champion"], told["learner"], told["proved"]) == ("2", "2", "1")
+    assert told["divergence"] is None
+    etag = http.get(CHAMPION).headers["ETag"]
+    for alias in ("learner", "proved"):
+        url = f"{URL}/aliases/{alias}"
+        read = http.get(url)
+        assert (read.json()["version"], read.headers["ETag"]) == (told[alias], etag)
+        body = {"version": "1", "reason": "r"}
+        problem(http.put(url, json=body, headers={"If-Match": etag}), 422)
+        reply = http.delete(f"{URL}/versions/{alias}")
+        problem(reply, 409)
+        assert alias in reply.json()["detail"]
+
+
 def test_every_change_of_champion_is_told_with_kind_actor_and_reason(http):
     expected = [
         ("first", None, "1", "loop", None),

@@ -145,6 +145,14 @@ def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(database, fi
             delete_version(database, number)
     with pytest.raises(versions.UnknownVersion):
         delete_version(database, 9)
+    told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {}}
+    with database.write() as connection:
+        versions.set_proved(connection, model_id, 3, {})
+        for number in (3, 1, 3, 1):
+            promotions.switch(connection, model_id, number, **told)
+    for number, said in ((3, "previous and proved"), (4, "learner")):
+        with pytest.raises(deletion.VersionAliased, match=f"version {number} is {said}"):
+            delete_version(database, number)
     with database.write() as connection:
         run_id = new_run(connection, model_id, parent_version=2)
     with pytest.raises(runs.RunActive):

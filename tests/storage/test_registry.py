@@ -41,6 +41,19 @@ def test_a_new_model_has_an_open_window_and_first_revisions_of_its_rules(databas
         assert promotions.champion(connection, model_id) is None
 
 
+def test_settings_that_a_newer_release_stored_are_read_without_what_is_unknown_here(database):
+    model_id = new_model(database)
+    with database.write() as connection:
+        for kind in ("policy", "gates"):
+            _, content = revisions.get(connection, model_id, kind)
+            newer = {**content, "of_a_newer_release": 3}
+            revisions.append(connection, model_id, kind, newer, actor="later", expected=1)
+        assert revisions.policy(connection, model_id) == (2, spec().policy)
+        assert revisions.policies(connection) == {model_id: spec().policy}
+        assert revisions.gates(connection, model_id) == (2, spec().gates)
+        assert revisions.get(connection, model_id, "policy")[1]["of_a_newer_release"] == 3
+
+
 def test_an_unknown_model_and_version_are_said_to_be_unknown(database):
     model_id = new_model(database)
     with database.read() as connection:
@@ -193,6 +206,25 @@ def test_a_switch_changes_who_answers_and_leaves_the_learner_alone(database):
         assert promotions.learner(connection, model_id) == 3
         promotions.roll_back(connection, model_id, to=2, actor="a", reason="r")
         assert promotions.learner(connection, model_id) == 2
+
+
+def test_an_operator_undoes_a_switch_or_lets_learning_go_on_from_what_answers(database):
+    model_id = new_model(database)
+    told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {"n": 9}}
+    with database.write() as connection:
+        for _ in range(3):
+            new_version(connection, model_id)
+        promotions.switch(connection, model_id, 1, **told)
+        asked = {"actor": "anna", "reason": "r"}
+        promotions.make_champion(connection, model_id, 3, expected=4, override=False, **asked)
+        named = promotions.aliases(connection, model_id)
+        assert (named["champion"], named["learner"], named["previous"]) == (3, 3, 1)
+        promotions.switch(connection, model_id, 1, **told)
+        assert promotions.roll_back(connection, model_id, to=1, **asked) == (7, 1)
+        named = promotions.aliases(connection, model_id)
+        assert (named["champion"], named["learner"], named["previous"]) == (1, 1, 3)
+        with pytest.raises(promotions.AlreadyChampion):
+            promotions.roll_back(connection, model_id, to=1, **asked)
 
 
 def test_the_version_proved_last_is_the_proved_one_and_version_1_before_any(database):

@@ -178,3 +178,29 @@ def test_deleted_segments_do_not_count_for_the_open_window(database):
         assert windows.open_rows(connection, model_id) == 30
         assert windows.close(connection, model_id, closed_by="rows", needed=1)["rows"] == 30
         assert [row["id"] for row in catalog.segments_of(connection, model_id, [1])] == [kept.id]
+
+
+def test_an_alarm_stands_while_the_newest_closed_window_is_quarantined_by_drift(database):
+    alarmed, calm = new_model(database), new_model(database, "calm")
+
+    def alarms() -> dict[str, str]:
+        with database.read() as connection:
+            return windows.alarms(connection)
+
+    def close(model_id: str, kind: str, state: str | None) -> None:
+        number = close_window(database, model_id, needed=0)
+        found = windows.Findings(drift={"kind": kind}, state=state)
+        with database.write() as connection:
+            windows.note(connection, model_id, number, found)
+
+    assert alarms() == {}
+    close(alarmed, "abrupt", "quarantined")
+    close(calm, "covariate", "quarantined")
+    assert alarms() == {alarmed: "abrupt"}, "an operator quarantined the other"
+    close(alarmed, "covariate", None)
+    assert alarms() == {}
+    close(alarmed, "new_class", "quarantined")
+    assert alarms() == {alarmed: "new_class"}
+    with database.write() as connection:
+        windows.set_state(connection, alarmed, 3, "released")
+    assert alarms() == {}

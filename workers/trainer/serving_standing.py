@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from acclimate.learning.evaluation.serving_guard import STARTING, Server, Standing
 from acclimate.storage.registry import promotions
-from acclimate.storage.runs import runs
+from acclimate.storage.runs import comparisons
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
@@ -21,7 +21,7 @@ def of_run(connection: Connection, run: RowMapping, proved: int) -> Standing:
     champion = promotions.champion(connection, run["model_id"])
     learner = promotions.learner(connection, run["model_id"])
     assert champion is not None, "a run that is not the first has a champion"
-    last = runs.last_serving(connection, run["model_id"], before=run["id"])
+    last = comparisons.last_serving(connection, run["model_id"], before=run["id"])
     gains, losses = STARTING.gains, STARTING.losses
     if last is not None and last["proved"] == proved and not (last["proves"] or last["refutes"]):
         gains, losses = last["gains"], last["losses"]

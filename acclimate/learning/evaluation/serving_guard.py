@@ -105,6 +105,7 @@ def decide(
     *,
     window: int,
     alarm: bool = False,
+    max_unproved: float = 0.0,
     limits: Thresholds = DEFAULT,
 ) -> Serving:
     """Who answers after this comparison, the `window`-th of the model.
@@ -114,7 +115,9 @@ def decide(
     margin, and one that does not begins to when it is ahead by it, beyond chance. In a window that
     raised an alarm nothing says that what was learnt of gradual drift still holds: the proved
     version serves. Labels that prove nothing yet, but lean to one side by more than a standard
-    error, take serving from the learner, or leave it under an alarm.
+    error, take serving from the learner, or leave it under an alarm. Where the learner gives more
+    than the share `max_unproved` of the rows another label, the proved version serves until labels
+    prove it; 0 is no limit.
     """
     gains, losses = before.gains + found.gains, before.losses + found.losses
     needed = math.log(1.0 / limits.audit_error)
@@ -132,9 +135,12 @@ def decide(
     undecided = abs(lean) <= math.sqrt(gains + losses)
     if serves == "learner" and not undecided and lean < 0:
         serves = "proved"
-    if alarm and found.divergence.value > 0 and (undecided or lean < 0):
+    too_far = 0 < max_unproved < found.divergence.value
+    if too_far or (alarm and found.divergence.value > 0 and (undecided or lean < 0)):
         serves = "proved"
     reason = _reason(before.serves, serves, found, alarm)
+    if too_far:
+        reason = _too_far(found, max_unproved)
     return Serving(standing=replace(standing, serves=serves), comparison=found, reason=reason)
 
 
@@ -170,3 +176,12 @@ def _reason(before: Server, serves: Server, found: Comparison, alarm: bool) -> s
         ("proved", "learner"): "the learner is clearly ahead and serves again",
     }
     return f"{said[before, serves]}; {figures}"
+
+
+def _too_far(found: Comparison, max_unproved: float) -> str:
+    """The decision in words where the learner diverges more than the policy allows."""
+    return (
+        f"the learner gives {found.divergence.value:.1%} of {found.divergence.n} rows another "
+        f"label than the proved version, and max_unproved allows {max_unproved:.1%} until labels "
+        "prove it: the proved version serves"
+    )

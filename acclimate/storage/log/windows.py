@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
 from acclimate.learning.data import LOOKED_ANEW, Json, Past
+from acclimate.learning.results import ALARMS
 from acclimate.storage.database import now
 from acclimate.storage.registry import replicas
 from acclimate.storage.registry.models import ModelDeleted
@@ -97,6 +98,20 @@ def newest_closed(connection: Connection, model_id: str) -> RowMapping | None:
         .limit(1)
     )
     return connection.execute(query).mappings().first()
+
+
+def alarms(connection: Connection) -> dict[str, str]:
+    """The kind of the drift for which a model's newest closed window is quarantined, by the model's
+    id; without models where none is.
+    """
+    newest, following = windows, windows.alias()
+    of_model = following.c.model_id == newest.c.model_id
+    closed_last = newest.c.number == following.c.number - 1
+    query = select(newest.c.model_id, newest.c.drift).where(
+        following.c.state == "open", of_model, closed_last, newest.c.state == "quarantined"
+    )
+    kinds = {row.model_id: (row.drift or {}).get("kind") for row in connection.execute(query)}
+    return {model_id: kind for model_id, kind in kinds.items() if kind in ALARMS}
 
 
 def open_window(connection: Connection, model_id: str) -> RowMapping:

@@ -24,7 +24,7 @@ class GateNotPassed(Exception):
 
 
 class AlreadyChampion(Exception):
-    """The version is the champion; a promotion would make it its own previous version."""
+    """The version is champion and learner: a promotion would change nothing."""
 
 
 def promote(
@@ -85,7 +85,7 @@ def make_champion(
     current = champion(connection, model_id)
     if current is None or current.epoch != expected:
         raise EpochMoved(f"the epoch is {current.epoch if current else 0}, not {expected}")
-    _not_yet(current, number)
+    _not_yet(connection, model_id, number)
     if row["state"] != "promoted":
         if not override:
             raise GateNotPassed(f"version {number} did not pass its gates")
@@ -123,7 +123,7 @@ def roll_back(
         raise UnknownVersion(
             f"version {target} was never champion; promote it with override instead"
         )
-    _not_yet(champion(connection, model_id), target)
+    _not_yet(connection, model_id, target)
     return promote(
         connection, model_id, target, kind="rollback", actor=actor, reason=reason
     ), target
@@ -188,12 +188,16 @@ def _append(connection: Connection, model_id: str, version: int, **values: Any) 
     current = champion(connection, model_id)
     epoch = current.epoch + 1 if current else 1
     before = current.to_version if current else None
+    if current and before == version:  # a switch made it champion: it becomes the learner too
+        before = current.from_version
     line = {"epoch": epoch, "from_version": before, "to_version": version, "at": now()}
     connection.execute(insert(promotions).values(model_id=model_id, **line, **values))
     return epoch
 
 
-def _not_yet(current: Row[Any] | None, number: int) -> None:
-    """Raise `AlreadyChampion` if the version is the champion."""
-    if current is not None and current.to_version == number:
+def _not_yet(connection: Connection, model_id: str, number: int) -> None:
+    """Raise `AlreadyChampion` if the version is champion and learner."""
+    current = champion(connection, model_id)
+    answers = current is not None and current.to_version == number
+    if answers and learner(connection, model_id) == number:
         raise AlreadyChampion(f"version {number} is the champion")

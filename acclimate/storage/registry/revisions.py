@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from acclimate.learning.spec import Gates, Policy
+from acclimate.learning.spec import Gates, Policy, stored
 from acclimate.storage.database import now
 from acclimate.storage.registry.models import EpochMoved, ModelDeleted, lock
 from acclimate.storage.tables import revisions
@@ -37,7 +37,7 @@ def get(
 def policy(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Policy]:
     """The numbered revision of the policy (default: the newest): (number, policy)."""
     found, content = get(connection, model_id, "policy", number)
-    return found, Policy(**content)
+    return found, stored(Policy, content)
 
 
 def policies(connection: Connection) -> dict[str, Policy]:
@@ -46,15 +46,14 @@ def policies(connection: Connection) -> dict[str, Policy]:
     newer = (others.c.model_id == revisions.c.model_id) & (others.c.kind == "policy")
     newest = select(func.max(others.c.revision)).where(newer).scalar_subquery()
     query = select(revisions).where(revisions.c.kind == "policy", revisions.c.revision == newest)
-    return {
-        row["model_id"]: Policy(**row["content"]) for row in connection.execute(query).mappings()
-    }
+    rows = connection.execute(query).mappings()
+    return {row["model_id"]: stored(Policy, row["content"]) for row in rows}
 
 
 def gates(connection: Connection, model_id: str, number: int | None = None) -> tuple[int, Gates]:
     """The numbered revision of the gates (default: the newest): (number, gates)."""
     found, content = get(connection, model_id, "gates", number)
-    return found, Gates(**content)
+    return found, stored(Gates, content)
 
 
 def append(

@@ -105,8 +105,6 @@ class RunResults:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-SERVING_RUNS = 50
-"""Newest runs among which the last comparison is looked for."""
 NOTHING = RunResults()
 """No results."""
 
@@ -129,14 +127,6 @@ def create(connection: Connection, model_id: str, run: NewRun) -> str:
     )
     run_events.append(connection, run_id, "state", {"state": "queued", "attempt": 0})
     return run_id
-
-
-def last_serving(connection: Connection, model_id: str, *, before: str) -> Json | None:
-    """What the newest run before this one kept of who serves; None where none compared versions."""
-    where = (runs.c.model_id == model_id, runs.c.id < before, runs.c.ended_at.is_not(None))
-    query = select(runs.c.serving).where(*where).order_by(runs.c.id.desc())
-    found: list[Json | None] = list(connection.execute(query.limit(SERVING_RUNS)).scalars())
-    return next((serving for serving in found if serving is not None), None)
 
 
 def active(connection: Connection, model_id: str) -> RowMapping | None:

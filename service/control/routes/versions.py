@@ -51,7 +51,9 @@ def list_versions(
 
 @router.get("/versions/{version}", operation_id="get_version")
 def get_version(name: str, version: str, state: State, key: ViewKey) -> dict[str, Any]:
-    """One version, by number or by the alias `champion`, `previous` or `anchor`."""
+    """One version, by number or by an alias: `champion`, `previous`, `learner`, `proved` or
+    `anchor`.
+    """
     return versions.document(state.database, name, version)
 
 
@@ -80,7 +82,9 @@ def list_promotions(
 def get_alias(
     name: str, alias: str, response: Response, state: State, key: ViewKey
 ) -> dict[str, Any]:
-    """The version of the alias `champion`, `previous` or `anchor`. The ETag is the epoch."""
+    """The version of the alias `champion`, `previous`, `learner`, `proved` or `anchor`. The ETag is
+    the epoch.
+    """
     version, epoch = versions.alias(state.database, name, alias)
     response.headers["ETag"] = f'"{epoch}"'
     return {"alias": alias, "version": version, "epoch": epoch}
