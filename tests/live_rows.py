@@ -143,7 +143,7 @@ class Live:
 
     def switch(self, version: int, found: Json, reason: str) -> None:
         """Let this version answer, as the serving guard does."""
-        told: Json = {"actor": "guard", "reason": reason, "run_id": None, "comparison": found}
+        told: Json = {"actor": "watch", "reason": reason, "run_id": None, "comparison": found}
         with self.database.write() as connection:
             promotions.switch(connection, self.model_id, version, **told)
 

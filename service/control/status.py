@@ -153,7 +153,8 @@ def _safe(row: Any, champion: Any, window: Any, overdue: Overdue) -> Health:
 
 def _watch(row: Any, champion: Any, overdue: Overdue) -> Health:
     """The health of the champion: its watch, or the automatic rollback that it came from."""
-    if champion.actor == watches.ACTOR and row["learning"] == "paused":
+    automatic = champion.actor == watches.ACTOR and champion.kind == "rollback"
+    if automatic and row["learning"] == "paused":
         return _health(
             "warn",
             [f"rolled back to version {champion.to_version}: {champion.reason}"],

@@ -156,7 +156,7 @@ def test_a_learner_that_differs_on_more_than_the_policy_allows_does_not_serve():
     far, near = compared(0.10, differ=0.2), compared(0.10, differ=0.05)
     found = decided(STARTING, far, max_unproved=0.1)
     assert found.standing.serves == "proved"
-    assert "max_unproved allows 10.0%" in found.reason and "20.0% of 300 rows" in found.reason
+    assert "max_unproved allows 10.0%" in found.reason and "gives it to 20.0%" in found.reason
     assert decided(STARTING, near, max_unproved=0.1).standing.serves == "learner"
     assert decided(STARTING, far, max_unproved=0.0).standing.serves == "learner"
 

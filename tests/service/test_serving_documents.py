@@ -87,7 +87,7 @@ def test_a_switch_tells_the_comparison_that_it_follows_from_and_no_other_promoti
     assert [entry["kind"] for entry in told] == ["first", "promote", "switch"]
     assert [entry["comparison"] for entry in told[:2]] == [None, None]
     assert told[2]["comparison"] == {**BEHIND, "compared": "2", "proved": "1"}
-    assert told[2]["actor"] == "guard"
+    assert told[2]["actor"] == "watch"
 
 
 def test_the_aliases_learner_and_proved_name_versions_that_are_not_deleted(live):

@@ -145,7 +145,7 @@ def test_a_version_that_a_name_points_at_or_a_run_learns_from_stays(database, fi
             delete_version(database, number)
     with pytest.raises(versions.UnknownVersion):
         delete_version(database, 9)
-    told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {}}
+    told = {"actor": "watch", "reason": "r", "run_id": None, "comparison": {}}
     with database.write() as connection:
         versions.set_proved(connection, model_id, 3, {})
         for number in (3, 1, 3, 1):

@@ -197,7 +197,7 @@ def test_a_switch_changes_who_answers_and_leaves_the_learner_alone(database):
     with database.write() as connection:
         new_version(connection, model_id)
         new_version(connection, model_id)
-        told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {"n": 9}}
+        told = {"actor": "watch", "reason": "r", "run_id": None, "comparison": {"n": 9}}
         promotions.switch(connection, model_id, 1, **told)
         named = promotions.aliases(connection, model_id)
         assert (named["champion"], named["learner"], named["previous"]) == (1, 2, 2)
@@ -210,7 +210,7 @@ def test_a_switch_changes_who_answers_and_leaves_the_learner_alone(database):
 
 def test_an_operator_undoes_a_switch_or_lets_learning_go_on_from_what_answers(database):
     model_id = new_model(database)
-    told = {"actor": "guard", "reason": "r", "run_id": None, "comparison": {"n": 9}}
+    told = {"actor": "watch", "reason": "r", "run_id": None, "comparison": {"n": 9}}
     with database.write() as connection:
         for _ in range(3):
             new_version(connection, model_id)

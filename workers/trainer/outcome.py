@@ -15,17 +15,13 @@ from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.learning.training import recipes
 from acclimate.storage.log import windows
-from acclimate.storage.registry import audit_log, models, promotions, versions
+from acclimate.storage.registry import audit_log, models, promotions, versions, watches
 from acclimate.storage.registry.versions import NewVersion
 from acclimate.storage.runs import runs
 from acclimate.storage.runs.runs import Claim, RunResults
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
-
-
-GUARD = "guard"
-"""The actor of switches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +126,18 @@ def _serve(connection: Connection, task: Task, serving: Serving, student: int | 
     if champion.to_version == wanted:
         return document
     run_id = task.run["id"]
-    told = {"actor": GUARD, "reason": serving.reason, "run_id": run_id, "comparison": document}
-    promotions.switch(connection, model_id, wanted, **told)
+    promotions.switch(
+        connection,
+        model_id,
+        wanted,
+        actor=watches.ACTOR,
+        reason=serving.reason,
+        run_id=run_id,
+        comparison=document,
+    )
     audit_log.write(
         connection,
-        actor=GUARD,
+        actor=watches.ACTOR,
         action="version.switch",
         target=task.model["name"],
         content={"version": wanted, "from": champion.to_version, "run": run_id},

@@ -130,18 +130,16 @@ def decide(
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
     standing = replace(before, gains=gains, losses=losses)
-    serves: Server = "learner" if _serves(standing, found, window, limits) else "proved"
-    lean = gains - losses
-    undecided = abs(lean) <= math.sqrt(gains + losses)
-    if serves == "learner" and not undecided and lean < 0:
-        serves = "proved"
-    too_far = 0 < max_unproved < found.divergence.value
-    if too_far or (alarm and found.divergence.value > 0 and (undecided or lean < 0)):
-        serves = "proved"
-    reason = _reason(before.serves, serves, found, alarm)
-    if too_far:
-        reason = _too_far(found, max_unproved)
-    return Serving(standing=replace(standing, serves=serves), comparison=found, reason=reason)
+    against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
+    serves: Server = "proved"
+    if against is None and _serves(standing, found, window, limits):
+        serves = "learner"
+    said = against or SAID[before.serves, serves]
+    return Serving(
+        standing=replace(standing, serves=serves),
+        comparison=found,
+        reason=f"{said}; {_figures(found)}",
+    )
 
 
 def shadowed(before: Standing) -> Serving:
@@ -153,6 +151,34 @@ def shadowed(before: Standing) -> Serving:
     return Serving(standing=replace(before, serves="proved"), comparison=None, reason=reason)
 
 
+SAID: dict[tuple[Server, Server], str] = {
+    ("learner", "learner"): "the learner serves",
+    ("learner", "proved"): "the learner fell behind: the proved version serves",
+    ("proved", "proved"): "the proved version serves until the learner is clearly ahead",
+    ("proved", "learner"): "the learner is clearly ahead and serves again",
+}
+"""Who served and serves, as far as confidence says, in words."""
+
+
+def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: float) -> str | None:
+    """Why the proved version serves, whatever confidence says; None where nothing speaks for it."""
+    divergence, lean = found.divergence, now.gains - now.losses
+    leans = abs(lean) > math.sqrt(now.gains + now.losses)
+    if 0 < max_unproved < divergence.value:
+        return (
+            f"max_unproved allows {max_unproved:.1%} of the rows another label until labels prove "
+            f"the learner, which gives it to {divergence.value:.1%}: the proved version serves"
+        )
+    if leans and lean < 0:
+        return (
+            f"labels lean against the learner, {now.losses} to {now.gains}: the proved version "
+            "serves"
+        )
+    if alarm and divergence.value > 0 and not leans:
+        return "the window raised an alarm: the proved version serves"
+    return None
+
+
 def _serves(now: Standing, found: Comparison, window: int, limits: Thresholds) -> bool:
     """Whether the learner serves, as far as its confidence says."""
     if now.serves == "learner":
@@ -161,27 +187,8 @@ def _serves(now: Standing, found: Comparison, window: int, limits: Thresholds) -
     return found.advantage.detected and beyond_chance and now.gains >= now.losses
 
 
-def _reason(before: Server, serves: Server, found: Comparison, alarm: bool) -> str:
-    """The decision without labels, in words."""
-    figures = (
+def _figures(found: Comparison) -> str:
+    return (
         f"on {found.advantage.n} rows the learner is surer by {found.advantage.value:+.3f} than "
         f"the proved version, and {found.divergence.value:.0%} get another label"
-    )
-    if alarm and serves == "proved":
-        return f"the window raised an alarm: the proved version serves; {figures}"
-    said = {
-        ("learner", "learner"): "the learner serves",
-        ("learner", "proved"): "the learner fell behind: the proved version serves",
-        ("proved", "proved"): "the proved version serves until the learner is clearly ahead",
-        ("proved", "learner"): "the learner is clearly ahead and serves again",
-    }
-    return f"{said[before, serves]}; {figures}"
-
-
-def _too_far(found: Comparison, max_unproved: float) -> str:
-    """The decision in words where the learner diverges more than the policy allows."""
-    return (
-        f"the learner gives {found.divergence.value:.1%} of {found.divergence.n} rows another "
-        f"label than the proved version, and max_unproved allows {max_unproved:.1%} until labels "
-        "prove it: the proved version serves"
     )

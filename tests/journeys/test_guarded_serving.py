@@ -1,0 +1,96 @@
+"""A student that passed every label-free gate is refuted by seven answers while learning goes on,
+and a later one is proved by ten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from digits_model import create, learn, send, window
+from running import Service
+
+pytestmark = pytest.mark.slow
+
+NAME = "guarded"
+
+
+def judges(http: httpx.Client, count: int) -> list[dict[str, Any]]:
+    """Rows of the open window that judge: on which the versions that could serve differ."""
+    query = {"limit": 2 * count, "include": "input"}
+    items = http.get(f"/api/v1/models/{NAME}/label-queue", params=query).json()["items"]
+    found = [item for item in items if item["why"] == "judge"][:count]
+    assert len(found) == count
+    return found
+
+
+def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> None:
+    """Label the rows as this version answers them: it is right where another one differs."""
+    x = np.array([item["input"] for item in items], dtype=np.float32)
+    tensor = {
+        "name": "input",
+        "shape": list(x.shape),
+        "datatype": "FP32",
+        "data": x.ravel().tolist(),
+    }
+    body = {"inputs": [tensor], "parameters": {"log": False}}
+    url = f"/v2/models/{NAME}/versions/{version}/infer"
+    outputs = {each["name"]: each for each in http.post(url, json=body).json()["outputs"]}
+    entries = [
+        {"prediction_id": item["prediction_id"], "row": item["row"], "label": int(label)}
+        for item, label in zip(items, outputs["class"]["data"], strict=True)
+    ]
+    reply = http.post(f"/api/v1/models/{NAME}/feedback", json=entries).json()
+    assert reply["accepted"] == len(items), reply
+
+
+def model(http: httpx.Client) -> dict[str, Any]:
+    return http.get(f"/api/v1/models/{NAME}").json()
+
+
+@pytest.fixture(scope="module")
+def story(service: Service) -> dict[str, Any]:
+    """What the model looked like after each of three windows, and the runs over them."""
+    with service.http() as http:
+        create(http, NAME)
+        send(http, NAME, window(1)[0])
+        told: dict[str, Any] = {"harmful": learn(http, NAME), "serving": model(http)}
+        send(http, NAME, window(2)[0])
+        labels_as(http, "1", judges(http, 7))
+        told |= {"refuting": learn(http, NAME), "refuted": model(http)}
+        told["answers"] = send(http, NAME, window(3)[0])
+        labels_as(http, told["refuted"]["learner"], judges(http, 10))
+        told |= {"proving": learn(http, NAME), "proved": model(http)}
+        told["promotions"] = http.get(f"/api/v1/models/{NAME}/promotions").json()["items"]
+        return told
+
+
+def test_a_student_that_passed_the_label_free_gates_serves(story):
+    assert story["harmful"]["promoted"] and story["harmful"]["evidence"] == "label_free"
+    assert (story["serving"]["champion"], story["serving"]["learner"]) == ("2", "2")
+    assert story["serving"]["proved"] == "1"
+
+
+def test_seven_answers_refute_it_and_learning_goes_on(story):
+    assert story["refuting"]["serving"]["refutes"]
+    after = story["refuted"]
+    assert (after["champion"], after["proved"], after["learning"]) == ("1", "1", "on")
+    assert story["refuting"]["promoted"] and after["learner"] == story["refuting"]["version"]
+    assert {answer["version"] for answer in story["answers"]} == {"1"}
+
+
+def test_the_switch_is_in_the_history_with_its_comparison(story):
+    switch = next(each for each in story["promotions"] if each["kind"] == "switch")
+    assert (switch["to"], switch["actor"]) == ("1", "watch")
+    assert switch["run"] == story["refuting"]["id"] and "refute" in switch["reason"]
+    assert switch["comparison"]["divergence"]["value"] > 0
+    assert switch["served_at"] is not None
+
+
+def test_ten_answers_prove_a_later_one_and_its_line_serves(story):
+    assert story["proving"]["serving"]["proves"]
+    after = story["proved"]
+    assert after["proved"] == story["refuted"]["learner"]
+    assert after["champion"] == after["learner"]
