@@ -80,13 +80,10 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
     """
     found, limits = outcome.diagnosis.comparison, inputs.limits
     if found is not None:
-        alarm = outcome.diagnosis.drift.alarms
-        number = inputs.window.number
         return serving_guard.decide(
             inputs.standing,
             found,
-            window=number,
-            alarm=alarm,
+            alarm=outcome.diagnosis.drift.alarms,
             max_unproved=inputs.policy.max_unproved,
             limits=limits,
         )

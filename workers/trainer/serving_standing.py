@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acclimate.learning.evaluation.serving_guard import STARTING, Server, Standing
+from acclimate.learning.evaluation.serving_guard import Server, Standing
 from acclimate.storage.registry import promotions
 from acclimate.storage.runs import comparisons
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 def of_run(connection: Connection, run: RowMapping, proved: int) -> Standing:
     """The standing before this run, which compares its parent with the `proved` version.
 
-    Who serves is read from the registry, so an operator's promotion or rollback counts. What labels
-    said counts while the same version is the proved one.
+    Who serves is read from the registry, so an operator's promotion or rollback counts. What was
+    known before counts while the same version is the proved one.
     """
     champion = promotions.champion(connection, run["model_id"])
     learner = promotions.learner(connection, run["model_id"])
     assert champion is not None, "a run that is not the first has a champion"
     last = comparisons.last_serving(connection, run["model_id"], before=run["id"])
-    gains, losses = STARTING.gains, STARTING.losses
-    if last is not None and last["proved"] == proved and not (last["proves"] or last["refutes"]):
-        gains, losses = last["gains"], last["losses"]
     serves_learner = champion.to_version == learner or champion.to_version != proved
     serves: Server = "learner" if serves_learner else "proved"
-    return Standing(serves=serves, gains=gains, losses=losses)
+    if last is None or last["proved"] != proved or last["proves"] or last["refutes"]:
+        return Standing(serves=serves)
+    names = ("gains", "losses", "shadow")
+    return Standing(serves=serves, **{name: last[name] for name in names})

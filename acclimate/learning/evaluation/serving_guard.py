@@ -17,7 +17,7 @@ import numpy as np
 from acclimate.learning.data import Floats, Integers, Json
 from acclimate.learning.results import Comparison, Effect
 from acclimate.learning.stats import betting
-from acclimate.learning.stats.significance import level_of_window, wilson_interval
+from acclimate.learning.stats.significance import wilson_interval
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 Server = Literal["learner", "proved"]
@@ -25,11 +25,17 @@ Server = Literal["learner", "proved"]
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Who serves, and what labels said since they last decided: rows that one alone had right."""
+    """Who serves, and what is known since this was last decided.
+
+    `gains` and `losses`: labelled rows that the learner alone, or the proved version alone, had
+    right. `shadow`: log e-value against "the learner is no surer", of all windows in which it was
+    shadowed.
+    """
 
     serves: Server = "learner"
     gains: int = 0
     losses: int = 0
+    shadow: float = 0.0
 
 
 STARTING = Standing()
@@ -103,19 +109,19 @@ def decide(
     before: Standing,
     found: Comparison,
     *,
-    window: int,
     alarm: bool = False,
     max_unproved: float = 0.0,
     limits: Thresholds = DEFAULT,
 ) -> Serving:
-    """Who answers after this comparison, the `window`-th of the model.
+    """Who answers after this comparison.
 
     Labels decide where they suffice: the e-value of a bet on the rows that one version alone had
     right, valid at any peek. Else a learner that serves goes on while it is not behind by the
-    margin, and one that does not begins to when it is ahead by it, beyond chance. In a window that
-    raised an alarm nothing says that what was learnt of gradual drift still holds: the proved
-    version serves. Labels that prove nothing yet, but lean to one side by more than a standard
-    error, take serving from the learner, or leave it under an alarm. Where the learner gives more
+    margin, and one that does not begins to when it is ahead by it, and the e-value of all windows
+    that it was shadowed in says that this is not chance. In a window that raised an alarm nothing
+    says that what was learnt of gradual drift still holds: the proved version serves. Labels that
+    prove nothing yet, but lean to one side by more than a standard error, take serving from the
+    learner, or leave it under an alarm. Where the learner gives more
     than the share `max_unproved` of the rows another label, the proved version serves until labels
     prove it; 0 is no limit.
     """
@@ -129,11 +135,13 @@ def decide(
     if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
-    standing = replace(before, gains=gains, losses=losses)
+    shadow = before.shadow + found.evidence if before.serves == "proved" else 0.0
+    standing = replace(before, gains=gains, losses=losses, shadow=shadow)
     against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
     serves: Server = "proved"
-    if against is None and _serves(standing, found, window, limits):
+    if against is None and _serves(standing, found, limits):
         serves = "learner"
+        standing = replace(standing, shadow=0.0)
     said = against or SAID[before.serves, serves]
     return Serving(
         standing=replace(standing, serves=serves),
@@ -179,11 +187,11 @@ def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: flo
     return None
 
 
-def _serves(now: Standing, found: Comparison, window: int, limits: Thresholds) -> bool:
+def _serves(now: Standing, found: Comparison, limits: Thresholds) -> bool:
     """Whether the learner serves, as far as its confidence says."""
     if now.serves == "learner":
         return found.advantage.value >= -limits.guard_margin
-    beyond_chance = found.evidence >= math.log(1.0 / level_of_window(window, limits))
+    beyond_chance = now.shadow >= math.log(1.0 / limits.audit_error)
     return found.advantage.detected and beyond_chance and now.gains >= now.losses
 
 
