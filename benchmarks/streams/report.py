@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mechanisms import gates
-from benchmarks.streams import catalogue, cells, figures, musts, pictures
+from benchmarks.streams import catalogue, cells, figures, musts, pictures, promise
 from benchmarks.streams.cells import Cell
 from benchmarks.streams.figures import Figures, Over
 from benchmarks.streams.learner import OUTCOMES
@@ -81,6 +81,15 @@ def text(
         f"# Streams, {date}",
         "",
         _preface(rows, skipped),
+        "",
+        "## The promise",
+        "",
+        "Served less frozen (version 1), in points: mean over windows and seeds, worst window of "
+        "all; harmful promotions without labels, with 10 and with 25 labels a window.",
+        "",
+        *promise.summary(rows, order),
+        "",
+        *promise.table(rows, order),
         "",
         "## The demands",
         "",
