@@ -135,7 +135,7 @@ def decide(
     if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
-    shadow = before.shadow + found.evidence if before.serves == "proved" else 0.0
+    shadow = max(0.0, before.shadow) + found.evidence if before.serves == "proved" else 0.0
     standing = replace(before, gains=gains, losses=losses, shadow=shadow)
     against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
     serves: Server = "proved"
