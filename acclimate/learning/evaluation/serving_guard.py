@@ -79,11 +79,11 @@ def compare(
     """Two versions' answers (N, C) to the same rows, at least one.
 
     y (N,) is the label of a row, below 0 where none is known. `in_scale` (N, C): the proved
-    version's answers in the scale that the learner reads; off the seed's scale it extrapolates, and
-    is sure of what it never saw.
+    version's answers in the scale that the learner reads. Off the seed's scale it extrapolates, and
+    is sure of what it never saw: of both readings the less sure one counts.
     """
-    sure = proved if in_scale is None else in_scale
-    ahead = learner.max(axis=1).astype(np.float64) - sure.max(axis=1)
+    readings = [proved.max(axis=1)] + ([] if in_scale is None else [in_scale.max(axis=1)])
+    ahead = learner.max(axis=1).astype(np.float64) - min(readings, key=np.mean)
     share, n = float((learner.argmax(axis=1) != proved.argmax(axis=1)).mean()), len(y)
     error = limits.estimate_errors * float(ahead.std()) / math.sqrt(n)
     advantage = Effect(value=float(ahead.mean()), threshold=limits.guard_margin, n=n)
