@@ -29,7 +29,7 @@ class Recipe:
     rounds: int = 1
     passes: int = PASSES
     window_rows: int = 64
-    replay_rows: int = 16
+    replay_rows: int = 32
     taught_rows: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
