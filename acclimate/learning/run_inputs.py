@@ -115,12 +115,12 @@ def trial(inputs: RunInputs, diagnosis: Diagnosis, champion: Bundle, window: Win
 def _judging(inputs: RunInputs, window: Window) -> Flags:
     """Which held-out rows (M,) judge before they teach.
 
-    Those that learner and proved version give different labels; and every other one where a version
-    has one member, so that no member could judge the rows that the others learnt from.
+    Those that learner and proved version give different labels; and all of them where a version has
+    one member, so that no member could judge the rows that the others learnt from.
     """
     proved = inputs.anchor if inputs.proved is None else inputs.proved
     alone = inputs.champion.network_spec.members == 1
-    judging: Flags = (np.arange(len(window.held_out)) % 2 == 0) & np.bool_(alone)
+    judging = np.full(len(window.held_out), alone)
     if inputs.champion is proved or not len(window.held_out):
         return judging
     ours, theirs = (_labels(bundle, window.held_out) for bundle in (inputs.champion, proved))

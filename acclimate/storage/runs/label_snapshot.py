@@ -1,8 +1,8 @@
-"""The labels that a run uses: each label judges once, then it teaches (docs/decisions/0021).
+"""The labels that a run uses, to judge and to teach (docs/decisions/0015).
 
 The first run requested after a label was accepted judges with it, whichever window its row is in.
 Every later run trains on it: also on rows of quarantined windows, since a person gave the label.
-Labels of the run's own windows judge, unless they have taught the champion already.
+Labels of the run's own windows judge and teach, unless they have taught the learner already.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _inputs(
             (row.created_at for row in earlier if row.state in DECIDED), default=-math.inf
         ),
         taught_until=max(
-            (row.created_at for row in earlier if row.promoted and min(row.windows) > first),
+            (row.created_at for row in earlier if row.promoted and min(row.windows) >= first),
             default=-math.inf,
         ),
         windows=[
