@@ -80,7 +80,7 @@ class SeedSet:
 class Past:
     """What the diagnosis of the last good window measured, with which the next is compared.
 
-    `standing`: a later window raised an alarm.
+    `standing`: a later window raised an alarm. `anew`: it raised one itself, the last of several.
     """
 
     agreement: float
@@ -89,14 +89,16 @@ class Past:
     neighbours: float = 0.0
     class_shares: float = 0.0
     standing: bool = False
+    anew: bool = False
 
     @staticmethod
-    def of(document: Json, *, standing: bool = False) -> Past:
+    def of(document: Json, *, standing: bool = False, anew: bool = False) -> Past:
         """From the `Drift.document` of that window. An effect that it lacks counts as 0."""
         effects = document.get("effects", {})
         names = ("anchor_confidence", "own_scale_confidence", "neighbours", "class_shares")
         measured = {name: effects[name]["value"] for name in names if name in effects}
-        return Past(agreement=document["agreement"], standing=standing, **measured)
+        known = {"standing": standing, "anew": anew}
+        return Past(agreement=document["agreement"], **known, **measured)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -357,7 +357,11 @@ def _not_learnable(inputs: RunInputs) -> Reason | None:
 
 
 def _serves_at_once(inputs: RunInputs) -> bool:
-    """Whether the first student may serve before it is ahead: it is known that the model learns."""
+    """Whether the first student may serve before it is ahead: it is known that the model learns,
+    and no alarm stood.
+    """
+    if inputs.window.past is not None and inputs.window.past.anew:
+        return False
     if inputs.policy.learnable == "yes" or not inputs.limits.on("simulation"):
         return True
     return inputs.simulation is not None and inputs.simulation.learnable

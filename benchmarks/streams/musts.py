@@ -142,20 +142,22 @@ def _jump(rows: Rows) -> Iterable[Demand]:
         records = rows[name].of("ours") if name in rows else []
         at = definition.jump_at - 1
         alarms = [record["windows"][at]["outcome"] == "A" for record in records]
-        later = [window["outcome"] for record in records for window in record["windows"][at:]]
+        later = [
+            window["served"] - window["frozen"]
+            for record in records
+            for window in record["windows"][at + 1 :]
+        ]
         yield Demand(
             demand="alarm in the window of the jump",
             of=name,
             value=share(sum(alarms), len(alarms)),
             limit=1.0,
         )
-        promoted = float(later.count("P")) if records else None
         yield Demand(
-            demand="label-free promotions from the jump on",
+            demand="served - frozen, worst window after the jump",
             of=name,
-            value=promoted,
-            limit=0.0,
-            direction="at most",
+            value=min(later, default=None),
+            limit=-0.10,
         )
         yield _gain(rows, name, -0.005, note=_recovered(rows, name, at))
 

@@ -153,7 +153,7 @@ class Ours:
         newest = max(self.diagnosed, default=0)
         alarmed = newest - max(good, default=0)
         if alarmed >= LOOKED_ANEW:
-            past = Past.of(self.diagnosed[newest][0])
+            past = Past.of(self.diagnosed[newest][0], anew=True)
         elif good:
             past = Past.of(self.diagnosed[max(good)][0], standing=alarmed > 0)
         return Snapshot(

@@ -42,12 +42,14 @@ def test_drift_that_can_be_learnt_is_learnt_without_a_label(row):
     assert served[-1]["served"] > served[-1]["frozen"] + 0.05
 
 
-def test_after_a_jump_the_loop_alarms_and_promotes_nothing():
+def test_after_a_jump_the_loop_alarms_and_no_answer_is_much_worse_than_that_of_version_1():
     at = definition("jump").jump_at
     assert at is not None
     windows = played("jump")
     assert windows[at - 1]["outcome"] == "A"
-    assert "P" not in [window["outcome"] for window in windows[at - 1 :]]
+    # The version that serves in the window of the jump learnt before it.
+    gains = [window["served"] - window["frozen"] for window in windows[at:]]
+    assert gains[:2] == [0.0, 0.0] and min(gains) >= -0.10
     assert accuracy(windows, "served") >= accuracy(windows, "frozen") - 0.02
 
 

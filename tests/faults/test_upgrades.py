@@ -39,7 +39,16 @@ def take_away_what_came_later(address: str) -> None:
     database = Database(address)
     upgrade(database)
     with database.write() as connection:
-        connection.execute(text("ALTER TABLE versions DROP COLUMN lineage"))
+        for table, column in (
+            ("versions", "lineage"),
+            ("versions", "proved_at"),
+            ("versions", "proof"),
+            ("promotions", "comparison"),
+            ("runs", "serving"),
+            ("labels", "wrong"),
+            ("labels", "label_time"),
+        ):
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE periodic_tasks"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
     database.close()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from digits_model import create, learn, send, window
+from digits_model import create, learn, send, served, window
 from running import Service
 
 pytestmark = pytest.mark.slow
@@ -60,6 +60,7 @@ def story(service: Service) -> dict[str, Any]:
         send(http, NAME, window(2)[0])
         labels_as(http, "1", judges(http, 7))
         told |= {"refuting": learn(http, NAME), "refuted": model(http)}
+        served(http, NAME, "1")
         told["answers"] = send(http, NAME, window(3)[0])
         labels_as(http, told["refuted"]["learner"], judges(http, 10))
         told |= {"proving": learn(http, NAME), "proved": model(http)}

@@ -153,8 +153,8 @@ def decide(
 def shadowed(before: Standing) -> Serving:
     """The proved version goes on serving beside a first student that has to be ahead first."""
     reason = (
-        "the simulation does not show that this model learns by itself: the proved version serves "
-        "until the learner is clearly ahead"
+        "it is not known that what this student learnt holds: the proved version serves until the "
+        "learner is clearly ahead"
     )
     return Serving(standing=replace(before, serves="proved"), comparison=None, reason=reason)
 

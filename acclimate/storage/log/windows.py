@@ -198,7 +198,7 @@ def past(connection: Connection, model_id: str, *, before: int) -> Past | None:
     diagnosed = [row for row in connection.execute(query) if row.drift is not None]
     newest = [row.state for row in diagnosed[:LOOKED_ANEW]]
     if newest == ["quarantined"] * LOOKED_ANEW:
-        return Past.of(diagnosed[0].drift)
+        return Past.of(diagnosed[0].drift, anew=True)
     standing = bool(diagnosed) and diagnosed[0].state == "quarantined"
     for row in diagnosed:
         if row.state in ("closed", "released"):
