@@ -305,3 +305,18 @@ def test_an_alarm_stands_until_a_later_window_is_good(database):
     with database.read() as connection:
         found = [windows.past(connection, model_id, before=number) for number in (2, 3, 4)]
     assert found == [Past(agreement=0.9), Past(agreement=0.9, standing=True), Past(agreement=0.8)]
+
+
+def test_three_alarms_in_turn_are_looked_at_anew(database):
+    model_id = startable(database)
+    for agreement in (0.9, 0.4, 0.5, 0.6):
+        state = "closed" if agreement == 0.9 else "quarantined"
+        with database.write() as connection:
+            models.lock(connection, model_id)
+            number = windows.close(connection, model_id, closed_by="operator", needed=1)["number"]
+            findings = windows.Findings(drift={"agreement": agreement}, state=state)
+            windows.note(connection, model_id, number, findings)
+        log_segment(database, model_id, rows=200)
+    with database.read() as connection:
+        found = [windows.past(connection, model_id, before=number) for number in (4, 5)]
+    assert found == [Past(agreement=0.9, standing=True), Past(agreement=0.6, anew=True)]
