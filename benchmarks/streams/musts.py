@@ -153,6 +153,19 @@ def _jump(rows: Rows) -> Iterable[Demand]:
             value=share(sum(alarms), len(alarms)),
             limit=1.0,
         )
+        changed = [
+            window["after_promotion"] is not None
+            for record in records
+            for window in record["windows"][at + 1 :]
+        ]
+        yield Demand(
+            demand="label-free promotions from the jump on",
+            of=name,
+            value=float(sum(changed)) if records else None,
+            limit=0.0,
+            direction="at most",
+            note="changes of the version that answers",
+        )
         yield Demand(
             demand="served - frozen, worst window after the jump",
             of=name,

@@ -339,7 +339,7 @@ def _limit(each: Demand) -> str:
 
 def _number(value: float, each: Demand) -> str:
     """Counts as counts, differences in points with their sign, everything else in per cent."""
-    if each.demand.startswith("judging parts"):
+    if each.demand.startswith(("label-free promotions", "judging parts")):
         return f"{value:.0f}"
     return (
         f"{100 * value:+.2f} points" if each.demand.startswith("served") else f"{100 * value:.1f} %"
