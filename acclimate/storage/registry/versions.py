@@ -78,6 +78,18 @@ def get_stored(connection: Connection, model_id: str, number: int) -> RowMapping
     return row
 
 
+def line_of(connection: Connection, model_id: str, number: int | None) -> set[int]:
+    """The version, its parent, and so on to version 1. Empty where there is no such version."""
+    query = select(versions.c.number, versions.c.parent).where(versions.c.model_id == model_id)
+    parents = {row.number: row.parent for row in connection.execute(query)}
+    line: set[int] = set()
+    at = number
+    while at is not None and at in parents and at not in line:
+        line.add(at)
+        at = parents[at]
+    return line
+
+
 def proved(connection: Connection, model_id: str) -> int:
     """The version that labels proved last; version 1, which the seed set judged, where none did."""
     query = (

@@ -2,7 +2,8 @@
 
 The first run requested after a label was accepted judges with it, whichever window its row is in.
 Every later run trains on it: also on rows of quarantined windows, since a person gave the label.
-Labels of the run's own windows judge and teach, unless they have taught the learner already.
+Labels of the run's own windows judge and teach, unless they have taught the learner, or a version
+that it was made from.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from acclimate.learning.data import (
 from acclimate.storage.log import catalog, windows
 from acclimate.storage.log.logged_rows import LoggedRows
 from acclimate.storage.log.segments import SegmentDamaged, Segments
-from acclimate.storage.registry import labels
+from acclimate.storage.registry import labels, promotions, versions
 from acclimate.storage.registry.labels import LabelRecord
 from acclimate.storage.store import StoreMissing
 from acclimate.storage.tables import runs
@@ -53,10 +54,10 @@ class SnapshotInputs:
     """What was known when a run was requested, read in one transaction.
 
     `judged_until` and `taught_until`, unix seconds: labels accepted by then have been used to
-    judge, or have taught the champion. `windows` has the segments of each earlier window with
-    labels, newest window first. `past` and `number` as in `learning.data.Window`. `origin` is that
-    of the run, None for a plan; `judged` has the origin and number of labels of each challenger
-    that labels of these windows judged before.
+    judge, or have taught the learner or a version that it was made from. `windows` has the
+    segments of each earlier window with labels, newest window first. `past` and `number` as in
+    `learning.data.Window`. `origin` is that of the run, None for a plan; `judged` has the origin
+    and number of labels of each challenger that labels of these windows judged before.
     """
 
     labels: Mapping[Address, LabelRecord]
@@ -89,7 +90,7 @@ def _inputs(
     run: RowMapping | None,
 ) -> SnapshotInputs:
     first = min(numbers)
-    columns = (runs.c.id, runs.c.windows, runs.c.created_at, runs.c.state, runs.c.promoted)
+    columns = (runs.c.id, runs.c.windows, runs.c.created_at, runs.c.state, runs.c.version)
     mine = (runs.c.model_id == model_id, true() if run is None else runs.c.id < run["id"])
     earlier = [row for row in connection.execute(select(*columns).where(*mine)) if row.windows]
     same = [row.id for row in earlier if set(row.windows) & set(numbers)]
@@ -100,13 +101,19 @@ def _inputs(
         if row["number"] in earlier_numbers and row["rows_labelled"]
     ]
     states = {windows.get(connection, model_id, number)["state"] for number in numbers}
+    learner = promotions.learner(connection, model_id) if run is None else run["parent_version"]
+    line = versions.line_of(connection, model_id, learner)
     return SnapshotInputs(
         labels=labels.records(connection, model_id, before=before),
         judged_until=max(
             (row.created_at for row in earlier if row.state in DECIDED), default=-math.inf
         ),
         taught_until=max(
-            (row.created_at for row in earlier if row.promoted and min(row.windows) >= first),
+            (
+                row.created_at
+                for row in earlier
+                if row.version in line and min(row.windows) >= first
+            ),
             default=-math.inf,
         ),
         windows=[
