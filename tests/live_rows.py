@@ -50,6 +50,7 @@ def compared(share: float, *, version: int = 2, proved: int = 1) -> Json:
         "losses": 0,
         "advantage": {**divergence, "value": 0.01},
         "divergence": divergence,
+        "consistency": {**divergence, "value": 0.02},
         "evidence": 0.0,
         "reason": "the learner serves",
         "proves": False,

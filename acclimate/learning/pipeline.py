@@ -17,7 +17,6 @@ from acclimate.learning.data import (
     Window,
 )
 from acclimate.learning.drift.detector import detect
-from acclimate.learning.drift.scale_shift import in_own_scale
 from acclimate.learning.evaluation import lineage, second_opinion, serving_guard
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.evaluation.gates import judge, judge_anchor, judge_mode
@@ -42,6 +41,7 @@ from acclimate.learning.results import STAGES, Comparison, Diagnosis, DriftKind,
 from acclimate.learning.run_inputs import Lesson, RunInputs, trial
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import ModelSpec, Policy
+from acclimate.learning.stats.neighbourhood import Neighbourhood
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 from acclimate.learning.training import recipes
 from acclimate.learning.training.calibration import calibrate, calibrate_student
@@ -76,7 +76,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
     """Who answers from here on; None where nothing changes.
 
     The first student serves at once where the simulation showed that the model can learn by itself;
-    else it has to be ahead first.
+    else labels have to say so first. After alarms it has to be ahead.
     """
     found, limits = outcome.diagnosis.comparison, inputs.limits
     if found is not None:
@@ -84,6 +84,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
             inputs.standing,
             found,
             alarm=outcome.diagnosis.drift.alarms,
+            by_labels=not _learns_by_itself(inputs),
             max_unproved=inputs.policy.max_unproved,
             limits=limits,
         )
@@ -241,15 +242,9 @@ def _compare(inputs: RunInputs, window: Window) -> Comparison | None:
     labels[len(window.x) :] = window.held_out_labels
     learner, reference = Running(inputs.champion), Running(proved)
     rows = window.rows
-    in_scale = None
-    if inputs.champion.mode.adapts_scale and not proved.mode.adapts_scale:
-        in_scale = Running(in_own_scale(proved, rows)).answer(rows)
+    near = Neighbourhood.of(inputs.anchor.encoding.features(rows))
     found = serving_guard.compare(
-        learner.answer(rows),
-        reference.answer(rows),
-        labels,
-        in_scale=in_scale,
-        limits=inputs.limits,
+        learner.answer(rows), reference.answer(rows), labels, near, limits=inputs.limits
     )
     late = window.late
     if late is None:
@@ -357,11 +352,13 @@ def _not_learnable(inputs: RunInputs) -> Reason | None:
 
 
 def _serves_at_once(inputs: RunInputs) -> bool:
-    """Whether the first student may serve before it is ahead: it is known that the model learns,
-    and no alarm stood.
-    """
-    if inputs.window.past is not None and inputs.window.past.anew:
-        return False
+    """Whether the first student may serve before it is ahead: no alarm stood."""
+    past = inputs.window.past
+    return _learns_by_itself(inputs) and not (past is not None and past.anew)
+
+
+def _learns_by_itself(inputs: RunInputs) -> bool:
+    """Whether it is known that the model can learn without labels."""
     if inputs.policy.learnable == "yes" or not inputs.limits.on("simulation"):
         return True
     return inputs.simulation is not None and inputs.simulation.learnable

@@ -148,17 +148,24 @@ class Comparison:
     """The learner beside the proved version on the same rows.
 
     `advantage`: mean over rows of the learner's confidence less the other's, as an effect at the
-    limit at which the learner may begin to serve. `divergence`: the share of rows that get another
-    label; no accuracy can differ by more. `evidence`: log e-value against "the learner is no surer
-    than the other" on such rows. `gains` and `losses`: labelled rows that the learner alone, or the
-    other alone, has right.
+    limit under which the learner does not serve. `consistency`: the same of the labels of near rows
+    (`stats.neighbourhood`); without rows where nothing can be said. `divergence`: the share of rows
+    that get another label; no accuracy can differ by more. `evidence`: log e-value against "the
+    learner is neither more consistent nor surer" on such rows. `gains` and `losses`: labelled rows
+    that the learner alone, or the other alone, has right.
     """
 
     advantage: Effect
     divergence: Effect
+    consistency: Effect
     evidence: float
     gains: int = 0
     losses: int = 0
+
+    @property
+    def inconsistent(self) -> bool:
+        """Whether the learner labels near rows less consistently than chance explains."""
+        return self.consistency.value < self.consistency.threshold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -110,6 +110,8 @@ def unpack(
 
 
 SCREENED = ("unsupported", "dense", "seed_dense")
+EFFECTS = ("advantage", "divergence", "consistency")
+"""What a comparison measures."""
 
 
 def _diagnosis(found: Json, arrays: dict[str, Array]) -> Diagnosis:
@@ -120,7 +122,7 @@ def _diagnosis(found: Json, arrays: dict[str, Array]) -> Diagnosis:
     screening = Screening(drifted=Effect(**found["drifted"]), **flags)
     compared: Json | None = found["comparison"]
     if compared is not None:
-        effects: Json = {name: Effect(**compared[name]) for name in ("advantage", "divergence")}
+        effects: Json = {name: Effect(**compared[name]) for name in EFFECTS}
         compared |= effects
     comparison = None if compared is None else Comparison(**compared)
     return Diagnosis(screening=screening, drift=Drift(**drift), comparison=comparison)

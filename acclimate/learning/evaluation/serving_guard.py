@@ -1,9 +1,10 @@
 """Who answers next: the learner, or the version that was proved last. No torch here.
 
 The gates decide what learning goes on from; this decides who serves. Both versions answered the
-same rows, so they are compared row by row: without labels by how sure they are, with labels by who
-is right. A learner that is no longer ahead is shadowed, not thrown away: it goes on learning, and
-serves again when it is ahead. Version 1 counts as proved until labels prove another.
+same rows, so they are compared row by row: with labels by who is right, without by how consistently
+they label near rows, and how sure they are. A learner that fell behind is shadowed, not thrown
+away: it goes on learning, and serves again when it is ahead. Version 1 counts as proved until
+labels prove another.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ import numpy as np
 from acclimate.learning.data import Floats, Integers, Json
 from acclimate.learning.results import Comparison, Effect
 from acclimate.learning.stats import betting
+from acclimate.learning.stats.neighbourhood import Neighbourhood
 from acclimate.learning.stats.significance import wilson_interval
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 
 Server = Literal["learner", "proved"]
+SHADOWED_WINDOWS = 20
+"""In so many windows a learner that is no better begins to serve with probability `audit_error` at
+most: the sum of evidence starts anew at 0 where it falls below (Shin, Ramdas and Rinaldo, 2024).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +34,8 @@ class Standing:
     """Who serves, and what is known since this was last decided.
 
     `gains` and `losses`: labelled rows that the learner alone, or the proved version alone, had
-    right. `shadow`: log e-value against "the learner is no surer", of all windows in which it was
-    shadowed.
+    right. `shadow`: log e-value against "the learner is neither more consistent nor surer", of
+    all windows in which it was shadowed.
     """
 
     serves: Server = "learner"
@@ -58,7 +64,7 @@ class Serving:
     def document(self) -> Json:
         """As runs and switches show it."""
         found = {} if self.comparison is None else asdict(self.comparison)
-        names = ("advantage", "divergence", "evidence")
+        names = ("consistency", "advantage", "divergence", "evidence")
         return {
             **asdict(self.standing),
             **{name: found.get(name) for name in names},
@@ -72,30 +78,52 @@ def compare(
     learner: Floats,
     proved: Floats,
     y: Integers,
+    near: Neighbourhood,
     *,
-    in_scale: Floats | None = None,
     limits: Thresholds = DEFAULT,
 ) -> Comparison:
     """Two versions' answers (N, C) to the same rows, at least one.
 
-    y (N,) is the label of a row, below 0 where none is known. `in_scale` (N, C): the proved
-    version's answers in the scale that the learner reads. Off the seed's scale it extrapolates, and
-    is sure of what it never saw: of both readings the less sure one counts.
+    y (N,) is the label of a row, below 0 where none is known; `near` says which rows lie near one
+    another.
     """
-    readings = [proved.max(axis=1)] + ([] if in_scale is None else [in_scale.max(axis=1)])
-    ahead = learner.max(axis=1).astype(np.float64) - min(readings, key=np.mean)
-    share, n = float((learner.argmax(axis=1) != proved.argmax(axis=1)).mean()), len(y)
-    error = limits.estimate_errors * float(ahead.std()) / math.sqrt(n)
-    advantage = Effect(value=float(ahead.mean()), threshold=limits.guard_margin, n=n)
+    ours, theirs, n = learner.argmax(axis=1), proved.argmax(axis=1), len(y)
+    ahead = learner.max(axis=1).astype(np.float64) - proved.max(axis=1)
+    advantage = Effect(value=float(ahead.mean()), threshold=-limits.guard_margin, n=n)
+    share = float((ours != theirs).mean())
     lower, upper = wilson_interval(share, n, limits.estimate_errors)
+    consistency, errors = _consistency(near.agreement(ours), near.agreement(theirs), limits)
+    evidence = betting.log_evidence_of_errors(errors), betting.log_evidence_of(ahead, mean=0.0)
     gains, losses = won_and_lost(learner, proved, y)
     return Comparison(
-        advantage=advantage.give_or_take(error),
+        advantage=advantage.give_or_take(limits.estimate_errors * _error(ahead)),
         divergence=Effect(value=share, threshold=0.0, n=n, lower=lower, upper=upper),
-        evidence=betting.log_evidence_of(ahead, mean=0.0),
+        consistency=consistency,
+        evidence=float(np.logaddexp(*evidence)) - math.log(len(evidence)),
         gains=gains,
         losses=losses,
     )
+
+
+def _consistency(
+    ours: Floats | None, theirs: Floats | None, limits: Thresholds
+) -> tuple[Effect, float]:
+    """How much more consistently the learner labels near rows, and that in standard errors.
+
+    The limit of the effect is what chance gives the learner at worst.
+    """
+    if ours is None or theirs is None:
+        return Effect(value=0.0, threshold=0.0, n=0), 0.0
+    ahead = ours - theirs
+    value, error = float(ahead.mean()), _error(ahead)
+    found = Effect(value=value, threshold=-limits.behaviour_errors * error, n=len(ahead))
+    errors = value / error if error > 0 else 0.0
+    return found.give_or_take(limits.estimate_errors * error), errors
+
+
+def _error(values: Floats) -> float:
+    """The standard error of their mean."""
+    return float(values.std()) / math.sqrt(len(values))
 
 
 def won_and_lost(learner: Floats, proved: Floats, y: Integers) -> tuple[int, int]:
@@ -110,18 +138,21 @@ def decide(
     found: Comparison,
     *,
     alarm: bool = False,
+    by_labels: bool = False,
     max_unproved: float = 0.0,
     limits: Thresholds = DEFAULT,
 ) -> Serving:
     """Who answers after this comparison.
 
     Labels decide where they suffice: the e-value of a bet on the rows that one version alone had
-    right, valid at any peek. Else a learner that serves goes on while it is not behind by the
-    margin, and one that does not begins to when it is ahead by it, and the e-value of all windows
-    that it was shadowed in says that this is not chance. In a window that raised an alarm nothing
-    says that what was learnt of gradual drift still holds: the proved version serves. Labels that
-    prove nothing yet, but lean to one side by more than a standard error, take serving from the
-    learner, or leave it under an alarm. Where the learner gives more
+    right, valid at any peek. Labels that prove nothing yet, but lean to one side by more than a
+    standard error, take serving from the learner, or leave it under an alarm.
+
+    Without labels a learner that serves goes on unless it labels near rows less consistently than
+    chance explains, or is less sure by the margin. One that does not begins when neither holds and
+    the windows that it was shadowed in say together that it is more consistent or surer; with
+    `by_labels` only when labels lean to it. In a window that raised an alarm nothing says that what
+    was learnt of gradual drift still holds: the proved version serves. Where the learner gives more
     than the share `max_unproved` of the rows another label, the proved version serves until labels
     prove it; 0 is no limit.
     """
@@ -139,7 +170,7 @@ def decide(
     standing = replace(before, gains=gains, losses=losses, shadow=shadow)
     against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
     serves: Server = "proved"
-    if against is None and _serves(standing, found, limits):
+    if against is None and _serves(standing, found, by_labels=by_labels, limits=limits):
         serves = "learner"
         standing = replace(standing, shadow=0.0)
     said = against or SAID[before.serves, serves]
@@ -170,8 +201,7 @@ SAID: dict[tuple[Server, Server], str] = {
 
 def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: float) -> str | None:
     """Why the proved version serves, whatever confidence says; None where nothing speaks for it."""
-    divergence, lean = found.divergence, now.gains - now.losses
-    leans = abs(lean) > math.sqrt(now.gains + now.losses)
+    divergence, lean, leans = found.divergence, now.gains - now.losses, _leans(now)
     if 0 < max_unproved < divergence.value:
         return (
             f"max_unproved allows {max_unproved:.1%} of the rows another label until labels prove "
@@ -187,16 +217,25 @@ def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: flo
     return None
 
 
-def _serves(now: Standing, found: Comparison, limits: Thresholds) -> bool:
-    """Whether the learner serves, as far as its confidence says."""
+def _serves(now: Standing, found: Comparison, *, by_labels: bool, limits: Thresholds) -> bool:
+    """Whether the learner serves, as far as is known without proof."""
+    behind = found.inconsistent or not found.advantage.detected
     if now.serves == "learner":
-        return found.advantage.value >= -limits.guard_margin
-    beyond_chance = now.shadow >= math.log(1.0 / limits.audit_error)
-    return found.advantage.detected and beyond_chance and now.gains >= now.losses
+        return not behind
+    if by_labels:
+        return _leans(now)
+    beyond_chance = now.shadow >= math.log(SHADOWED_WINDOWS / limits.audit_error)
+    return not behind and beyond_chance and now.gains >= now.losses
+
+
+def _leans(now: Standing) -> bool:
+    """Whether labels lean to one side by more than a standard error."""
+    return abs(now.gains - now.losses) > math.sqrt(now.gains + now.losses)
 
 
 def _figures(found: Comparison) -> str:
     return (
-        f"on {found.advantage.n} rows the learner is surer by {found.advantage.value:+.3f} than "
-        f"the proved version, and {found.divergence.value:.0%} get another label"
+        f"on {found.advantage.n} rows the learner labels near rows more consistently by "
+        f"{found.consistency.value:+.3f}, is surer by {found.advantage.value:+.3f} than the proved "
+        f"version, and gives {found.divergence.value:.0%} another label"
     )

@@ -24,6 +24,8 @@ SHARE_BETS = np.array([0.02, 0.05, 0.10, 0.20, 0.40, 0.70])
 one on few.
 """
 SHARE_MONEY = np.array([0.05, 0.10, 0.25, 0.35, 0.20, 0.05])
+ERRORS_BET = 2.0
+"""A mean 2.5 standard errors above 0 proves it at once, two of 1.75 together."""
 HALVINGS = 50
 PASSES, TRIED = 5, 50
 
@@ -48,6 +50,15 @@ def log_evidence_of(values: NDArray[np.float64], *, mean: float) -> float:
     stakes = (values - mean) / (1.0 + mean)
     wealth = np.log(MONEY) + np.log1p(BETS[:, None] * stakes).sum(axis=1)
     return float(np.logaddexp.reduce(wealth))
+
+
+def log_evidence_of_errors(errors: float) -> float:
+    """Log e-value against "the mean is at most 0" of a mean that many standard errors above it.
+
+    A bet that the mean is `ERRORS_BET` errors above: the likelihood ratio of two normals. Those of
+    later samples add up.
+    """
+    return ERRORS_BET * errors - ERRORS_BET**2 / 2
 
 
 def lower_bound(gains: int, losses: int, n: int, *, alpha: float) -> float:
