@@ -15,7 +15,15 @@ from acclimate.storage.registry import deletion, periodic_tasks
 from acclimate.storage.registry.artifacts import Artifacts
 from acclimate.storage.runs.run_logs import RunLogs
 from acclimate.storage.store import Store
-from workers import metrics, pseudo_label_checks, reconciler, rollback_watch, run, triggers
+from workers import (
+    metrics,
+    pseudo_label_checks,
+    reconciler,
+    rollback_watch,
+    run,
+    serving_watch,
+    triggers,
+)
 from workers.live_answers import LastChecked
 
 log = structlog.get_logger()
@@ -65,8 +73,9 @@ def register(app: Celery, settings: Settings, *, owner: str, stopping: Callable[
             try:
                 segments = Segments(Store(settings.store_address, settings.cache))
                 try:
-                    # First: starting a run may wait for a replica, and a rollback must not.
+                    # First: starting a run may wait for a replica, and these must not.
                     rollback_watch.poll(database, segments, checked_by_trigger)
+                    serving_watch.poll(settings, database, checked_by_trigger)
                 finally:
                     triggers.start_due_runs(database, segments, checked_by_trigger, notify)
                 note_done(database, "trigger")

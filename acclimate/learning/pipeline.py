@@ -17,7 +17,7 @@ from acclimate.learning.data import (
     Window,
 )
 from acclimate.learning.drift.detector import detect
-from acclimate.learning.evaluation import lineage, second_opinion, serving_guard
+from acclimate.learning.evaluation import lineage, second_opinion, serving_guard, shadowing
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.evaluation.gates import judge, judge_anchor, judge_mode
 from acclimate.learning.evaluation.serving_guard import Serving
@@ -41,7 +41,6 @@ from acclimate.learning.results import STAGES, Comparison, Diagnosis, DriftKind,
 from acclimate.learning.run_inputs import Lesson, RunInputs, trial
 from acclimate.learning.screening import contamination
 from acclimate.learning.spec import ModelSpec, Policy
-from acclimate.learning.stats.neighbourhood import Neighbourhood
 from acclimate.learning.thresholds import DEFAULT, Thresholds
 from acclimate.learning.training import recipes
 from acclimate.learning.training.calibration import calibrate, calibrate_student
@@ -240,18 +239,12 @@ def _compare(inputs: RunInputs, window: Window) -> Comparison | None:
         return None
     labels = np.full(len(window), UNLABELLED, dtype=np.int64)
     labels[len(window.x) :] = window.held_out_labels
-    learner, reference = Running(inputs.champion), Running(proved)
-    rows = window.rows
-    near = Neighbourhood.of(inputs.anchor.encoding.features(rows))
-    found = serving_guard.compare(
-        learner.answer(rows), reference.answer(rows), labels, near, limits=inputs.limits
-    )
+    learner, limits = inputs.champion, inputs.limits
+    found = shadowing.compare(learner, proved, window.rows, labels, limits=limits)
     late = window.late
     if late is None:
         return found
-    gains, losses = serving_guard.won_and_lost(
-        learner.answer(late.x), reference.answer(late.x), late.y
-    )
+    gains, losses = shadowing.won_and_lost(learner, proved, late.x, late.y)
     return replace(found, gains=found.gains + gains, losses=found.losses + losses)
 
 

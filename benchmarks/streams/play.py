@@ -9,7 +9,7 @@ defaults.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from acclimate.learning.data import (
     Snapshot,
     Window,
 )
-from acclimate.learning.evaluation import serving_guard
+from acclimate.learning.evaluation import serving_guard, shadowing
 from acclimate.learning.evaluation.accuracy_estimate import estimate
 from acclimate.learning.evaluation.behaviour import Behaviour
 from acclimate.learning.models.bundle import Bundle
@@ -83,7 +83,30 @@ class Ours:
         return self.learner if self.standing.serves == "learner" else self.proved
 
     def answers(self, x: Rows) -> Floats:
-        return self.serving.running.answer(x)
+        """What is served to the rows; every `watch_rows` of them the versions are compared."""
+        size = self.task.spec.policy.watch_rows or len(x)
+        parts = []
+        for start in range(0, max(1, len(x)), size):
+            part = x[start : start + size]
+            parts.append(self.serving.running.answer(part))
+            if len(part) == self.task.spec.policy.watch_rows:
+                self.watch(part)
+        return np.concatenate(parts)
+
+    def watch(self, x: Rows) -> None:
+        """The learner answers no longer where it fell behind on these rows."""
+        if self.serving is self.proved or not self.limits.on("serving_guard"):
+            return
+        nothing = np.full(len(x), UNLABELLED, dtype=np.int64)
+        found = shadowing.compare(
+            self.learner.bundle, self.proved.bundle, x, nothing, limits=self.limits
+        )
+        allowed = self.task.spec.policy.max_unproved
+        decided = serving_guard.decide(
+            self.standing, found, max_unproved=allowed, limits=self.limits
+        )
+        if decided.standing.serves == "proved":
+            self.standing = replace(self.standing, serves="proved")
 
     def learn(self, x: Rows, y: Integers, answers: Floats) -> Learnt:
         self.waiting.append((x, y, answers))

@@ -10,17 +10,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from digits_model import create, ended, learn, send, served, stream, window
+from digits_model import create, ended, learn, send, served, window
+from planted_versions import plant
 from prometheus_client.parser import text_string_to_metric_families
 from running import Service, audit_log, wait_for
 from sklearn.datasets import load_digits
-
-from acclimate.learning.evaluation.behaviour import Behaviour
-from acclimate.learning.models import bundle_format
-from acclimate.storage.database import Database
-from acclimate.storage.registry import models, versions
-from acclimate.storage.registry.artifacts import Artifacts
-from acclimate.storage.store import Store
 
 NAME = "watched"
 Found = dict[str, Any]
@@ -30,53 +24,14 @@ def of_one_class(service: Service, name: str, version: str, rows: np.ndarray) ->
     """The number of a new rejected version: the given one, whose last layer now says 7 to
     nearly everything.
     """
-    database = Database(
-        service.environment.get("ACCLIMATE_DATABASE_URL")
-        or f"sqlite:///{(service.home / 'acclimate.db').resolve()}"
-    )
-    artifacts = Artifacts(
-        Store(f"file://{(service.home / 'store').resolve()}", service.home / "cache-of-the-test")
-    )
-    with database.read() as connection:
-        model_id = models.named(connection, name)["id"]
-        parent = versions.get(connection, model_id, int(version))
-    manifest, arrays = artifacts.read(parent["digest"])
-    good = bundle_format.build(manifest, arrays)
-    changed = dict(arrays)
-    last = [key for key in arrays if key.endswith("bias") and arrays[key].shape == (10,)]
-    assert len(last) == len(good.members), sorted(arrays)
-    for key in last:
-        changed[key] = arrays[key] + np.float32(40) * (np.arange(10) == 7).astype(np.float32)
-    bad = bundle_format.build(manifest, changed).with_self_test(stream()[0][:20])
-    assert (bad.network_probabilities(rows).argmax(axis=1) == 7).mean() > 0.9
-    expected = {
-        "student": Behaviour.of(bad.network_probabilities(rows)),
-        "champion": Behaviour.of(good.network_probabilities(rows)),
-    }
-    gate = {
-        "gate": "class_flow",
-        "value": 0.9,
-        "limit": 0.25,
-        "n": len(rows),
-        "verdict": "fail",
-        "binds": True,
-    }
-    with database.write() as connection:
-        number = versions.add(
-            connection,
-            model_id,
-            versions.NewVersion(
-                digest=artifacts.write(*bundle_format.pack(bad)),
-                promoted=False,
-                parent=int(version),
-                run_id=parent["run_id"],
-                gates=[gate],
-                evidence="label_free",
-                expected={key: answers.as_json() for key, answers in expected.items()},
-            ),
-        )
-    database.close()
-    return str(number)
+
+    def changed(arrays: dict[str, Any]) -> dict[str, Any]:
+        last = [key for key in arrays if key.endswith("bias") and arrays[key].shape == (10,)]
+        assert last, sorted(arrays)
+        seven = np.float32(40) * (np.arange(10) == 7).astype(np.float32)
+        return arrays | {key: arrays[key] + seven for key in last}
+
+    return plant(service, name, version, changed, rows=rows, passed=False)
 
 
 def promotions(http: httpx.Client, name: str = NAME) -> list[Found]:

@@ -13,15 +13,25 @@ if TYPE_CHECKING:
 
 
 def of_run(connection: Connection, run: RowMapping, proved: int) -> Standing:
-    """The standing before this run, which compares its parent with the `proved` version.
+    """The standing before this run, which compares its parent with the `proved` version."""
+    return _standing(connection, run["model_id"], proved, before=run["id"])
 
-    Who serves is read from the registry, so an operator's promotion or rollback counts. What was
+
+def now(connection: Connection, model_id: str, proved: int) -> Standing:
+    """The standing that the next run would begin with."""
+    return _standing(connection, model_id, proved, before=None)
+
+
+def _standing(
+    connection: Connection, model_id: str, proved: int, *, before: str | None
+) -> Standing:
+    """Who serves is read from the registry, so an operator's promotion or rollback counts. What was
     known before counts while the same version is the proved one.
     """
-    champion = promotions.champion(connection, run["model_id"])
-    learner = promotions.learner(connection, run["model_id"])
-    assert champion is not None, "a run that is not the first has a champion"
-    last = comparisons.last_serving(connection, run["model_id"], before=run["id"])
+    champion = promotions.champion(connection, model_id)
+    learner = promotions.learner(connection, model_id)
+    assert champion is not None, "a model without a champion compares nothing"
+    last = comparisons.last_serving(connection, model_id, before=before)
     serves_learner = champion.to_version == learner or champion.to_version != proved
     serves: Server = "learner" if serves_learner else "proved"
     if last is None or last["proved"] != proved or last["proves"] or last["refutes"]:

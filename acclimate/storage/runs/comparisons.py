@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, select, true
 
 from acclimate.learning.data import Json
 from acclimate.storage.tables import runs
@@ -16,9 +16,12 @@ NEWEST_RUNS = 50
 """Newest runs among which the last comparison is looked for."""
 
 
-def last_serving(connection: Connection, model_id: str, *, before: str) -> Json | None:
-    """What the newest run before this one kept of who serves; None where none kept anything."""
-    kept = _kept(connection, runs.c.model_id == model_id, runs.c.id < before)
+def last_serving(connection: Connection, model_id: str, *, before: str | None) -> Json | None:
+    """What the newest run, or the newest before this one, kept of who serves; None where none kept
+    anything.
+    """
+    earlier = true() if before is None else runs.c.id < before
+    kept = _kept(connection, runs.c.model_id == model_id, earlier)
     return next(iter(kept), None)
 
 

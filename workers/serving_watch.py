@@ -1,0 +1,108 @@
+"""Has learner and proved version compared between two runs, as often as `watch_rows` rows came."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from acclimate.settings import Settings, child_environment
+from acclimate.storage.database import Database
+from acclimate.storage.log import barrier, catalog, windows
+from acclimate.storage.registry import models, promotions, revisions, versions
+from acclimate.storage.registry.models import UnknownModel
+from workers.live_answers import LastChecked
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RowMapping
+
+log = structlog.get_logger()
+
+MOST_SECONDS = 60.0
+"""A comparison that takes longer is given up; the next one comes with the next rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A model whose learner answers unproved, and the state of its open window.
+
+    With `seal`, more of its rows are to be sealed before they can be compared.
+    """
+
+    model_id: str
+    epoch: int
+    state: tuple[int, int, int]
+    seal: bool
+
+    @property
+    def nothing_yet(self) -> bool:
+        """Whether neither enough rows nor a label came."""
+        return self.state[1:] == (0, 0)
+
+
+def poll(settings: Settings, database: Database, seen: LastChecked) -> None:
+    """Compare the versions of each model whose open window has grown enough since the last time.
+
+    Also when a label came: labels refute a learner at once.
+    """
+    with database.read() as connection:
+        known = models.list_all(connection)
+        found = [due for model in known if (due := _due(connection, model)) is not None]
+    for due in found:
+        if due.seal:
+            with suppress(UnknownModel), database.write() as connection:
+                barrier.request_seal(connection, due.model_id)
+        if due.nothing_yet or seen.unchanged(("serving", due.model_id), due.state):
+            continue
+        _compare(settings, due)
+        seen.note(("serving", due.model_id), due.state)
+
+
+def _due(connection: Connection, model: RowMapping) -> Due | None:
+    """None where the version that answers is proved, or the policy says `watch_rows = 0`."""
+    model_id = model["id"]
+    champion = promotions.champion(connection, model_id)
+    learner = promotions.learner(connection, model_id)
+    if champion is None or champion.to_version != learner:
+        return None
+    if learner == versions.proved(connection, model_id):
+        return None
+    _, policy = revisions.policy(connection, model_id)
+    if policy.watch_rows == 0:
+        return None
+    window = windows.open_window(connection, model_id)
+    lines = catalog.segments_since_window(connection, model_id, window["number"])
+    rows = sum(line["rows"] for line in lines)
+    return Due(
+        model_id=model_id,
+        epoch=champion.epoch,
+        state=(champion.epoch, rows // policy.watch_rows, window["rows_labelled"] or 0),
+        seal=barrier.seal_is_due(
+            connection, model_id, policy.watch_rows - rows % policy.watch_rows
+        ),
+    )
+
+
+def _compare(settings: Settings, due: Due) -> None:
+    """In a process of its own: torch is not imported here."""
+    command = [
+        sys.executable,
+        "-m",
+        "workers.trainer.live_comparison",
+        due.model_id,
+        str(due.epoch),
+    ]
+    try:
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            env=child_environment(),
+            timeout=MOST_SECONDS,
+            check=True,
+        )
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        log.warning("versions are not compared", model_id=due.model_id, error=str(error))
