@@ -232,19 +232,31 @@ def _diagnose(inputs: RunInputs, *, rng: np.random.Generator, tick: Tick) -> Dia
 
 
 def _compare(inputs: RunInputs, window: Window) -> Comparison | None:
-    """The learner beside the proved version on the measured rows; None where they are the same."""
+    """The learner beside the proved version on the measured rows; None where they are the same.
+
+    Labels that lean to version 1 withdraw the proof of another: a window that labels come from is
+    one kind of day.
+    """
     proved = inputs.anchor if inputs.proved is None else inputs.proved
-    off = not inputs.limits.on("serving_guard")
-    if off or inputs.champion is proved or not len(window):
+    learner, limits = inputs.champion, inputs.limits
+    if not limits.on("serving_guard") or not len(window):
         return None
     labels = np.full(len(window), UNLABELLED, dtype=np.int64)
     labels[len(window.x) :] = window.held_out_labels
-    learner, limits = inputs.champion, inputs.limits
-    found = shadowing.compare(learner, proved, window.rows, labels, limits=limits)
+    audited = window.audited
+    proof = shadowing.won_and_lost(proved, inputs.anchor, audited.x, audited.y)
+    standing = inputs.standing
+    counts = standing.proof_gains + proof[0], standing.proof_losses + proof[1]
+    withdraws = serving_guard.leaning(*counts) < 0
+    reference = inputs.anchor if withdraws else proved
+    if learner is reference:
+        return None
+    found = shadowing.compare(learner, reference, window.rows, labels, limits=limits)
+    found = replace(found, proof=proof, withdraws=withdraws)
     late = window.late
     if late is None:
         return found
-    gains, losses = shadowing.won_and_lost(learner, proved, late.x, late.y)
+    gains, losses = shadowing.won_and_lost(learner, reference, late.x, late.y)
     return replace(found, gains=found.gains + gains, losses=found.losses + losses)
 
 

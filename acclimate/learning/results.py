@@ -152,7 +152,8 @@ class Comparison:
     (`stats.neighbourhood`); without rows where nothing can be said. `divergence`: the share of rows
     that get another label; no accuracy can differ by more. `evidence`: log e-value against "the
     learner is neither more consistent nor surer" on such rows. `gains` and `losses`: labelled rows
-    that the learner alone, or the other alone, has right.
+    that the learner alone, or the other alone, has right. `proof`: the same of the proved version
+    and version 1. `withdraws`: these withdraw the proof, and all else compares with version 1.
     """
 
     advantage: Effect
@@ -161,6 +162,8 @@ class Comparison:
     evidence: float
     gains: int = 0
     losses: int = 0
+    proof: tuple[int, int] = (0, 0)
+    withdraws: bool = False
 
     @property
     def inconsistent(self) -> bool:

@@ -123,7 +123,7 @@ def _diagnosis(found: Json, arrays: dict[str, Array]) -> Diagnosis:
     compared: Json | None = found["comparison"]
     if compared is not None:
         effects: Json = {name: Effect(**compared[name]) for name in EFFECTS}
-        compared |= effects
+        compared |= {**effects, "proof": tuple(compared["proof"])}
     comparison = None if compared is None else Comparison(**compared)
     return Diagnosis(screening=screening, drift=Drift(**drift), comparison=comparison)
 

@@ -73,7 +73,7 @@ class Ours:
         begun = pipeline.begin(task.spec, task.parts, step=walk, limits=limits)
         self.begun, self.anchor = begun, begun.student
         first = Held(version=1, bundle=begun.student, expected=begun.expected.get("student"))
-        self.learner = self.proved = first
+        self.first = self.learner = self.proved = first
         self.standing = serving_guard.STARTING
         self.versions = 1
 
@@ -158,6 +158,8 @@ class Ours:
         """Takes up what the guard says of the version compared, and the student where promoted."""
         if outcome.serving is not None:
             self.standing = outcome.serving.standing
+            if outcome.serving.withdraws:
+                self.proved = self.first
             if outcome.serving.proves:
                 self.proved = self.learner
         if isinstance(outcome, Judged) and outcome.promoted:

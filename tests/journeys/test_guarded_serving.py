@@ -26,9 +26,8 @@ def judges(http: httpx.Client, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> None:
-    """Label the rows as this version answers them: it is right where another one differs."""
-    x = np.array([item["input"] for item in items], dtype=np.float32)
+def answered(http: httpx.Client, version: str, x: np.ndarray) -> np.ndarray:
+    """The labels (N,) that this version gives the rows."""
     tensor = {
         "name": "input",
         "shape": list(x.shape),
@@ -38,12 +37,25 @@ def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> 
     body = {"inputs": [tensor], "parameters": {"log": False}}
     url = f"/v2/models/{NAME}/versions/{version}/infer"
     outputs = {each["name"]: each for each in http.post(url, json=body).json()["outputs"]}
+    return np.array(outputs["class"]["data"])
+
+
+def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> None:
+    """Label the rows as this version answers them: it is right where another one differs."""
+    labels = answered(http, version, np.array([item["input"] for item in items], dtype=np.float32))
     entries = [
         {"prediction_id": item["prediction_id"], "row": item["row"], "label": int(label)}
-        for item, label in zip(items, outputs["class"]["data"], strict=True)
+        for item, label in zip(items, labels, strict=True)
     ]
     reply = http.post(f"/api/v1/models/{NAME}/feedback", json=entries).json()
     assert reply["accepted"] == len(items), reply
+
+
+def differing(http: httpx.Client, proved: str, x: np.ndarray) -> list[dict[str, Any]]:
+    """Rows, sent now, to which version 1 and the proved version give another label."""
+    ids = [answer["id"] for answer in send(http, NAME, x, size=len(x))]
+    rows = np.flatnonzero(answered(http, "1", x) != answered(http, proved, x))
+    return [{"prediction_id": ids[0], "row": int(row), "input": x[row].tolist()} for row in rows]
 
 
 def model(http: httpx.Client) -> dict[str, Any]:
@@ -66,6 +78,9 @@ def story(service: Service) -> dict[str, Any]:
         told["answers"] = send(http, NAME, window(3)[0])
         labels_as(http, told["refuted"]["learner"], judges(http, 10))
         told |= {"proving": learn(http, NAME), "proved": model(http)}
+        told["again"] = differing(http, told["proved"]["proved"], window(3)[0][:200])[:7]
+        labels_as(http, "1", told["again"])
+        told |= {"withdrawing": learn(http, NAME), "withdrawn": model(http)}
         told["promotions"] = http.get(f"/api/v1/models/{NAME}/promotions").json()["items"]
         return told
 
@@ -101,3 +116,9 @@ def test_ten_answers_prove_a_later_one_and_its_line_serves(story):
     after = story["proved"]
     assert after["proved"] == story["refuted"]["learner"]
     assert after["champion"] == after["learner"]
+
+
+def test_labels_that_version_1_alone_has_right_withdraw_the_proof(story):
+    assert len(story["again"]) == 7
+    assert story["withdrawing"]["serving"]["withdraws"]
+    assert story["withdrawn"]["proved"] == "1"

@@ -237,3 +237,39 @@ def test_a_run_obeys_the_share_that_its_policy_allows():
     strict = replace(free, policy=replace(free.policy, max_unproved=0.1))
     serves = [pipeline._serving(given, outcome).standing.serves for given in (free, strict)]
     assert serves == ["learner", "proved"]
+
+
+def test_labels_of_the_newest_window_take_serving_from_a_learner_that_was_ahead_before():
+    before = Standing(gains=9, losses=3)
+    found = decided(before, compared(9.0, losses=2))
+    assert found.standing.serves == "proved" and "2 to 0 of the newest" in found.reason
+    assert decided(before, compared(9.0, losses=1)).standing.serves == "learner"
+
+
+def test_labels_that_lean_to_a_shadowed_learner_let_it_serve():
+    assert decided(SHADOWED, compared(-9.0, surer=-0.2, gains=2)).standing.serves == "learner"
+
+
+def test_a_withdrawn_proof_starts_the_comparison_with_version_1_anew():
+    before = Standing(gains=5, losses=4, proof_gains=1, proof_losses=3, shadow=7.0)
+    found = replace(compared(0.0, gains=1), proof=(0, 2), withdraws=True)
+    after = decided(before, found)
+    assert after.withdraws and after.document["withdraws"]
+    assert after.standing == Standing(gains=1, losses=0)
+    kept = decided(before, replace(compared(0.0), proof=(0, 1)))
+    assert not kept.withdraws
+    assert (kept.standing.proof_gains, kept.standing.proof_losses) == (1, 4)
+
+
+def test_a_run_withdraws_the_proof_of_a_version_that_labels_contradict():
+    x, y = clouds.rows(120, 4)
+    good = clouds.version()
+    bad = clouds.with_rotated_classes(good)
+    labels = np.where(np.arange(len(y)) < 6, y, -1)
+    window = window_of(x, labels=labels)
+    given = replace(clouds.inputs(window, good), proved=bad, champion=clouds.version())
+    found = pipeline._compare(given, window)
+    assert found.withdraws and found.proof[1] > found.proof[0]
+    assert found.divergence.value == 0.0  # the learner answers as version 1 does
+    kept = pipeline._compare(replace(given, proved=good), window)
+    assert not kept.withdraws and kept.proof == (0, 0)

@@ -96,6 +96,9 @@ def publish(
         promoted = False
         found = replace(found, detail="another version was promoted while this run worked")
     serving = None if isinstance(ended, FirstVersion) else ended.serving
+    if serving is not None and serving.withdraws:
+        task = replace(task, proved=1)
+        versions.set_proved(connection, task.model["id"], 1, serving.document)
     if serving is not None and serving.proves:
         proved = task.run["parent_version"]
         versions.set_proved(connection, task.model["id"], proved, serving.document)

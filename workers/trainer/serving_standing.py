@@ -34,7 +34,7 @@ def _standing(
     last = comparisons.last_serving(connection, model_id, before=before)
     serves_learner = champion.to_version == learner or champion.to_version != proved
     serves: Server = "learner" if serves_learner else "proved"
-    if last is None or last["proved"] != proved or last["proves"] or last["refutes"]:
+    if last is None or last["proved"] != proved:
         return Standing(serves=serves)
-    names = ("gains", "losses", "shadow")
-    return Standing(serves=serves, **{name: last[name] for name in names})
+    names = ("gains", "losses", "proof_gains", "proof_losses", "shadow")
+    return Standing(serves=serves, **{name: last.get(name, 0) for name in names})

@@ -34,13 +34,16 @@ class Standing:
     """Who serves, and what is known since this was last decided.
 
     `gains` and `losses`: labelled rows that the learner alone, or the proved version alone, had
-    right. `shadow`: log e-value against "the learner is neither more consistent nor surer", of
+    right. `proof_gains` and `proof_losses`: the same of the proved version and version 1, since it
+    was proved. `shadow`: log e-value against "the learner is neither more consistent nor surer", of
     all windows in which it was shadowed.
     """
 
     serves: Server = "learner"
     gains: int = 0
     losses: int = 0
+    proof_gains: int = 0
+    proof_losses: int = 0
     shadow: float = 0.0
 
 
@@ -51,7 +54,8 @@ STARTING = Standing()
 class Serving:
     """Who answers from here on, and why.
 
-    `proves`: labels proved the learner that was compared. `refutes`: they refuted it.
+    `proves`: labels proved the learner that was compared. `refutes`: they refuted it. `withdraws`:
+    version 1 is the proved one again.
     """
 
     standing: Standing
@@ -59,6 +63,10 @@ class Serving:
     reason: str
     proves: bool = False
     refutes: bool = False
+
+    @property
+    def withdraws(self) -> bool:
+        return self.comparison is not None and self.comparison.withdraws
 
     @property
     def document(self) -> Json:
@@ -71,6 +79,7 @@ class Serving:
             "reason": self.reason,
             "proves": self.proves,
             "refutes": self.refutes,
+            "withdraws": self.withdraws,
         }
 
 
@@ -146,7 +155,7 @@ def decide(
 
     Labels decide where they suffice: the e-value of a bet on the rows that one version alone had
     right, valid at any peek. Labels that prove nothing yet, but lean to one side by more than a
-    standard error, take serving from the learner, or leave it under an alarm.
+    standard error, those of this window or all since, take serving from the learner, or give it.
 
     Without labels a learner that serves goes on unless it labels near rows less consistently than
     chance explains, or is less sure by the margin. One that does not begins when neither holds and
@@ -156,18 +165,29 @@ def decide(
     than the share `max_unproved` of the rows another label, the proved version serves until labels
     prove it; 0 is no limit.
     """
+    if found.withdraws:
+        before = Standing(serves=before.serves)
     gains, losses = before.gains + found.gains, before.losses + found.losses
     needed = math.log(1.0 / limits.audit_error)
     told = f"{gains} of {gains + losses} labelled rows that one version alone had right"
     if betting.log_evidence(losses, gains, gains + losses, mean=0.0) >= needed:
-        standing = Standing(serves="proved")
+        proof = proof_counts(before, found)
+        standing = Standing(serves="proved", proof_gains=proof[0], proof_losses=proof[1])
         reason = f"labels refute the learner: it had {told}"
         return Serving(standing=standing, comparison=found, reason=reason, refutes=True)
     if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
     shadow = max(0.0, before.shadow) + found.evidence if before.serves == "proved" else 0.0
-    standing = replace(before, gains=gains, losses=losses, shadow=shadow)
+    proof_gains, proof_losses = proof_counts(before, found)
+    standing = replace(
+        before,
+        gains=gains,
+        losses=losses,
+        proof_gains=proof_gains,
+        proof_losses=proof_losses,
+        shadow=shadow,
+    )
     against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
     serves: Server = "proved"
     if against is None and _serves(standing, found, by_labels=by_labels, limits=limits):
@@ -184,8 +204,8 @@ def decide(
 def shadowed(before: Standing) -> Serving:
     """The proved version goes on serving beside a first student that has to be ahead first."""
     reason = (
-        "it is not known that what this student learnt holds: the proved version serves until the "
-        "learner is clearly ahead"
+        "it is not known that what this student learnt holds: the proved version serves until "
+        "labels lean to the learner, or it is clearly ahead"
     )
     return Serving(standing=replace(before, serves="proved"), comparison=None, reason=reason)
 
@@ -201,36 +221,54 @@ SAID: dict[tuple[Server, Server], str] = {
 
 def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: float) -> str | None:
     """Why the proved version serves, whatever confidence says; None where nothing speaks for it."""
-    divergence, lean, leans = found.divergence, now.gains - now.losses, _leans(now)
+    divergence, lean = found.divergence, _lean(now, found)
     if 0 < max_unproved < divergence.value:
         return (
             f"max_unproved allows {max_unproved:.1%} of the rows another label until labels prove "
             f"the learner, which gives it to {divergence.value:.1%}: the proved version serves"
         )
-    if leans and lean < 0:
+    if lean < 0:
         return (
-            f"labels lean against the learner, {now.losses} to {now.gains}: the proved version "
-            "serves"
+            f"labels lean against the learner, {now.losses} to {now.gains}, {found.losses} to "
+            f"{found.gains} of the newest: the proved version serves"
         )
-    if alarm and divergence.value > 0 and not leans:
+    if alarm and divergence.value > 0 and not lean:
         return "the window raised an alarm: the proved version serves"
     return None
 
 
 def _serves(now: Standing, found: Comparison, *, by_labels: bool, limits: Thresholds) -> bool:
-    """Whether the learner serves, as far as is known without proof."""
+    """Whether the learner serves, as far as is known without proof. Labels do not lean against."""
+    if _lean(now, found) > 0:
+        return True
     behind = found.inconsistent or not found.advantage.detected
-    if now.serves == "learner":
-        return not behind
-    if by_labels:
-        return _leans(now)
+    if now.serves == "learner" or by_labels:
+        return now.serves == "learner" and not behind
     beyond_chance = now.shadow >= math.log(SHADOWED_WINDOWS / limits.audit_error)
     return not behind and beyond_chance and now.gains >= now.losses
 
 
-def _leans(now: Standing) -> bool:
-    """Whether labels lean to one side by more than a standard error."""
-    return abs(now.gains - now.losses) > math.sqrt(now.gains + now.losses)
+def _lean(now: Standing, found: Comparison) -> int:
+    """Whether labels lean to the learner (1), against it (-1), or neither: those of this window, or
+    all since the versions were last decided on. Against it where one of both does.
+    """
+    leans = leaning(found.gains, found.losses), leaning(now.gains, now.losses)
+    return min(leans) if min(leans) < 0 else max(leans)
+
+
+def leaning(gains: int, losses: int) -> int:
+    """1 or -1 where there are more of one than of the other by more than a standard error."""
+    beyond = abs(gains - losses) > math.sqrt(gains + losses)
+    return int(math.copysign(1, gains - losses)) if beyond else 0
+
+
+def proof_counts(before: Standing, found: Comparison) -> tuple[int, int]:
+    """Labelled rows since the proof that the proved version alone, or version 1 alone, had right;
+    none where the proof is withdrawn.
+    """
+    if found.withdraws:
+        return 0, 0
+    return before.proof_gains + found.proof[0], before.proof_losses + found.proof[1]
 
 
 def _figures(found: Comparison) -> str:

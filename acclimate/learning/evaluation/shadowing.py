@@ -30,7 +30,7 @@ def compare(
 
 def won_and_lost(learner: Bundle, proved: Bundle, rows: Rows, y: Integers) -> tuple[int, int]:
     """How many labelled rows the learner alone has right, and how many the proved version alone."""
-    if not len(rows):
+    if learner is proved or not len(rows):
         return 0, 0
     ours, theirs = (Running(bundle).answer(rows) for bundle in (learner, proved))
     return serving_guard.won_and_lost(ours, theirs, y)

@@ -74,7 +74,7 @@ class Simulation:
         elif self.worth_a_try:
             can = (
                 "it is uncertain that this model can learn drift by itself: it learns in the "
-                "shadow of version 1, and serves once it is clearly ahead"
+                "shadow of version 1, and serves once labels lean to it"
             )
         else:
             can = (
