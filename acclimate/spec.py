@@ -19,7 +19,7 @@ from acclimate.learning.spec import (
     Policy,
     Problem,
 )
-from acclimate.learning.triggers import schedule_problem
+from acclimate.learning.triggers import duration_seconds, schedule_problem
 
 NETWORKS_OF = {
     "vector": ("mlp",),
@@ -313,6 +313,11 @@ class _Reader:
         self._range("policy/max_risk", policy.get("max_risk"), 0, 1)
         self._range("policy/max_unproved", policy.get("max_unproved"), 0, 1)
         self._range("policy/seed", policy.get("seed"), 0, 2**31 - 1)
+        hold = policy.get("hold_for_labels", "0s")
+        if duration_seconds(hold) is None:
+            self._wrong(
+                "policy/hold_for_labels", f"{hold!r} is not a duration such as 0s, 90s, 10m or 2h"
+            )
         problem = schedule_problem(policy["schedule"]) if "schedule" in policy else None
         if problem:
             self._wrong("policy/schedule", problem)

@@ -1,4 +1,7 @@
-"""Has learner and proved version compared between two runs, as often as `watch_rows` rows came."""
+"""Has learner and proved version compared between two runs, as often as `watch_rows` rows came.
+
+Ends holds too: a student that waited for labels answers when they lean to it or the time is over.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from acclimate.settings import Settings, child_environment
-from acclimate.storage.database import Database
+from acclimate.storage.database import Database, clock
 from acclimate.storage.log import barrier, catalog, windows
-from acclimate.storage.registry import models, promotions, revisions, versions
+from acclimate.storage.registry import holds, models, promotions, revisions, versions
 from acclimate.storage.registry.models import UnknownModel
 from workers.live_answers import LastChecked
 
@@ -28,15 +31,26 @@ MOST_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """A model whose learner answers unproved, and the state of its open window.
+    """A model whose learner answers unproved or waits for labels, and the state of its open window.
 
-    With `seal`, more of its rows are to be sealed before they can be compared.
+    With `seal`, more of its rows are to be sealed before they can be compared. `expired`: the
+    learner has waited long enough.
     """
 
-    model_id: str
+    model: RowMapping
     epoch: int
     state: tuple[int, int, int]
     seal: bool
+    expired: bool = False
+
+    @property
+    def model_id(self) -> str:
+        return str(self.model["id"])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether rows of the open window have labels."""
+        return self.state[2] > 0
 
     @property
     def nothing_yet(self) -> bool:
@@ -58,7 +72,10 @@ def poll(settings: Settings, database: Database, seen: LastChecked) -> None:
                 barrier.request_seal(connection, due.model_id)
         if due.nothing_yet or seen.unchanged(("serving", due.model_id), due.state):
             continue
-        _compare(settings, due)
+        if due.expired and not due.labelled:
+            _end_hold(database, due)
+        else:
+            _compare(settings, due)
         seen.note(("serving", due.model_id), due.state)
 
 
@@ -67,6 +84,9 @@ def _due(connection: Connection, model: RowMapping) -> Due | None:
     model_id = model["id"]
     champion = promotions.champion(connection, model_id)
     learner = promotions.learner(connection, model_id)
+    until = holds.held_until(champion)
+    if champion is not None and until is not None:
+        return _held(connection, model, champion.epoch, until)
     if champion is None or champion.to_version != learner:
         return None
     if learner == versions.proved(connection, model_id):
@@ -78,13 +98,36 @@ def _due(connection: Connection, model: RowMapping) -> Due | None:
     lines = catalog.segments_since_window(connection, model_id, window["number"])
     rows = sum(line["rows"] for line in lines)
     return Due(
-        model_id=model_id,
+        model=model,
         epoch=champion.epoch,
         state=(champion.epoch, rows // policy.watch_rows, window["rows_labelled"] or 0),
         seal=barrier.seal_is_due(
             connection, model_id, policy.watch_rows - rows % policy.watch_rows
         ),
     )
+
+
+def _held(connection: Connection, model: RowMapping, epoch: int, until: float) -> Due:
+    """Of a learner that waits for labels."""
+    labelled = windows.open_window(connection, model["id"])["rows_labelled"] or 0
+    expired = clock(connection) >= until
+    return Due(
+        model=model,
+        epoch=epoch,
+        state=(epoch, int(expired), labelled),
+        seal=barrier.seal_is_due(connection, model["id"], 1),
+        expired=expired,
+    )
+
+
+def _end_hold(database: Database, due: Due) -> None:
+    """The learner answers: nobody said anything against it."""
+    with suppress(UnknownModel), database.write() as connection:
+        models.lock(connection, due.model_id)
+        held = promotions.champion(connection, due.model_id)
+        if held is not None and held.epoch == due.epoch:
+            reason = "no label came while the new version waited for them"
+            holds.end(connection, due.model, held, reason=reason)
 
 
 def _compare(settings: Settings, due: Due) -> None:

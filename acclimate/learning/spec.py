@@ -105,6 +105,8 @@ class Policy:
     """Above 0: the proved version serves where the learner gives more than this share of a window
     another label. 0: no limit.
     """
+    hold_for_labels: str = "0s"
+    """How long a promoted student waits for labels before it answers (s, m, h)."""
     seed: int = 0
 
 

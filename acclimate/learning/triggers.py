@@ -14,6 +14,7 @@ from acclimate.learning.evaluation.behaviour import Behaviour, class_shift, conf
 from acclimate.learning.spec import Policy
 from acclimate.learning.thresholds import DEFAULT
 
+DURATION = re.compile(r"([0-9]{1,6})(s|m|h)")
 EVERY = re.compile(r"@every ([1-9][0-9]*)(s|m|h)")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 600.0, 86_400.0
@@ -50,6 +51,12 @@ def schedule_problem(schedule: str) -> str | None:
     except CronSimError as error:
         return f"{schedule!r} is neither never, @every 10m (s, m, h) nor cron: {error}"
     return None
+
+
+def duration_seconds(text: str) -> float | None:
+    """The seconds of a duration such as 0s, 90s, 10m or 2h; None where it is none."""
+    match = DURATION.fullmatch(text)
+    return float(int(match[1]) * SECONDS[match[2]]) if match else None
 
 
 def _period(schedule: str) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from acclimate.learning.data import LOOKED_ANEW
 from benchmarks.streams import catalogue, figures
 from benchmarks.streams.figures import Figures
 from benchmarks.streams.scores import at_least, gap_closed, share
@@ -156,15 +157,15 @@ def _jump(rows: Rows) -> Iterable[Demand]:
         changed = [
             window["after_promotion"] is not None
             for record in records
-            for window in record["windows"][at + 1 :]
+            for window in record["windows"][at + 1 : at + 1 + LOOKED_ANEW]
         ]
         yield Demand(
-            demand="label-free promotions from the jump on",
+            demand="label-free changes of the answering version while the alarm stands",
             of=name,
             value=float(sum(changed)) if records else None,
             limit=0.0,
             direction="at most",
-            note="changes of the version that answers",
+            note=f"in the {LOOKED_ANEW} windows after the jump",
         )
         yield Demand(
             demand="served - frozen, worst window after the jump",

@@ -165,7 +165,10 @@ def test_a_demand_passes_fails_or_was_not_measured():
     assert found["served - frozen, mean", "still-vector"].verdict == "FAIL"
     assert found["served - frozen, worst seed", "still-vector"].verdict == "PASS"
     assert found["alarm in the window of the jump", "jump"].verdict == "PASS"
-    assert found["label-free promotions from the jump on", "jump"].verdict == "PASS"
+    assert (
+        found["label-free changes of the answering version while the alarm stands", "jump"].verdict
+        == "PASS"
+    )
     assert found["served - frozen, worst window after the jump", "jump"].verdict == "PASS"
     assert found["harmful promotions", "all streams, label-free"].verdict == "FAIL"
     assert found["mean accuracy of seven batches", "gas"].verdict == "not measured"

@@ -122,3 +122,16 @@ def test_stored_settings_of_older_and_newer_releases_are_read():
     for part in ("log", "policy", "gates"):
         document[part]["of_a_newer_release"] = 3
     assert ModelSpec.from_json(document) == spec.parse(text())
+
+
+@pytest.mark.parametrize("given", ["0s", "90s", "10m", "2h"])
+def test_the_time_that_a_student_waits_for_labels_is_a_duration(given):
+    read = spec.parse(text() + f'[policy]\nhold_for_labels = "{given}"')
+    assert read.policy.hold_for_labels == given
+
+
+@pytest.mark.parametrize("given", ['"soon"', '"10"', '"-5s"', '"1d"', "10", "true"])
+def test_another_time_is_refused(given):
+    with pytest.raises(spec.SpecError) as error:
+        spec.parse(text() + f"[policy]\nhold_for_labels = {given}")
+    assert [problem.pointer for problem in error.value.problems] == ["#/policy/hold_for_labels"]

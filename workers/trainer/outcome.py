@@ -14,8 +14,9 @@ from acclimate.learning.outcomes import FirstVersion, Judged, Outcome, Quarantin
 from acclimate.learning.spec import Gates, ModelSpec, Policy
 from acclimate.learning.thresholds import DEFAULT
 from acclimate.learning.training import recipes
+from acclimate.learning.triggers import duration_seconds
 from acclimate.storage.log import windows
-from acclimate.storage.registry import audit_log, models, promotions, versions, watches
+from acclimate.storage.registry import audit_log, holds, models, promotions, versions, watches
 from acclimate.storage.registry.versions import NewVersion
 from acclimate.storage.runs import runs
 from acclimate.storage.runs.runs import Claim, RunResults
@@ -91,6 +92,7 @@ def publish(
     if not isinstance(ended, FirstVersion):
         _note_window(connection, task, ended, estimates)
     found = _results(task, ended)
+    before = promotions.champion(connection, task.model["id"])
     promoted = isinstance(ended, Trained) and ended.promoted and published.digest is not None
     if promoted and not _parent_still_learns(connection, task):
         promoted = False
@@ -108,6 +110,8 @@ def publish(
         found = replace(found, version=number)
     if serving is not None:
         found = replace(found, serving=_serve(connection, task, serving, found.version))
+    if promoted and before is not None and found.evidence != "audited":
+        _hold(connection, task, before.to_version, student=found.version)
     state = "succeeded" if promoted else "failed" if task.first else "rejected"
     runs.finish(connection, task.claim, state=state, results=replace(found, promoted=promoted))
     return state, found
@@ -146,6 +150,14 @@ def _serve(connection: Connection, task: Task, serving: Serving, student: int | 
         content={"version": wanted, "from": champion.to_version, "run": run_id},
     )
     return document
+
+
+def _hold(connection: Connection, task: Task, answered: int, *, student: int | None) -> None:
+    """The version that answered goes on, where the policy lets a student wait for labels."""
+    seconds = duration_seconds(task.policy.hold_for_labels) or 0.0
+    champion = promotions.champion(connection, task.model["id"])
+    if seconds > 0 and champion is not None and champion.to_version == student:
+        holds.begin(connection, task.model, answered, seconds=seconds, run_id=task.run["id"])
 
 
 def _parent_still_learns(connection: Connection, task: Task) -> bool:
