@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ log = structlog.get_logger()
 
 MOST_SECONDS = 60.0
 """A comparison that takes longer is given up; the next one comes with the next rows."""
+SECONDS_BETWEEN = 20.0
+"""However many rows come, a model is compared once in so many seconds: it costs a process."""
+SEAL_ROWS = 50
+"""While a learner waits for labels, rows are sealed when so many are waiting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +53,9 @@ class Due:
         return str(self.model["id"])
 
     @property
-    def labelled(self) -> bool:
-        """Whether rows of the open window have labels."""
-        return self.state[2] > 0
+    def labelled_rows(self) -> int:
+        """How many rows of the open window have labels."""
+        return self.state[2]
 
     @property
     def nothing_yet(self) -> bool:
@@ -72,11 +77,15 @@ def poll(settings: Settings, database: Database, seen: LastChecked) -> None:
                 barrier.request_seal(connection, due.model_id)
         if due.nothing_yet or seen.unchanged(("serving", due.model_id), due.state):
             continue
-        if due.expired and not due.labelled:
+        slot = (due.epoch, due.labelled_rows, time.monotonic() // SECONDS_BETWEEN)
+        if seen.unchanged(("compared", due.model_id), slot) and not due.expired:
+            continue
+        if due.expired and not due.labelled_rows:
             _end_hold(database, due)
         else:
             _compare(settings, due)
         seen.note(("serving", due.model_id), due.state)
+        seen.note(("compared", due.model_id), slot)
 
 
 def _due(connection: Connection, model: RowMapping) -> Due | None:
@@ -115,7 +124,7 @@ def _held(connection: Connection, model: RowMapping, epoch: int, until: float) -
         model=model,
         epoch=epoch,
         state=(epoch, int(expired), labelled),
-        seal=barrier.seal_is_due(connection, model["id"], 1),
+        seal=barrier.seal_is_due(connection, model["id"], SEAL_ROWS),
         expired=expired,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from digits_model import create, learn, send, served, window
+from digits_model import answered, create, learn, send, served, window
 from running import Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -26,23 +26,11 @@ def judges(http: httpx.Client, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def answered(http: httpx.Client, version: str, x: np.ndarray) -> np.ndarray:
-    """The labels (N,) that this version gives the rows."""
-    tensor = {
-        "name": "input",
-        "shape": list(x.shape),
-        "datatype": "FP32",
-        "data": x.ravel().tolist(),
-    }
-    body = {"inputs": [tensor], "parameters": {"log": False}}
-    url = f"/v2/models/{NAME}/versions/{version}/infer"
-    outputs = {each["name"]: each for each in http.post(url, json=body).json()["outputs"]}
-    return np.array(outputs["class"]["data"])
-
-
 def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> None:
     """Label the rows as this version answers them: it is right where another one differs."""
-    labels = answered(http, version, np.array([item["input"] for item in items], dtype=np.float32))
+    labels = answered(
+        http, NAME, version, np.array([item["input"] for item in items], dtype=np.float32)
+    )
     entries = [
         {"prediction_id": item["prediction_id"], "row": item["row"], "label": int(label)}
         for item, label in zip(items, labels, strict=True)
@@ -54,7 +42,7 @@ def labels_as(http: httpx.Client, version: str, items: list[dict[str, Any]]) -> 
 def differing(http: httpx.Client, proved: str, x: np.ndarray) -> list[dict[str, Any]]:
     """Rows, sent now, to which version 1 and the proved version give another label."""
     ids = [answer["id"] for answer in send(http, NAME, x, size=len(x))]
-    rows = np.flatnonzero(answered(http, "1", x) != answered(http, proved, x))
+    rows = np.flatnonzero(answered(http, NAME, "1", x) != answered(http, NAME, proved, x))
     return [{"prediction_id": ids[0], "row": int(row), "input": x[row].tolist()} for row in rows]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from digits_model import create, learn, send, served, window
+from digits_model import answered, create, learn, send, served, window
 from running import Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -25,20 +25,6 @@ def held(http: httpx.Client, name: str, hold: str) -> dict[str, Any]:
     assert run["promoted"] and run["version"] == "2", run
     promotions = http.get(f"/api/v1/models/{name}/promotions").json()["items"]
     return {"run": run, "promotions": promotions, "model": model(http, name)}
-
-
-def answered(http: httpx.Client, name: str, version: str, x: np.ndarray) -> np.ndarray:
-    """The labels (N,) that this version gives the rows."""
-    tensor = {
-        "name": "input",
-        "shape": list(x.shape),
-        "datatype": "FP32",
-        "data": x.ravel().tolist(),
-    }
-    body = {"inputs": [tensor], "parameters": {"log": False}}
-    reply = http.post(f"/v2/models/{name}/versions/{version}/infer", json=body).json()
-    outputs = {each["name"]: each for each in reply["outputs"]}
-    return np.array(outputs["class"]["data"])
 
 
 def test_labels_that_lean_to_it_end_the_waiting(service: Service) -> None:
