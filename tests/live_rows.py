@@ -51,7 +51,7 @@ def compared(share: float, *, version: int = 2, proved: int = 1) -> Json:
         "advantage": {**divergence, "value": 0.01},
         "divergence": divergence,
         "consistency": {**divergence, "value": 0.02},
-        "evidence": 0.0,
+        "shadow": 0.0,
         "reason": "the learner serves",
         "proves": False,
         "refutes": False,

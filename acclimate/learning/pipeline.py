@@ -75,7 +75,8 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
     """Who answers from here on; None where nothing changes.
 
     The first student serves at once where the simulation showed that the model can learn by itself;
-    else labels have to say so first. After alarms it has to be ahead.
+    else labels have to say so first. From the next window on it has to be ahead, unless the policy
+    vouches for it; after alarms it has to be before.
     """
     found, limits = outcome.diagnosis.comparison, inputs.limits
     if found is not None:
@@ -84,6 +85,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
             found,
             alarm=outcome.diagnosis.drift.alarms,
             by_labels=not _learns_by_itself(inputs),
+            vouched=inputs.policy.learnable == "yes",
             max_unproved=inputs.policy.max_unproved,
             limits=limits,
         )

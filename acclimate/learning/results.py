@@ -150,16 +150,18 @@ class Comparison:
     `advantage`: mean over rows of the learner's confidence less the other's, as an effect at the
     limit under which the learner does not serve. `consistency`: the same of the labels of near rows
     (`stats.neighbourhood`); without rows where nothing can be said. `divergence`: the share of rows
-    that get another label; no accuracy can differ by more. `evidence`: log e-value against "the
-    learner is neither more consistent nor surer" on such rows. `gains` and `losses`: labelled rows
-    that the learner alone, or the other alone, has right. `proof`: the same of the proved version
-    and version 1. `withdraws`: these withdraw the proof, and all else compares with version 1.
+    that get another label; no accuracy can differ by more. `evidence` and `surer`: log e-values
+    against "the learner is no more consistent", and "no surer", on such rows. `gains` and `losses`:
+    labelled rows that the learner alone, or the other alone, has right. `proof`: the same of the
+    proved version and version 1. `withdraws`: these withdraw the proof, and all else compares with
+    version 1.
     """
 
     advantage: Effect
     divergence: Effect
     consistency: Effect
     evidence: float
+    surer: float
     gains: int = 0
     losses: int = 0
     proof: tuple[int, int] = (0, 0)

@@ -19,7 +19,7 @@ from acclimate.learning.stats import betting
 from acclimate.learning.stats.neighbourhood import Neighbourhood
 from acclimate.learning.thresholds import DEFAULT
 
-SHADOWED = Standing(serves="proved")
+SHADOWED, SHOWN = Standing(serves="proved"), Standing(shown=True)
 ALONE = Neighbourhood.of(np.empty((0, 1), dtype=np.float32))
 """Rows without neighbours."""
 ROWS, SERIES, WINDOWS = 300, 500, 20
@@ -47,7 +47,9 @@ def compared(
     found = serving_guard.compare(answers(other, sure + surer), answers(label, sure), none, ALONE)
     consistency = Effect(value=0.01 * ahead, threshold=-0.01 * DEFAULT.behaviour_errors, n=ROWS)
     evidence = betting.log_evidence_of_errors(ahead)
-    return replace(found, consistency=consistency, evidence=evidence, gains=gains, losses=losses)
+    return replace(
+        found, consistency=consistency, evidence=evidence, surer=0.0, gains=gains, losses=losses
+    )
 
 
 def decided(before: Standing, found: Comparison, **how: Any) -> serving_guard.Serving:
@@ -75,12 +77,12 @@ def test_a_version_that_labels_near_rows_alike_is_ahead_of_one_that_flips_some()
     behind = serving_guard.compare(worse, better, none, near)
     assert ahead.consistency.lower > 0 and ahead.evidence > 3 and not ahead.inconsistent
     assert behind.inconsistent and behind.consistency.value == -ahead.consistency.value
-    assert decided(STARTING, behind).standing.serves == "proved"
+    assert decided(SHOWN, behind).standing.serves == "proved"
     assert decided(SHADOWED, ahead).standing.serves == "learner"
 
 
 def test_a_learner_serves_until_it_is_inconsistent_and_again_when_clearly_ahead():
-    standing, serves = STARTING, []
+    standing, serves = SHOWN, []
     for ahead in (0.0, -2.0, -4.0, 0.0, 1.0, 6.0, -1.0):
         standing = decided(standing, compared(ahead)).standing
         serves.append(standing.serves)
@@ -89,16 +91,16 @@ def test_a_learner_serves_until_it_is_inconsistent_and_again_when_clearly_ahead(
 
 def test_several_windows_together_show_that_a_shadowed_learner_is_ahead():
     standing, serves = SHADOWED, []
-    for _ in range(4):
+    for _ in range(5):
         standing = decided(standing, compared(2.0)).standing
         serves.append(standing.serves)
-    assert serves == ["proved", "proved", "learner", "learner"]
+    assert serves == ["proved", "proved", "proved", "learner", "learner"]
 
 
 def test_a_learner_that_is_far_less_sure_does_not_serve_however_consistent():
-    assert decided(STARTING, compared(4.0, surer=-0.10)).standing.serves == "proved"
+    assert decided(SHOWN, compared(4.0, surer=-0.10)).standing.serves == "proved"
     assert decided(SHADOWED, compared(4.0, surer=-0.10)).standing.serves == "proved"
-    assert decided(STARTING, compared(4.0, surer=-0.03)).standing.serves == "learner"
+    assert decided(SHOWN, compared(4.0, surer=-0.03)).standing.serves == "learner"
 
 
 def test_a_model_of_which_it_is_not_known_that_it_learns_is_served_by_labels_alone():
@@ -111,24 +113,24 @@ def test_a_model_of_which_it_is_not_known_that_it_learns_is_served_by_labels_alo
 
 
 def test_in_a_window_of_an_alarm_the_proved_version_serves():
-    found = decided(STARTING, compared(9.0), alarm=True)
+    found = decided(SHOWN, compared(9.0), alarm=True)
     assert found.standing.serves == "proved"
     assert "alarm" in found.reason
-    same = decided(STARTING, compared(9.0, differ=0.0), alarm=True)
+    same = decided(SHOWN, compared(9.0, differ=0.0), alarm=True)
     assert same.standing.serves == "learner"
 
 
 def test_labels_that_lean_to_one_side_count_before_they_decide():
-    against = decided(STARTING, compared(9.0, losses=2))
+    against = decided(SHOWN, compared(9.0, losses=2))
     assert against.standing.serves == "proved" and not against.refutes
-    split = decided(STARTING, compared(9.0, gains=4, losses=5))
+    split = decided(SHOWN, compared(9.0, gains=4, losses=5))
     assert split.standing.serves == "learner"
-    for_it = decided(STARTING, compared(9.0, gains=2), alarm=True)
+    for_it = decided(SHOWN, compared(9.0, gains=2), alarm=True)
     assert for_it.standing.serves == "learner"
 
 
 def test_seven_labels_refute_a_learner_that_is_surer():
-    found = decided(STARTING, compared(9.0, losses=7))
+    found = decided(SHOWN, compared(9.0, losses=7))
     assert found.refutes and not found.proves
     assert found.standing == Standing(serves="proved")
     assert "refute" in found.reason
@@ -193,7 +195,7 @@ def null_series(seed: int, windows: list[Null], before: Standing) -> dict[str, i
     return told
 
 
-@pytest.mark.parametrize("before", [STARTING, SHADOWED], ids=["serving", "shadowed"])
+@pytest.mark.parametrize("before", [SHOWN, SHADOWED], ids=["serving", "shadowed"])
 def test_under_the_null_proofs_refutations_and_switches_are_as_rare_as_alpha(before):
     windows = [Null(seed) for seed in range(2 * WINDOWS)]
     series = [null_series(seed, windows, before) for seed in range(SERIES)]
@@ -206,7 +208,7 @@ def test_under_the_null_proofs_refutations_and_switches_are_as_rare_as_alpha(bef
 def test_noise_alone_does_not_make_serving_change_to_and_fro():
     changes = []
     for seed in range(100):
-        rng, standing, count = np.random.default_rng([8, seed]), STARTING, 0
+        rng, standing, count = np.random.default_rng([8, seed]), SHOWN, 0
         for _ in range(WINDOWS):
             found = compared(float(rng.standard_normal()))
             after = decided(standing, found).standing
@@ -218,11 +220,11 @@ def test_noise_alone_does_not_make_serving_change_to_and_fro():
 
 def test_a_learner_that_differs_on_more_than_the_policy_allows_does_not_serve():
     far, near = compared(9.0, differ=0.2), compared(9.0, differ=0.05)
-    found = decided(STARTING, far, max_unproved=0.1)
+    found = decided(SHOWN, far, max_unproved=0.1)
     assert found.standing.serves == "proved"
     assert "max_unproved allows 10.0%" in found.reason and "gives it to 20.0%" in found.reason
-    assert decided(STARTING, near, max_unproved=0.1).standing.serves == "learner"
-    assert decided(STARTING, far, max_unproved=0.0).standing.serves == "learner"
+    assert decided(SHOWN, near, max_unproved=0.1).standing.serves == "learner"
+    assert decided(SHOWN, far, max_unproved=0.0).standing.serves == "learner"
 
 
 def test_labels_that_prove_a_learner_make_it_serve_whatever_the_policy_allows():
@@ -233,14 +235,15 @@ def test_labels_that_prove_a_learner_make_it_serve_whatever_the_policy_allows():
 def test_a_run_obeys_the_share_that_its_policy_allows():
     judged = clouds.student(clouds.version())
     outcome = replace(judged, diagnosis=replace(judged.diagnosis, comparison=compared(9.0)))
-    free = clouds.inputs(window_of(clouds.rows(100, 4)[0]), clouds.version())
+    given = clouds.inputs(window_of(clouds.rows(100, 4)[0]), clouds.version())
+    free = replace(given, policy=replace(given.policy, learnable="yes"))
     strict = replace(free, policy=replace(free.policy, max_unproved=0.1))
     serves = [pipeline._serving(given, outcome).standing.serves for given in (free, strict)]
     assert serves == ["learner", "proved"]
 
 
 def test_labels_of_the_newest_window_take_serving_from_a_learner_that_was_ahead_before():
-    before = Standing(gains=9, losses=3)
+    before = Standing(gains=9, losses=3, shown=True)
     found = decided(before, compared(9.0, losses=2))
     assert found.standing.serves == "proved" and "2 to 0 of the newest" in found.reason
     assert decided(before, compared(9.0, losses=1)).standing.serves == "learner"
@@ -255,7 +258,9 @@ def test_a_withdrawn_proof_starts_the_comparison_with_version_1_anew():
     found = replace(compared(0.0, gains=1), proof=(0, 2), withdraws=True)
     after = decided(before, found)
     assert after.withdraws and after.document["withdraws"]
-    assert after.standing == Standing(gains=1, losses=0)
+    assert after.standing == Standing(
+        serves="proved", gains=1, shadow=betting.log_evidence_of_errors(0.0)
+    )
     kept = decided(before, replace(compared(0.0), proof=(0, 1)))
     assert not kept.withdraws
     assert (kept.standing.proof_gains, kept.standing.proof_losses) == (1, 4)
@@ -273,3 +278,22 @@ def test_a_run_withdraws_the_proof_of_a_version_that_labels_contradict():
     assert found.divergence.value == 0.0  # the learner answers as version 1 does
     kept = pipeline._compare(replace(given, proved=good), window)
     assert not kept.withdraws and kept.proof == (0, 0)
+
+
+def test_a_first_student_serves_on_only_if_it_is_ahead_or_the_policy_vouches_for_it():
+    even, ahead = compared(0.0), compared(9.0)
+    assert decided(STARTING, even).standing.serves == "proved"
+    assert decided(STARTING, even, vouched=True).standing == SHOWN
+    assert decided(STARTING, ahead).standing == SHOWN
+    # What its first window said counts beside what later ones say.
+    after = decided(STARTING, compared(3.0)).standing
+    assert after.serves == "proved" and after.shadow == betting.log_evidence_of_errors(3.0)
+    assert decided(after, compared(3.0)).standing == SHOWN
+
+
+def test_a_learner_that_is_surer_but_less_consistent_does_not_begin_to_serve():
+    surer = replace(compared(0.5), surer=9.0)
+    assert decided(SHADOWED, surer).standing.serves == "learner"
+    assert decided(SHADOWED, replace(compared(-0.5), surer=9.0)).standing.serves == "proved"
+    unsure = replace(compared(0.5, surer=-0.01), surer=9.0)
+    assert decided(SHADOWED, unsure).standing.serves == "proved"

@@ -132,7 +132,10 @@ class LiveComparison:
         found = shadowing.compare(learner, proved, newest.x, nothing)
         gains, losses = self.won_and_lost(live, learner, proved)
         found = replace(found, gains=gains, losses=losses)
-        decided = serving_guard.decide(standing, found, max_unproved=policy.max_unproved)
+        # Whether it is ahead is for the runs to say; here, whether it fell behind.
+        decided = serving_guard.decide(
+            standing, found, vouched=True, max_unproved=policy.max_unproved
+        )
         enough = len(newest) >= policy.watch_rows
         return decided if enough or decided.refutes else None
 

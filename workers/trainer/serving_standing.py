@@ -36,5 +36,5 @@ def _standing(
     serves: Server = "learner" if serves_learner else "proved"
     if last is None or last["proved"] != proved:
         return Standing(serves=serves)
-    names = ("gains", "losses", "proof_gains", "proof_losses", "shadow")
-    return Standing(serves=serves, **{name: last.get(name, 0) for name in names})
+    names = ("gains", "losses", "proof_gains", "proof_losses", "shown", "shadow", "surer")
+    return Standing(serves=serves, **{name: last[name] for name in names if name in last})

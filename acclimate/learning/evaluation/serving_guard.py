@@ -27,6 +27,8 @@ SHADOWED_WINDOWS = 20
 """In so many windows a learner that is no better begins to serve with probability `audit_error` at
 most: the sum of evidence starts anew at 0 where it falls below (Shin, Ramdas and Rinaldo, 2024).
 """
+BETS = 2
+"""On consistency and on confidence: each may err half as often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,9 @@ class Standing:
 
     `gains` and `losses`: labelled rows that the learner alone, or the proved version alone, had
     right. `proof_gains` and `proof_losses`: the same of the proved version and version 1, since it
-    was proved. `shadow`: log e-value against "the learner is neither more consistent nor surer", of
-    all windows in which it was shadowed.
+    was proved. `shown`: the learner was ahead, and may serve until it falls behind. `shadow` and
+    `surer`: log e-values against "the learner is no more consistent", and "no surer", of all
+    windows since it was not.
     """
 
     serves: Server = "learner"
@@ -44,7 +47,9 @@ class Standing:
     losses: int = 0
     proof_gains: int = 0
     proof_losses: int = 0
+    shown: bool = False
     shadow: float = 0.0
+    surer: float = 0.0
 
 
 STARTING = Standing()
@@ -72,7 +77,7 @@ class Serving:
     def document(self) -> Json:
         """As runs and switches show it."""
         found = {} if self.comparison is None else asdict(self.comparison)
-        names = ("consistency", "advantage", "divergence", "evidence")
+        names = ("consistency", "advantage", "divergence")
         return {
             **asdict(self.standing),
             **{name: found.get(name) for name in names},
@@ -102,13 +107,13 @@ def compare(
     share = float((ours != theirs).mean())
     lower, upper = wilson_interval(share, n, limits.estimate_errors)
     consistency, errors = _consistency(near.agreement(ours), near.agreement(theirs), limits)
-    evidence = betting.log_evidence_of_errors(errors), betting.log_evidence_of(ahead, mean=0.0)
     gains, losses = won_and_lost(learner, proved, y)
     return Comparison(
         advantage=advantage.give_or_take(limits.estimate_errors * _error(ahead)),
         divergence=Effect(value=share, threshold=0.0, n=n, lower=lower, upper=upper),
         consistency=consistency,
-        evidence=float(np.logaddexp(*evidence)) - math.log(len(evidence)),
+        evidence=betting.log_evidence_of_errors(errors),
+        surer=betting.log_evidence_of(ahead, mean=0.0),
         gains=gains,
         losses=losses,
     )
@@ -148,6 +153,7 @@ def decide(
     *,
     alarm: bool = False,
     by_labels: bool = False,
+    vouched: bool = False,
     max_unproved: float = 0.0,
     limits: Thresholds = DEFAULT,
 ) -> Serving:
@@ -157,13 +163,12 @@ def decide(
     right, valid at any peek. Labels that prove nothing yet, but lean to one side by more than a
     standard error, those of this window or all since, take serving from the learner, or give it.
 
-    Without labels a learner that serves goes on unless it labels near rows less consistently than
-    chance explains, or is less sure by the margin. One that does not begins when neither holds and
-    the windows that it was shadowed in say together that it is more consistent or surer; with
-    `by_labels` only when labels lean to it. In a window that raised an alarm nothing says that what
-    was learnt of gradual drift still holds: the proved version serves. Where the learner gives more
-    than the share `max_unproved` of the rows another label, the proved version serves until labels
-    prove it; 0 is no limit.
+    Without labels a learner serves once the windows together have shown that it is ahead, and goes
+    on unless it labels near rows less consistently than chance explains, or is less sure by the
+    margin. With `vouched` it need not be ahead first; with `by_labels` only labels let it serve. In
+    a window that raised an alarm nothing says that what was learnt of gradual drift still holds:
+    the proved version serves. Where the learner gives more than the share `max_unproved` of the
+    rows another label, the proved version serves until labels prove it; 0 is no limit.
     """
     if found.withdraws:
         before = Standing(serves=before.serves)
@@ -178,22 +183,26 @@ def decide(
     if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
-    shadow = max(0.0, before.shadow) + found.evidence if before.serves == "proved" else 0.0
+    shown = before.serves == "learner" and (before.shown or vouched)
     proof_gains, proof_losses = proof_counts(before, found)
-    standing = replace(
-        before,
+    standing = Standing(
+        serves=before.serves,
         gains=gains,
         losses=losses,
         proof_gains=proof_gains,
         proof_losses=proof_losses,
-        shadow=shadow,
+        shown=shown,
+        shadow=0.0 if shown else max(0.0, before.shadow) + found.evidence,
+        surer=0.0 if shown else max(0.0, before.surer) + found.surer,
     )
     against = _against(standing, found, alarm=alarm, max_unproved=max_unproved)
     serves: Server = "proved"
     if against is None and _serves(standing, found, by_labels=by_labels, limits=limits):
         serves = "learner"
-        standing = replace(standing, shadow=0.0)
-    said = against or SAID[before.serves, serves]
+        standing = replace(standing, shown=True, shadow=0.0, surer=0.0)
+    else:
+        standing = replace(standing, shown=False)
+    said = against or _said(before.serves, serves, shown=shown)
     return Serving(
         standing=replace(standing, serves=serves),
         comparison=found,
@@ -210,13 +219,13 @@ def shadowed(before: Standing) -> Serving:
     return Serving(standing=replace(before, serves="proved"), comparison=None, reason=reason)
 
 
-SAID: dict[tuple[Server, Server], str] = {
-    ("learner", "learner"): "the learner serves",
-    ("learner", "proved"): "the learner fell behind: the proved version serves",
-    ("proved", "proved"): "the proved version serves until the learner is clearly ahead",
-    ("proved", "learner"): "the learner is clearly ahead and serves again",
-}
-"""Who served and serves, as far as confidence says, in words."""
+def _said(served: Server, serves: Server, *, shown: bool) -> str:
+    """Who served and serves, as far as is known without labels, in words."""
+    if serves == "learner":
+        return "the learner serves" if shown else "the learner is clearly ahead and serves"
+    if served == "learner" and shown:
+        return "the learner fell behind: the proved version serves"
+    return "the proved version serves until the learner is clearly ahead"
 
 
 def _against(now: Standing, found: Comparison, *, alarm: bool, max_unproved: float) -> str | None:
@@ -242,10 +251,11 @@ def _serves(now: Standing, found: Comparison, *, by_labels: bool, limits: Thresh
     if _lean(now, found) > 0:
         return True
     behind = found.inconsistent or not found.advantage.detected
-    if now.serves == "learner" or by_labels:
-        return now.serves == "learner" and not behind
-    beyond_chance = now.shadow >= math.log(SHADOWED_WINDOWS / limits.audit_error)
-    return not behind and beyond_chance and now.gains >= now.losses
+    if now.shown or by_labels:
+        return now.shown and not behind
+    enough = math.log(BETS * SHADOWED_WINDOWS / limits.audit_error)
+    surer = now.surer >= enough and min(found.advantage.value, found.consistency.value) >= 0
+    return not behind and (now.shadow >= enough or surer) and now.gains >= now.losses
 
 
 def _lean(now: Standing, found: Comparison) -> int:
