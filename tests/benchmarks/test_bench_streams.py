@@ -253,6 +253,7 @@ def test_a_learner_that_falls_behind_is_shadowed_and_goes_on_learning(tmp_path, 
     x, y = classes.of(classes.uniform(300, rng), rng)
     task = Task.of("tiny", 0, classes.stream(first, []))
     learner = Ours(task.with_network(args={"hidden": [8]}, members=1), 2)
+    learner.standing = replace(learner.standing, shown=True)
     for hotter, serving in ((1.0, 2), (50.0, 1)):
         unsure = replace(learner.anchor, temperature=hotter * learner.anchor.temperature)
         learner.versions += 1

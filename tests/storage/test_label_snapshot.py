@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from live_rows import Live, answers
 from sqlalchemy import text
-from stored_models import new_run
+from stored_models import DIGEST, new_run
 
 from acclimate.learning.data import NONE_OF_THE_CLASSES, TAUGHT, UNLABELLED, Part, Snapshot
 from acclimate.storage.database import Database
 from acclimate.storage.log import catalog, window_rows, windows
-from acclimate.storage.registry import labels, models
+from acclimate.storage.registry import labels, models, versions
 from acclimate.storage.registry.labels import Label
 from acclimate.storage.runs import label_snapshot, runs
 
@@ -75,7 +75,7 @@ class History:
 
     def run(self, *windows: int, state: str = "rejected", gates: Any = None, **origin: Any) -> Any:
         """A run over these windows that is asked for now and has ended; state "running": one that
-        has not.
+        has not; "succeeded": with version 2, made from version 1.
         """
         with self.database.write() as connection:
             run_id = new_run(connection, self.model_id, windows=list(windows), **origin)
@@ -84,13 +84,20 @@ class History:
             assert claim is not None
             if state != "running":
                 promoted = state == "succeeded"
+                version = self._version(connection, run_id) if promoted else None
                 runs.finish(
                     connection,
                     claim,
                     state=state,
-                    results=runs.RunResults(promoted=promoted, gates=gates),
+                    results=runs.RunResults(promoted=promoted, gates=gates, version=version),
                 )
             return runs.get(connection, run_id)
+
+    def _version(self, connection: Any, run_id: str) -> int:
+        new = versions.NewVersion(
+            digest=DIGEST, promoted=True, parent=1, run_id=run_id, gates=[], evidence=None
+        )
+        return versions.add(connection, self.model_id, new)
 
     def snapshot(self, run: Any) -> Snapshot:
         with self.database.read() as connection:
@@ -193,7 +200,7 @@ def test_rows_of_a_quarantined_window_teach_and_the_newest_come_first(history):
     assert found.taught is not None and np.diff(found.taught.x[:, 0])[1] < 0
 
 
-def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_from_again(history):
+def test_a_row_whose_label_has_taught_the_learner_neither_judges_nor_is_learnt_from_again(history):
     first = history.window("a")
     history.label("a", {0: 1, 1: None})
     history.run(first)
@@ -201,7 +208,10 @@ def test_a_row_whose_label_has_taught_the_champion_neither_judges_nor_is_learnt_
     assert history.snapshot(history.run(first)).labels.tolist()[:2] == [1, NONE_OF_THE_CLASSES]
     history.run(history.window("c"), state="succeeded")
     history.label("a", {3: 0})
-    found = history.snapshot(history.run(first))
+    # Version 1 has never learnt from it, and after a rollback learning goes on from there.
+    found = history.snapshot(history.run(first, parent_version=1))
+    assert found.labels.tolist()[:4] == [1, NONE_OF_THE_CLASSES, UNLABELLED, 0]
+    found = history.snapshot(history.run(first, parent_version=2))
     assert found.labels.tolist() == [
         TAUGHT,
         NONE_OF_THE_CLASSES,
