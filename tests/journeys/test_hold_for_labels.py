@@ -52,13 +52,3 @@ def test_labels_that_lean_to_it_end_the_waiting(service: Service) -> None:
         last = http.get(f"/api/v1/models/{name}/promotions").json()["items"][-1]
     assert (last["kind"], last["actor"]) == ("switch", "watch")
     assert last["reason"].startswith("the new version waited for labels, and had 5 of 5")
-
-
-def test_it_answers_when_the_time_is_over_and_nobody_spoke_against_it(service: Service) -> None:
-    name = "waits-briefly"
-    with service.http() as http:
-        found = held(http, name, "5s")
-        assert [each["kind"] for each in found["promotions"]][:3] == ["first", "promote", "switch"]
-        wait_for(lambda: model(http, name)["champion"] == "2", 90)
-        last = http.get(f"/api/v1/models/{name}/promotions").json()["items"][-1]
-    assert last["reason"] == "no label came while the new version waited for them"
