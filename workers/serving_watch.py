@@ -17,7 +17,7 @@ import structlog
 from acclimate.settings import Settings, child_environment
 from acclimate.storage.database import Database, clock
 from acclimate.storage.log import barrier, catalog, windows
-from acclimate.storage.registry import holds, models, promotions, revisions, versions
+from acclimate.storage.registry import holds, models, promotions, revisions, versions, watches
 from acclimate.storage.registry.models import UnknownModel
 from workers.live_answers import LastChecked
 
@@ -89,16 +89,21 @@ def poll(settings: Settings, database: Database, seen: LastChecked) -> None:
 
 
 def _due(connection: Connection, model: RowMapping) -> Due | None:
-    """None where the version that answers is proved, or the policy says `watch_rows = 0`."""
+    """None where the version that answers is proved, or an operator brought it back, or the policy
+    says `watch_rows = 0`.
+    """
     model_id = model["id"]
     champion = promotions.champion(connection, model_id)
     learner = promotions.learner(connection, model_id)
     until = holds.held_until(champion)
     if champion is not None and until is not None:
         return _held(connection, model, champion.epoch, until)
-    if champion is None or champion.to_version != learner:
+    if champion is None or learner is None or champion.to_version != learner:
         return None
     if learner == versions.proved(connection, model_id):
+        return None
+    by_operator = champion.actor not in ("loop", watches.ACTOR)
+    if by_operator and watches.served_before(connection, model_id, learner, champion.epoch):
         return None
     _, policy = revisions.policy(connection, model_id)
     if policy.watch_rows == 0:

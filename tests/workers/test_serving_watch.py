@@ -72,6 +72,18 @@ def test_a_version_that_is_proved_or_not_watched_is_not_compared(live, compared)
     assert compared == []
 
 
+def test_a_version_that_an_operator_brought_back_is_left_alone(live, compared):
+    live.log(2, answers(200))
+    with live.database.write() as connection:
+        models.lock(connection, live.model_id)
+        for version in (1, 2):
+            promotions.promote(
+                connection, live.model_id, version, kind="promote", actor="anna", reason="back"
+            )
+    poll(live, LastChecked())
+    assert compared == []
+
+
 def test_a_learner_that_does_not_answer_is_left_to_the_runs(live, compared):
     live.switch(1, {}, "the learner fell behind")
     live.log(1, answers(200))
