@@ -76,7 +76,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
 
     The first student serves at once where the simulation showed that the model can learn by itself;
     else labels have to say so first. From the next window on it has to be ahead, unless the policy
-    vouches for it; after alarms it has to be before.
+    says that the model learns; after alarms it has to be before.
     """
     found, limits = outcome.diagnosis.comparison, inputs.limits
     if found is not None:
@@ -85,7 +85,7 @@ def _serving(inputs: RunInputs, outcome: Outcome) -> Serving | None:
             found,
             alarm=outcome.diagnosis.drift.alarms,
             by_labels=not _learns_by_itself(inputs),
-            vouched=inputs.policy.learnable == "yes",
+            at_once=inputs.policy.learnable == "yes",
             max_unproved=inputs.policy.max_unproved,
             limits=limits,
         )

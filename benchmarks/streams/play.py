@@ -103,7 +103,7 @@ class Ours:
         )
         allowed = self.task.spec.policy.max_unproved
         decided = serving_guard.decide(
-            self.standing, found, vouched=True, max_unproved=allowed, limits=self.limits
+            self.standing, found, at_once=True, max_unproved=allowed, limits=self.limits
         )
         if decided.standing.serves == "proved":
             self.standing = replace(self.standing, serves="proved")

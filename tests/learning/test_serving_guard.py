@@ -280,10 +280,10 @@ def test_a_run_withdraws_the_proof_of_a_version_that_labels_contradict():
     assert not kept.withdraws and kept.proof == (0, 0)
 
 
-def test_a_first_student_serves_on_only_if_it_is_ahead_or_the_policy_vouches_for_it():
+def test_a_first_student_serves_on_only_if_it_is_ahead_or_the_policy_lets_it():
     even, ahead = compared(0.0), compared(9.0)
     assert decided(STARTING, even).standing.serves == "proved"
-    assert decided(STARTING, even, vouched=True).standing == SHOWN
+    assert decided(STARTING, even, at_once=True).standing == SHOWN
     assert decided(STARTING, ahead).standing == SHOWN
     # What its first window said counts beside what later ones say.
     after = decided(STARTING, compared(3.0)).standing

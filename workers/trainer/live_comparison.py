@@ -134,7 +134,7 @@ class LiveComparison:
         found = replace(found, gains=gains, losses=losses)
         # Whether it is ahead is for the runs to say; here, whether it fell behind.
         decided = serving_guard.decide(
-            standing, found, vouched=True, max_unproved=policy.max_unproved
+            standing, found, at_once=True, max_unproved=policy.max_unproved
         )
         enough = len(newest) >= policy.watch_rows
         return decided if enough or decided.refutes else None

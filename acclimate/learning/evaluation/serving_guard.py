@@ -153,7 +153,7 @@ def decide(
     *,
     alarm: bool = False,
     by_labels: bool = False,
-    vouched: bool = False,
+    at_once: bool = False,
     max_unproved: float = 0.0,
     limits: Thresholds = DEFAULT,
 ) -> Serving:
@@ -165,7 +165,7 @@ def decide(
 
     Without labels a learner serves once the windows together have shown that it is ahead, and goes
     on unless it labels near rows less consistently than chance explains, or is less sure by the
-    margin. With `vouched` it need not be ahead first; with `by_labels` only labels let it serve. In
+    margin. With `at_once` it need not be ahead first; with `by_labels` only labels let it serve. In
     a window that raised an alarm nothing says that what was learnt of gradual drift still holds:
     the proved version serves. Where the learner gives more than the share `max_unproved` of the
     rows another label, the proved version serves until labels prove it; 0 is no limit.
@@ -183,7 +183,7 @@ def decide(
     if betting.log_evidence(gains, losses, gains + losses, mean=0.0) >= needed:
         reason = f"labels prove the learner: it had {told}"
         return Serving(standing=Standing(), comparison=found, reason=reason, proves=True)
-    shown = before.serves == "learner" and (before.shown or vouched)
+    shown = before.serves == "learner" and (before.shown or at_once)
     proof_gains, proof_losses = proof_counts(before, found)
     standing = Standing(
         serves=before.serves,
