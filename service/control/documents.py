@@ -167,11 +167,14 @@ def promotion(row: Row) -> Document:
 
 
 def serving(found: Mapping[str, Any] | None) -> Document | None:
-    """What a run kept of who serves; `compared` and `proved` are versions."""
+    """What a run or a switch kept of who serves; `compared` and `proved` are versions,
+    `held_until` a time.
+    """
     if found is None:
         return None
     versions = {name: text(found[name]) for name in ("compared", "proved") if name in found}
-    return {**found, **versions}
+    times = {name: time(found[name]) for name in ("held_until",) if name in found}
+    return {**found, **versions, **times}
 
 
 def estimate(found: Mapping[str, Any] | None) -> Document | None:

@@ -36,6 +36,7 @@ def test_labels_that_lean_to_it_end_the_waiting(service: Service) -> None:
         assert kinds == [("first", "1"), ("promote", "2"), ("switch", "1")]
         assert "waits for labels until" in found["promotions"][-1]["reason"]
         assert found["promotions"][-1]["run"] == found["run"]["id"]
+        assert found["promotions"][-1]["comparison"]["held_until"].endswith("Z")
         x = window(2)[0][:200]
         (answer,) = send(http, name, x, size=len(x))
         assert answer["version"] == "1"
